@@ -1,0 +1,354 @@
+"""Everything that can be asked of the four machines. A command is journaled before it is applied.
+
+The tag of a command and the order of its fields are in journals for good: a field is only ever
+added at the end, with a default, and a tag is never used again. Commands carry no time of their
+own; the writer's journal time comes with each.
+"""
+
+import msgspec
+
+from protos.ids import AccountId, DeviceId, SiteId
+
+
+class Command(msgspec.Struct, frozen=True, array_like=True):
+    """One request to one machine. `stream` says which."""
+
+    @property
+    def stream(self) -> str:
+        raise NotImplementedError
+
+
+class RegistryCommand(Command, frozen=True, array_like=True):
+    @property
+    def stream(self) -> str:
+        return "registry"
+
+
+class ZoneCommand(Command, frozen=True, array_like=True):
+    zone: str
+
+    @property
+    def stream(self) -> str:
+        return f"zone/{self.zone}"
+
+
+class BankCommand(Command, frozen=True, array_like=True):
+    @property
+    def stream(self) -> str:
+        return "bank"
+
+
+class DeskCommand(Command, frozen=True, array_like=True):
+    @property
+    def stream(self) -> str:
+        return "desk"
+
+
+# ---- registry ------------------------------------------------------------------------------
+
+
+class CreateSite(RegistryCommand, frozen=True, array_like=True, tag=1):
+    """A home: where it hangs on the network and whose account it trades for."""
+
+    site: SiteId
+    zone: str
+    node: int
+    account: AccountId
+
+
+class IssueToken(RegistryCommand, frozen=True, array_like=True, tag=2):
+    """A one-time enrolment token, by its hash; the token itself is never stored."""
+
+    token_sha256: bytes
+    site: SiteId
+
+
+class EnrolDevice(RegistryCommand, frozen=True, array_like=True, tag=3):
+    token_sha256: bytes
+    public_key: bytes
+
+
+class RevokeDevice(RegistryCommand, frozen=True, array_like=True, tag=4):
+    device: DeviceId
+    reason: str
+
+
+class RegisterAuthority(RegistryCommand, frozen=True, array_like=True, tag=5):
+    """A grid operator. A lower rank overrides a higher one: transmission 0, distribution 1."""
+
+    authority: str
+    rank: int
+    area: str
+
+
+# ---- zone ----------------------------------------------------------------------------------
+
+
+class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
+    """The market rules of a zone. Prices in micro-units per kWh, rates in ten-thousandths."""
+
+    currency: str = "THB"
+    tick_micro_per_kwh: int = 1_000
+    fallback_export_micro_per_kwh: int = 2_200_000
+    fallback_import_micro_per_kwh: int = 5_800_000
+    gate_closure_s: int = 300
+    metering_deadline_s: int = 900
+    grid_fee_bps: int = 500
+    trading_fee_bps: int = 10
+    position_max_wh: int = 1_000_000
+
+
+class OpenZone(ZoneCommand, frozen=True, array_like=True, tag=10):
+    """The zone's birth. The network it trades on is named by the SHA-256 of its data file."""
+
+    network_sha256: bytes
+    first_slot: int
+    rules: ZoneRules
+
+
+class AdmitGateway(ZoneCommand, frozen=True, array_like=True, tag=11):
+    device: DeviceId
+    account: AccountId
+    node: int
+
+
+class ExpelGateway(ZoneCommand, frozen=True, array_like=True, tag=12):
+    device: DeviceId
+
+
+class AppendSealed(ZoneCommand, frozen=True, array_like=True, tag=13):
+    """One envelope whose signature the gate has checked; kept whole, because it is the evidence."""
+
+    device: DeviceId
+    seq: int
+    previous: bytes
+    payload: bytes
+    signature: bytes
+
+
+class AdvanceZone(ZoneCommand, frozen=True, array_like=True, tag=14):
+    """Time passed: gates close, slots end, metering deadlines expire."""
+
+
+class GrantAllowance(ZoneCommand, frozen=True, array_like=True, tag=15):
+    """How much money the bank lets this account owe from now on, in all open slots together."""
+
+    account: AccountId
+    allowance_micro: int
+
+
+class ReleaseReservation(ZoneCommand, frozen=True, array_like=True, tag=16):
+    """The bank has settled a slot: what the account had reserved for it is free again."""
+
+    account: AccountId
+    slot: int
+
+
+class OverrideLimit(ZoneCommand, frozen=True, array_like=True, tag=17):
+    """An authority's other limit for one element, for a while. Physics still applies."""
+
+    element: int
+    limit_w: int
+    authority: str
+    reason: str
+    until_ns: int
+
+
+class OrderCurtailment(ZoneCommand, frozen=True, array_like=True, tag=18):
+    """Keep the flow out of an element's subtree below a limit by capping feed-in, for a while."""
+
+    order_id: str
+    element: int
+    limit_w: int
+    starts_ns: int
+    ends_ns: int
+    authority: str
+    reason: str
+
+
+class RecordReferee(ZoneCommand, frozen=True, array_like=True, tag=19):
+    """What an independent AC power flow says of a closed slot. Ratios in per mille."""
+
+    slot: int
+    converged: bool
+    worst_element: int
+    worst_loading_per_mille: int
+    voltage_min_per_mille: int
+    voltage_max_per_mille: int
+
+
+# ---- bank ----------------------------------------------------------------------------------
+
+
+class TradeTerms(msgspec.Struct, frozen=True, array_like=True):
+    """One trade as the bank needs it."""
+
+    trade: int
+    buyer: AccountId
+    seller: AccountId
+    energy_wh: int
+    price_micro_per_kwh: int
+
+
+class MeterSlot(msgspec.Struct, frozen=True, array_like=True):
+    """What one billing meter counted in one slot. An estimate settles money but never mints."""
+
+    account: AccountId
+    import_wh: int
+    export_wh: int
+    estimated: bool
+
+
+class OpenAccount(BankCommand, frozen=True, array_like=True, tag=30):
+    account: AccountId
+    kind: str
+    zone: str
+
+
+class Deposit(BankCommand, frozen=True, array_like=True, tag=31):
+    """Money that a licensed provider holds for the account. The id is made by the sender."""
+
+    deposit_id: str
+    account: AccountId
+    amount_micro: int
+
+
+class OpenLedger(BankCommand, frozen=True, array_like=True, tag=32):
+    """The fee and tariff policy under which a zone's trades are settled."""
+
+    zone: str
+    rules: ZoneRules
+
+
+class ReserveTrades(BankCommand, frozen=True, array_like=True, tag=33):
+    """Pending transfers for new trades: the buyer's price and grid fee, the seller's margin."""
+
+    zone: str
+    slot: int
+    trades: tuple[TradeTerms, ...]
+
+
+class SettleSlot(BankCommand, frozen=True, array_like=True, tag=34):
+    """Post what was delivered. A later revision posts only the differences."""
+
+    zone: str
+    slot: int
+    revision: int
+    meters: tuple[MeterSlot, ...]
+
+
+class SealBlock(BankCommand, frozen=True, array_like=True, tag=35):
+    """Make the root of the transparency log as it stands."""
+
+
+# ---- desk ----------------------------------------------------------------------------------
+
+
+class OpenDesk(DeskCommand, frozen=True, array_like=True, tag=50):
+    """The desk's risk limits. Power in W, money in micro-units of the venue's currency."""
+
+    power_max_w: int
+    exposure_max_micro: int
+    power_min_w: int
+
+
+class ObservePrice(DeskCommand, frozen=True, array_like=True, tag=51):
+    """One interval's price as published. Exact: micro-units of currency per MWh."""
+
+    venue: str
+    node: str
+    market: str
+    starts_ns: int
+    duration_ns: int
+    price_micro_per_mwh: int
+
+
+class ObserveFleet(DeskCommand, frozen=True, array_like=True, tag=52):
+    """One battery's state, as its gateway signed it."""
+
+    device: DeviceId
+    zone: str
+    soc_per_mille: int
+    capacity_wh: int
+    max_charge_w: int
+    max_discharge_w: int
+    battery_w: int
+
+
+class AdvanceDesk(DeskCommand, frozen=True, array_like=True, tag=53):
+    """Time passed: prepare bids before their gates, dispatch awards, meter finished ones."""
+
+
+class RecordReply(DeskCommand, frozen=True, array_like=True, tag=54):
+    """What the venue answered to a bid."""
+
+    bid_id: str
+    accepted: bool
+    venue_reference: str
+    reason: str
+
+
+class RecordAward(DeskCommand, frozen=True, array_like=True, tag=55):
+    """What the venue bought or sold. Positive power is discharge."""
+
+    bid_id: str
+    starts_ns: int
+    duration_ns: int
+    power_w: int
+    price_micro_per_mwh: int
+
+
+class RecordLease(DeskCommand, frozen=True, array_like=True, tag=56):
+    """A gateway's signed word on a setpoint lease."""
+
+    device: DeviceId
+    lease_id: str
+    state: int
+    measured_w: int
+
+
+AnyCommand = (
+    CreateSite
+    | IssueToken
+    | EnrolDevice
+    | RevokeDevice
+    | RegisterAuthority
+    | OpenZone
+    | AdmitGateway
+    | ExpelGateway
+    | AppendSealed
+    | AdvanceZone
+    | GrantAllowance
+    | ReleaseReservation
+    | OverrideLimit
+    | OrderCurtailment
+    | RecordReferee
+    | OpenAccount
+    | Deposit
+    | OpenLedger
+    | ReserveTrades
+    | SettleSlot
+    | SealBlock
+    | OpenDesk
+    | ObservePrice
+    | ObserveFleet
+    | AdvanceDesk
+    | RecordReply
+    | RecordAward
+    | RecordLease
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[AnyCommand] = msgspec.msgpack.Decoder(AnyCommand)
+
+RULES_VERSION = 1
+"""Stands in every journal record: old commands are replayed under the rules they were made under."""
+
+
+def encode_command(command: Command) -> bytes:
+    return _encoder.encode(command)
+
+
+def decode_command(data: bytes) -> AnyCommand:
+    """Raises msgspec.ValidationError or msgspec.DecodeError on anything but a known command."""
+    return _decoder.decode(data)

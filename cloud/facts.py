@@ -1,0 +1,472 @@
+"""Everything that can have happened. Facts are what the machines answer, and all that others see.
+
+A fact with `LOGGED` true is a leaf of the transparency log: its bytes, as `encode_fact` makes
+them, are what a receipt proves. Tags and field order are as lasting as those of commands.
+"""
+
+from typing import ClassVar
+
+import msgspec
+
+from cloud.commands import MeterSlot, TradeTerms, ZoneRules
+from protos.ids import AccountId, DeviceId, SiteId
+
+
+class Fact(msgspec.Struct, frozen=True, array_like=True):
+    """One thing that happened."""
+
+    LOGGED: ClassVar[bool] = True
+
+
+# ---- registry ------------------------------------------------------------------------------
+
+
+class SiteCreated(Fact, frozen=True, array_like=True, tag=1):
+    site: SiteId
+    zone: str
+    node: int
+    account: AccountId
+
+
+class TokenIssued(Fact, frozen=True, array_like=True, tag=2):
+    token_sha256: bytes
+    site: SiteId
+    expires_ns: int
+
+
+class DeviceEnrolled(Fact, frozen=True, array_like=True, tag=3):
+    device: DeviceId
+    public_key: bytes
+    site: SiteId
+    zone: str
+    node: int
+    account: AccountId
+
+
+class EnrolmentRefused(Fact, frozen=True, array_like=True, tag=4):
+    token_sha256: bytes
+    reason: int
+
+
+class DeviceRevoked(Fact, frozen=True, array_like=True, tag=5):
+    device: DeviceId
+    zone: str
+    reason: str
+
+
+class AuthorityRegistered(Fact, frozen=True, array_like=True, tag=6):
+    authority: str
+    rank: int
+    area: str
+
+
+class RegistryRefused(Fact, frozen=True, array_like=True, tag=7):
+    subject: str
+    reason: int
+
+
+# ---- zone ----------------------------------------------------------------------------------
+
+
+class ZoneOpened(Fact, frozen=True, array_like=True, tag=10):
+    zone: str
+    network_sha256: bytes
+    first_slot: int
+    rules: ZoneRules
+
+
+class GatewayAdmitted(Fact, frozen=True, array_like=True, tag=11):
+    zone: str
+    device: DeviceId
+    account: AccountId
+    node: int
+
+
+class GatewayExpelled(Fact, frozen=True, array_like=True, tag=12):
+    zone: str
+    device: DeviceId
+
+
+class BatchAccepted(Fact, frozen=True, array_like=True, tag=13):
+    """An envelope is durable and applied. `link` is its hash; the payload stays in the journal."""
+
+    zone: str
+    device: DeviceId
+    seq: int
+    link: bytes
+    readings: int
+    offers: int
+
+
+class BatchRefused(Fact, frozen=True, array_like=True, tag=14):
+    zone: str
+    device: DeviceId
+    seq: int
+    reason: int
+
+
+class Telemetry(Fact, frozen=True, array_like=True, tag=15):
+    """A home's newest signed power, once a batch. Too plentiful to be worth a leaf each."""
+
+    LOGGED: ClassVar[bool] = False
+
+    zone: str
+    device: DeviceId
+    account: AccountId
+    at_ns: int
+    grid_w: int
+    pv_w: int
+    battery_w: int
+    load_w: int
+    soc_per_mille: int
+    capacity_wh: int
+    max_charge_w: int
+    max_discharge_w: int
+
+
+class OfferRested(Fact, frozen=True, array_like=True, tag=16):
+    """What of an offer waits in the book."""
+
+    zone: str
+    slot: int
+    device: DeviceId
+    number: int
+    account: AccountId
+    side: int
+    energy_wh: int
+    price_micro_per_kwh: int
+
+
+class Traded(Fact, frozen=True, array_like=True, tag=17):
+    """Two offers met. `trade` counts from 1 in its zone; the price is the resting side's."""
+
+    zone: str
+    slot: int
+    trade: int
+    energy_wh: int
+    price_micro_per_kwh: int
+    buyer: AccountId
+    buyer_device: DeviceId
+    buyer_number: int
+    seller: AccountId
+    seller_device: DeviceId
+    seller_number: int
+
+
+class OfferRefused(Fact, frozen=True, array_like=True, tag=18):
+    zone: str
+    slot: int
+    device: DeviceId
+    number: int
+    energy_wh: int
+    reason: int
+
+
+class OfferCancelled(Fact, frozen=True, array_like=True, tag=19):
+    """What was left of an offer is gone. `reason` 0 means its owner asked for it."""
+
+    zone: str
+    slot: int
+    device: DeviceId
+    number: int
+    energy_wh: int
+    reason: int
+
+
+class ElementFlow(msgspec.Struct, frozen=True, array_like=True):
+    """Power through a network element, positive towards the customers, against its limit."""
+
+    element: int
+    power_w: int
+    limit_w: int
+
+
+class GateClosed(Fact, frozen=True, array_like=True, tag=20):
+    """No more trading for this slot. The flows are the most loaded elements with all trades in."""
+
+    zone: str
+    slot: int
+    trades: int
+    volume_wh: int
+    last_price_micro_per_kwh: int
+    flows: tuple[ElementFlow, ...]
+
+
+class SlotMetered(Fact, frozen=True, array_like=True, tag=21):
+    zone: str
+    slot: int
+    revision: int
+    meters: tuple[MeterSlot, ...]
+
+
+class LimitOverridden(Fact, frozen=True, array_like=True, tag=22):
+    zone: str
+    element: int
+    limit_w: int
+    authority: str
+    reason: str
+    until_ns: int
+
+
+class ZoneRefused(Fact, frozen=True, array_like=True, tag=23):
+    """An operator's or authority's command that was not carried out."""
+
+    zone: str
+    subject: str
+    reason: int
+
+
+class CurtailmentPlanned(Fact, frozen=True, array_like=True, tag=24):
+    zone: str
+    order_id: str
+    element: int
+    limit_w: int
+    starts_ns: int
+    ends_ns: int
+    authority: str
+    reason: str
+    gateways: int
+
+
+class LeaseIssued(Fact, frozen=True, array_like=True, tag=25):
+    """A setpoint for one gateway; the gate's dispatch lane carries it. Absent values are None."""
+
+    lease_id: str
+    device: DeviceId
+    not_before_ns: int
+    expires_ns: int
+    ramp_w_per_s: int
+    power_w: int | None
+    export_limit_w: int | None
+    reason: str
+
+
+class LeaseReported(Fact, frozen=True, array_like=True, tag=26):
+    zone: str
+    device: DeviceId
+    lease_id: str
+    state: int
+    at_ns: int
+    applied_w: int
+    measured_w: int
+
+
+class RefereeRecorded(Fact, frozen=True, array_like=True, tag=27):
+    zone: str
+    slot: int
+    converged: bool
+    worst_element: int
+    worst_loading_per_mille: int
+    voltage_min_per_mille: int
+    voltage_max_per_mille: int
+
+
+# ---- bank ----------------------------------------------------------------------------------
+
+
+class AccountOpened(Fact, frozen=True, array_like=True, tag=30):
+    account: AccountId
+    kind: str
+    zone: str
+
+
+class AllowanceChanged(Fact, frozen=True, array_like=True, tag=31):
+    """What the account may owe in its zone from now on."""
+
+    account: AccountId
+    zone: str
+    allowance_micro: int
+
+
+class Posted(Fact, frozen=True, array_like=True, tag=32):
+    """One double-entry posting: `amount` of `asset` left `debit` and entered `credit`."""
+
+    transfer_id: str
+    debit: AccountId
+    credit: AccountId
+    asset: str
+    amount: int
+    code: str
+    slot: int
+
+
+class TradesReserved(Fact, frozen=True, array_like=True, tag=33):
+    zone: str
+    slot: int
+    trades: tuple[TradeTerms, ...]
+    escrow_micro: int
+
+
+class BankRefused(Fact, frozen=True, array_like=True, tag=34):
+    subject: str
+    reason: int
+
+
+class Statement(Fact, frozen=True, array_like=True, tag=35):
+    """One account's slot: the leaf that a household's receipt proves. Money is what changed."""
+
+    zone: str
+    slot: int
+    revision: int
+    account: AccountId
+    import_wh: int
+    export_wh: int
+    bought_wh: int
+    sold_wh: int
+    delivered_bought_wh: int
+    delivered_sold_wh: int
+    minted_wh: int
+    burned_wh: int
+    money_micro: int
+    fees_micro: int
+
+
+class SlotSettled(Fact, frozen=True, array_like=True, tag=36):
+    zone: str
+    slot: int
+    revision: int
+    trades: int
+    sold_wh: int
+    delivered_wh: int
+    minted_wh: int
+    burned_wh: int
+    fees_micro: int
+    conservation_error_wh: int
+    accounts: tuple[AccountId, ...]
+
+
+class BlockSealed(Fact, frozen=True, array_like=True, tag=37):
+    """The root over the first `size` leaves. It is itself the next leaf."""
+
+    number: int
+    size: int
+    root: bytes
+    at_ns: int
+
+
+# ---- desk ----------------------------------------------------------------------------------
+
+
+class DeskOpened(Fact, frozen=True, array_like=True, tag=50):
+    power_max_w: int
+    exposure_max_micro: int
+    power_min_w: int
+
+
+class PriceObserved(Fact, frozen=True, array_like=True, tag=51):
+    LOGGED: ClassVar[bool] = False
+
+    venue: str
+    node: str
+    market: str
+    starts_ns: int
+    duration_ns: int
+    price_micro_per_mwh: int
+
+
+class CurveSegment(msgspec.Struct, frozen=True, array_like=True):
+    """One step of an offer curve. Positive power discharges, negative charges."""
+
+    power_w: int
+    price_micro_per_mwh: int
+
+
+class BidPrepared(Fact, frozen=True, array_like=True, tag=52):
+    """A bid that passed the risk limits and is to be submitted before its gate."""
+
+    bid_id: str
+    venue: str
+    node: str
+    market: str
+    starts_ns: int
+    duration_ns: int
+    gate_ns: int
+    curve: tuple[CurveSegment, ...]
+
+
+class BidHeldBack(Fact, frozen=True, array_like=True, tag=53):
+    """No bid for this hour, and why."""
+
+    venue: str
+    starts_ns: int
+    reason: int
+
+
+class BidAnswered(Fact, frozen=True, array_like=True, tag=54):
+    bid_id: str
+    accepted: bool
+    venue_reference: str
+    reason: str
+
+
+class Awarded(Fact, frozen=True, array_like=True, tag=55):
+    bid_id: str
+    venue: str
+    starts_ns: int
+    duration_ns: int
+    power_w: int
+    price_micro_per_mwh: int
+
+
+class AwardMetered(Fact, frozen=True, array_like=True, tag=56):
+    """What the fleet really did, from its own reports, and what that is worth."""
+
+    bid_id: str
+    awarded_wh: int
+    delivered_wh: int
+    revenue_micro: int
+
+
+AnyFact = (
+    SiteCreated
+    | TokenIssued
+    | DeviceEnrolled
+    | EnrolmentRefused
+    | DeviceRevoked
+    | AuthorityRegistered
+    | RegistryRefused
+    | ZoneOpened
+    | GatewayAdmitted
+    | GatewayExpelled
+    | BatchAccepted
+    | BatchRefused
+    | Telemetry
+    | OfferRested
+    | Traded
+    | OfferRefused
+    | OfferCancelled
+    | GateClosed
+    | SlotMetered
+    | LimitOverridden
+    | ZoneRefused
+    | CurtailmentPlanned
+    | LeaseIssued
+    | LeaseReported
+    | RefereeRecorded
+    | AccountOpened
+    | AllowanceChanged
+    | Posted
+    | TradesReserved
+    | BankRefused
+    | Statement
+    | SlotSettled
+    | BlockSealed
+    | DeskOpened
+    | PriceObserved
+    | BidPrepared
+    | BidHeldBack
+    | BidAnswered
+    | Awarded
+    | AwardMetered
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[AnyFact] = msgspec.msgpack.Decoder(AnyFact)
+
+
+def encode_fact(fact: Fact) -> bytes:
+    return _encoder.encode(fact)
+
+
+def decode_fact(data: bytes) -> AnyFact:
+    return _decoder.decode(data)
