@@ -415,6 +415,14 @@ class AwardMetered(Fact, frozen=True, array_like=True, tag=56):
     awarded_wh: int
     delivered_wh: int
     revenue_micro: int
+    starts_ns: int = 0
+
+
+class DeskRefused(Fact, frozen=True, array_like=True, tag=57):
+    """A command to the desk that was not carried out."""
+
+    subject: str
+    reason: int
 
 
 AnyFact = (
@@ -458,6 +466,7 @@ AnyFact = (
     | BidAnswered
     | Awarded
     | AwardMetered
+    | DeskRefused
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -263,6 +263,7 @@ class Refusal(IntEnum):
     BAD_INTERVAL = 53
     BELOW_MINIMUM = 54
     RISK_LIMIT = 55
+    NO_PRICE = 56
 
 
 ADVICE: dict[Refusal, str] = {
@@ -305,5 +306,6 @@ ADVICE: dict[Refusal, str] = {
     Refusal.BAD_INTERVAL: "the end must lie after the start, within limits",
     Refusal.BELOW_MINIMUM: "below the market's minimum size; wait for more homes to be available",
     Refusal.RISK_LIMIT: "outside the desk's risk limits; the operator can raise them",
+    Refusal.NO_PRICE: "no price is known to value this hour by; load the venue's prices",
 }
 """What the sender can do about each refusal."""

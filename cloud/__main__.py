@@ -1,0 +1,235 @@
+"""gridtokenx: the aggregator's command line.
+
+    serve      run the aggregator
+    demo       the whole journey on this machine: simulated homes, agents, aggregator
+    replay     rebuild the state from a journal; --verify compares it with what was published
+    verify     check a household's receipt offline
+    receipt    fetch a household's receipt from a running aggregator
+    site       add a home and print its enrolment token
+    authority  register a grid operator and fetch its certificate
+    revoke     shut a device out
+    bench      measure
+
+Exit status: 0 done, 1 the answer is no (a check failed), 2 wrong use or configuration.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from protos.version import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line and runs one command."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, ValueError, _config_error()) as error:
+        print(f"gridtokenx: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gridtokenx",
+        description="Energy trading and virtual power plant aggregator.",
+    )
+    parser.add_argument("--version", action="version", version=f"gridtokenx {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands)
+    _add_demo(commands)
+    _add_audit(commands)
+    _add_operator(commands)
+    _add_bench(commands)
+    return parser
+
+
+def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    serve = commands.add_parser("serve", help="run the aggregator")
+    serve.add_argument("--config", type=Path, help="TOML file; defaults need none")
+    serve.add_argument("--json", action="store_true", help="print where it listens as JSON")
+    serve.set_defaults(run=_serve)
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    demo = commands.add_parser("demo", help="the whole journey on this machine")
+    demo.add_argument("--homes", type=int, default=20)
+    demo.add_argument("--slots", type=int, default=0, help="end after so many slots; 0 runs on")
+    demo.add_argument("--speed", type=float, default=60.0, help="1 is real time, 60 a slot in 15 s")
+    demo.add_argument("--seed", type=int, default=1)
+    demo.add_argument("--port", type=int, default=8080, help="of the console page")
+    demo.add_argument("--directory", type=Path, default=Path(".demo"))
+    demo.add_argument("--keep", action="store_true", help="go on with the state of the last run")
+    demo.add_argument("--headless", action="store_true", help="any free port, no page to open")
+    demo.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    demo.set_defaults(run=_demo)
+
+
+def _add_audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    replay = commands.add_parser("replay", help="rebuild the state from a journal")
+    replay.add_argument("--config", type=Path)
+    replay.add_argument("--journal", type=Path, help="default: the last demo's")
+    replay.add_argument("--verify", action="store_true", help="compare with leaves and roots")
+    replay.add_argument("--json", action="store_true")
+    replay.set_defaults(run=_replay)
+
+    verify = commands.add_parser("verify", help="check a receipt offline")
+    verify.add_argument("receipt", type=Path)
+    verify.add_argument("--key", help="the log's key (text or file); default: FILE.key beside it")
+    verify.add_argument("--json", action="store_true")
+    verify.set_defaults(run=_verify)
+
+
+def _add_operator(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    def remote(name: str, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--url", default="http://127.0.0.1:8080", help="of the aggregator")
+        command.add_argument("--state-dir", type=Path, default=Path(".demo/cloud"))
+        return command
+
+    site = remote("site", "add a home and print its enrolment token")
+    site.add_argument("site")
+    site.add_argument("--zone", default="rural")
+    site.add_argument("--node", type=int, required=True)
+    site.add_argument("--account", help="default: the site's name")
+    site.set_defaults(run=_site)
+
+    receipt = remote("receipt", "fetch a household's receipt")
+    receipt.add_argument("account")
+    receipt.add_argument("--slot", type=int)
+    receipt.add_argument("--output", type=Path, help="default: ACCOUNT.receipt")
+    receipt.set_defaults(run=_receipt)
+
+    authority = remote("authority", "register a grid operator and fetch its certificate")
+    authority.add_argument("authority")
+    authority.add_argument("--rank", type=int, default=1, help="0 transmission, 1 distribution")
+    authority.add_argument("--area", default="rural")
+    authority.add_argument("--directory", type=Path, default=Path(), help="for key and certificate")
+    authority.set_defaults(run=_authority)
+
+    revoke = remote("revoke", "shut a device out")
+    revoke.add_argument("device")
+    revoke.add_argument("--reason", required=True)
+    revoke.set_defaults(run=_revoke)
+
+
+def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    bench = commands.add_parser("bench", help="measure a room")
+    bench.add_argument("room", nargs="?", default="all")
+    bench.add_argument("--workload", default="w1", choices=("w1", "w96", "wdeep"))
+    bench.add_argument("--ops", type=int, default=0, help="run only this workload, so long")
+    bench.add_argument("--json", action="store_true")
+    bench.set_defaults(run=_bench)
+
+
+def _config_error() -> type[Exception]:
+    from cloud.config import ConfigError
+
+    return ConfigError
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from cloud.config import load_config
+    from cloud.service import run_service
+
+    return run_service(load_config(options.config), as_json=options.json)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from cloud.demo import DemoOptions, run_demo
+
+    return run_demo(
+        DemoOptions(
+            homes=options.homes,
+            slots=options.slots,
+            speed=options.speed,
+            seed=options.seed,
+            port=0 if options.headless else options.port,
+            directory=options.directory,
+            keep=options.keep,
+            headless=options.headless,
+            as_json=options.json,
+        )
+    )
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from cloud.audit import replay_journal
+
+    return replay_journal(
+        options.config, options.journal, check=options.verify, as_json=options.json
+    )
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from cloud.audit import verify_receipt
+
+    return verify_receipt(options.receipt, options.key, as_json=options.json)
+
+
+def _site(options: argparse.Namespace) -> int:
+    from cloud.remote import Operator
+
+    answer = Operator(options.url, options.state_dir).post(
+        "/api/sites",
+        {
+            "site": options.site,
+            "zone": options.zone,
+            "node": options.node,
+            "account": options.account or options.site,
+        },
+    )
+    print(json.dumps(answer))
+    return 0
+
+
+def _receipt(options: argparse.Namespace) -> int:
+    from cloud.remote import Operator
+
+    operator = Operator(options.url, options.state_dir)
+    query = "" if options.slot is None else f"?slot={options.slot}"
+    output = options.output or Path(f"{options.account}.receipt")
+    output.write_text(operator.get(f"/api/receipts/{options.account}{query}"), encoding="ascii")
+    key = output.with_name(output.name + ".key")
+    key.write_text(operator.get("/api/log/key"), encoding="ascii")
+    print(f"{output} written; check it offline with: gridtokenx verify {output}")
+    return 0
+
+
+def _authority(options: argparse.Namespace) -> int:
+    from cloud.remote import register_authority
+
+    paths = register_authority(
+        options.url,
+        options.state_dir,
+        options.authority,
+        options.rank,
+        options.area,
+        options.directory,
+    )
+    print(json.dumps({name: str(path) for name, path in paths.items()}))
+    return 0
+
+
+def _revoke(options: argparse.Namespace) -> int:
+    from cloud.remote import Operator
+
+    body = {"device": options.device, "reason": options.reason}
+    print(json.dumps(Operator(options.url, options.state_dir).post("/api/revocations", body)))
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from cloud.bench import run_bench
+
+    return run_bench(options.room, workload=options.workload, ops=options.ops, as_json=options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,294 @@
+"""The embedded aggregator: wires machines, writer, gate and pumps, and owns their start and stop.
+
+A pump stands between a fact and a command and does what a machine may not: it waits, calls a venue
+or a solver, and hands the outcome back as a command. Every pump repeats what was left undone when
+the process died, because the machines remember and the commands are idempotent.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cloud.commands import (
+    AdvanceDesk,
+    AdvanceZone,
+    OpenDesk,
+    OpenZone,
+    RecordReferee,
+    SealBlock,
+    ZoneRules,
+)
+from cloud.config import CloudConfig, ZoneConfig
+from cloud.core import Core
+from cloud.facts import BlockSealed, Fact, GateClosed
+from cloud.gate.authority import CertificateAuthority, write_secret
+from cloud.gate.gateways import EnrolmentGate, GatewayGate
+from cloud.gate.http import HttpServices, make_http
+from cloud.gate.screen import Screen
+from cloud.gate.server import GateServers, Ports, serve
+from cloud.gate.utility import UtilityGate
+from cloud.grid.network import Network
+from cloud.grid.referee import Referee
+from cloud.grid.shipped import network_named
+from cloud.ledger.checkpoint import CheckpointSigner
+from cloud.pumps import Wholesale
+from cloud.store.journal import SqliteJournal
+from cloud.store.views import Views
+from cloud.writer import Writer, WriterStoppedError
+from protos.clock import SECOND_NS, Clock, slot_at
+from protos.codec import ColumnDecoder, decode_columns
+from protos.limits import BLOCK_NS
+
+TICK_S = 1.0
+"""How often the machines are told the time, in the machine's own seconds."""
+
+JOURNAL_FILE = "journal.db"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Listening:
+    """Where a started aggregator can be reached."""
+
+    http_port: int
+    gateway_port: int
+    enrolment_port: int
+    utility_port: int
+
+
+class App:
+    """One aggregator in one process."""
+
+    def __init__(self, config: CloudConfig, clock: Clock) -> None:
+        config.state_dir.mkdir(parents=True, exist_ok=True)
+        self.config = config
+        self.clock = clock
+        self.networks = load_networks(config)
+        self.core = Core(self.networks, fast_columns())
+        self.journal = SqliteJournal(config.state_dir / JOURNAL_FILE)
+        self.reader = SqliteJournal(config.state_dir / JOURNAL_FILE, read_only=True)
+        self.signer = CheckpointSigner(config.origin, log_key(config.state_dir))
+        self.writer = Writer(self.core, self.journal, clock, self._sign_block)
+        self.views = Views()
+        self.writer.listen(self.views.update)
+        self.authority = CertificateAuthority(config.state_dir / "ca")
+        self.gateways = GatewayGate(self.writer, self.authority, clock)
+        self.enrolment = EnrolmentGate(self.writer, self.authority, "")
+        self.utility = UtilityGate(self.writer, self.views, clock)
+        self.screen = Screen(self.views, clock)
+        self.wholesale = Wholesale(self.writer, clock)
+        self._closed_gates: asyncio.Queue[GateClosed] = asyncio.Queue(maxsize=1_024)
+        self._pumps: list[asyncio.Task[None]] = []
+        self._servers: GateServers | None = None
+        self._http: uvicorn.Server | None = None
+
+    async def start(self) -> Listening:
+        """Recovers, opens the ports and starts the pumps."""
+        replayed = await self.writer.start()
+        log.info("replayed %d commands", replayed)
+        self.writer.listen(self._on_facts)
+        await self._open_books()
+        config = self.config
+        self._servers = await serve(
+            Ports(config.host, config.enrolment_port, config.gateway_port, config.utility_port),
+            self.authority,
+            self.enrolment,
+            self.gateways,
+            self.utility,
+        )
+        http_port = await self._start_http()
+        self.wholesale.restore()
+        self.writer.listen(self.wholesale.listen)
+        for name, pump in (
+            ("ticks", self._ticks),
+            ("blocks", self._blocks),
+            ("referee", self._referee),
+            ("prices", self.wholesale.prices),
+            ("bids", self.wholesale.bids),
+            ("awards", self.wholesale.awards),
+            ("screen", self.screen.run),
+        ):
+            self._pumps.append(asyncio.create_task(self._supervised(name, pump), name=name))
+        return Listening(
+            http_port,
+            self._servers.gateway_port,
+            self._servers.enrolment_port,
+            self._servers.utility_port,
+        )
+
+    async def stop(self) -> None:
+        """Lets the gateways go, applies what is queued, closes the journal."""
+        if self._http is not None:
+            self._http.should_exit = True
+        await self.gateways.drain()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+        if self._servers is not None:
+            await self._servers.stop(grace_s=0.5)
+        if self.writer.problem is None:
+            await self.writer.submit(SealBlock())
+        await self.writer.stop()
+        self.reader.close()
+
+    async def failed(self) -> BaseException:
+        """Waits for the first pump or the writer to fail; the process then restarts by replay."""
+        while True:
+            for pump in self._pumps:
+                if pump.done() and not pump.cancelled() and pump.exception() is not None:
+                    problem = pump.exception()
+                    assert problem is not None
+                    return problem
+            if self.writer.problem is not None:
+                return self.writer.problem
+            await asyncio.sleep(TICK_S)
+
+    async def _open_books(self) -> None:
+        """The first commands of a new journal."""
+        for zone in self.config.zones:
+            if not self.core.zones[zone.name].is_open:
+                await self.writer.submit(
+                    OpenZone(
+                        zone.name,
+                        self.networks[zone.name].sha256,
+                        slot_at(self.clock.now_ns()),
+                        _rules(zone),
+                    )
+                )
+        if not self.core.desk.is_open:
+            desk = self.config.desk
+            await self.writer.submit(
+                OpenDesk(desk.power_max_w, desk.exposure_max_micro, desk.power_min_w)
+            )
+
+    async def _start_http(self) -> int:
+        services = HttpServices(
+            self.writer,
+            self.views,
+            self.screen,
+            self.clock,
+            self.config,
+            self.authority,
+            self.signer,
+            self.reader,
+        )
+        settings = uvicorn.Config(
+            make_http(services),
+            host=self.config.host,
+            port=self.config.http_port,
+            log_level="warning",
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
+        self._http = uvicorn.Server(settings)
+        task = asyncio.create_task(self._http.serve(), name="http")
+        self._pumps.append(task)
+        while not self._http.started:
+            if task.done():
+                raise OSError(
+                    f"cannot listen on {self.config.host}:{self.config.http_port}; "
+                    "set http_port or stop what uses it"
+                )
+            await asyncio.sleep(0.01)
+        port: int = self._http.servers[0].sockets[0].getsockname()[1]
+        return port
+
+    async def _supervised(self, name: str, pump: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await pump()
+        except WriterStoppedError:
+            log.info("%s stopped with the writer", name)
+
+    async def _ticks(self) -> None:
+        while True:
+            for zone in self.core.zones:
+                await self.writer.submit(AdvanceZone(zone))
+            await self.writer.submit(AdvanceDesk())
+            await asyncio.sleep(TICK_S)
+
+    async def _blocks(self) -> None:
+        """Roots follow the machine's own seconds, whatever the demo's speed."""
+        while True:
+            await asyncio.sleep(BLOCK_NS / SECOND_NS)
+            await self.writer.submit(SealBlock())
+
+    async def _referee(self) -> None:
+        """Every closed slot is checked by an independent AC power flow, off the event loop."""
+        referees = {name: Referee(network) for name, network in self.networks.items()}
+        while True:
+            closed = await self._closed_gates.get()
+            injections = self.core.zones[closed.zone].injections_w(closed.slot)
+            result = await asyncio.to_thread(referees[closed.zone].check, closed.slot, injections)
+            await self.writer.submit(
+                RecordReferee(
+                    closed.zone,
+                    closed.slot,
+                    result.converged,
+                    result.worst_element,
+                    result.worst_loading_per_mille,
+                    result.voltage_min_per_mille,
+                    result.voltage_max_per_mille,
+                )
+            )
+
+    def _on_facts(self, facts: Sequence[Fact], _at_ns: int) -> None:
+        for fact in facts:
+            if isinstance(fact, GateClosed):
+                if self._closed_gates.full():
+                    log.warning("the referee is behind; slot %d goes unchecked", fact.slot)
+                else:
+                    self._closed_gates.put_nowait(fact)
+
+    def _sign_block(self, block: BlockSealed) -> bytes:
+        return self.signer.sign_block(block).encode()
+
+
+def load_networks(config: CloudConfig) -> dict[str, Network]:
+    """The network of each configured zone."""
+    return {zone.name: network_named(zone.network) for zone in config.zones}
+
+
+def fast_columns() -> ColumnDecoder:
+    """The compiled decoder where it was built, else its readable twin; they are tested equal."""
+    try:
+        from ext import columns
+    except ImportError:
+        return decode_columns
+    return columns.decode
+
+
+def log_key(state_dir: Path) -> Ed25519PrivateKey:
+    """The key that signs roots; made at the first start, readable by its owner alone."""
+    path = state_dir / "log.key"
+    if not path.exists():
+        key = Ed25519PrivateKey.generate()
+        write_secret(
+            path,
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            ),
+        )
+    loaded = serialization.load_pem_private_key(path.read_bytes(), None)
+    if not isinstance(loaded, Ed25519PrivateKey):
+        raise TypeError(f"{path} holds no Ed25519 key; restore it from your backup")
+    return loaded
+
+
+def _rules(zone: ZoneConfig) -> ZoneRules:
+    return ZoneRules(
+        currency=zone.currency,
+        tick_micro_per_kwh=zone.tick_micro_per_kwh,
+        fallback_export_micro_per_kwh=zone.fallback_export_micro_per_kwh,
+        fallback_import_micro_per_kwh=zone.fallback_import_micro_per_kwh,
+        gate_closure_s=zone.gate_closure_s,
+        metering_deadline_s=zone.metering_deadline_s,
+    )

@@ -1,0 +1,107 @@
+"""Checks that anybody can run: a journal against what was published from it, a receipt on its own."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from cloud.app import JOURNAL_FILE, fast_columns, load_networks
+from cloud.config import CloudConfig, load_config
+from cloud.core import Core
+from cloud.facts import decode_fact
+from cloud.replay import Verification, rebuild, verify
+from cloud.store.journal import SqliteJournal, TamperedJournalError
+from protos.receipt import ReceiptError
+from protos.receipt import verify as verify_text
+
+DEMO_STATE = Path(".demo/cloud")
+
+
+def replay_journal(
+    config_path: Path | None, journal_path: Path | None, *, check: bool, as_json: bool
+) -> int:
+    """Replays a journal from its first record and prints state hash, root and speed."""
+    config = load_config(config_path)
+    path = journal_path or DEMO_STATE / JOURNAL_FILE
+    journal = SqliteJournal(path, read_only=True)
+    try:
+        outcome = verify_journal(journal, config) if check else _replay_only(journal, config)
+    except TamperedJournalError as error:
+        print(f"gridtokenx: {path}: {error}", file=sys.stderr)
+        return 1
+    finally:
+        journal.close()
+    _print_outcome(outcome, check=check, as_json=as_json)
+    return 1 if outcome.problems else 0
+
+
+def verify_journal(journal: SqliteJournal, config: CloudConfig) -> Verification:
+    """Replays into fresh machines and compares with every published leaf and root."""
+    return verify(journal, Core(load_networks(config), fast_columns()))
+
+
+def verify_receipt(path: Path, key: str | None, *, as_json: bool) -> int:
+    """Checks a receipt file against the log's key, without any network."""
+    beside = path.with_name(path.name + ".key")
+    text = key or (str(beside) if beside.exists() else "")
+    if not text:
+        raise ValueError(f"name the log's key with --key, or put it into {beside}")
+    if Path(text).exists():
+        text = Path(text).read_text(encoding="ascii")
+    try:
+        leaf = verify_text(path.read_bytes(), text.strip())
+    except ReceiptError as error:
+        print(f"{path}: NOT valid: {error}", file=sys.stderr)
+        return 1
+    fact = decode_fact(leaf.leaf)
+    fields = {name: _plain(getattr(fact, name)) for name in fact.__struct_fields__}
+    if as_json:
+        print(json.dumps({"valid": True, "index": leaf.index, type(fact).__name__: fields}))
+    else:
+        print(f"{path}: valid; leaf {leaf.index} under a root of {leaf.checkpoint.size} leaves")
+        print(f"{type(fact).__name__}:")
+        for name, value in fields.items():
+            print(f"  {name} = {value}")
+    return 0
+
+
+def _replay_only(journal: SqliteJournal, config: CloudConfig) -> Verification:
+    core = Core(load_networks(config), fast_columns())
+    began = time.perf_counter()
+    found = rebuild(journal, core)
+    seconds = time.perf_counter() - began
+    leaves = len(core.take_leaves())
+    root = core.bank.log.root()
+    return Verification(found.commands, seconds, core.state_hash(), leaves, root, ())
+
+
+def _print_outcome(outcome: Verification, *, check: bool, as_json: bool) -> None:
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "commands": outcome.commands,
+                    "commands_per_s": round(outcome.commands_per_s),
+                    "state_hash": outcome.state_hash.hex(),
+                    "leaves": outcome.leaves,
+                    "root": outcome.root.hex(),
+                    "verified": check and not outcome.problems,
+                    "problems": outcome.problems,
+                }
+            )
+        )
+        return
+    print(
+        f"{outcome.commands} commands in {outcome.seconds:.2f} s "
+        f"({outcome.commands_per_s:,.0f} commands/s)"
+    )
+    print(f"state  {outcome.state_hash.hex()}")
+    print(f"root   {outcome.root.hex()} over {outcome.leaves} leaves")
+    for problem in outcome.problems:
+        print(f"PROBLEM {problem}")
+    if check and not outcome.problems:
+        print("verified: the journal makes every leaf and every root that was published")
+
+
+def _plain(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else value

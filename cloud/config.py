@@ -1,0 +1,146 @@
+"""What an operator may set, read from TOML and the environment into frozen records.
+
+An unknown key is refused with the nearest known one. Every field has a good value for the embedded
+form; no secret has a default.
+"""
+
+import difflib
+import os
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+ENVIRONMENT_PREFIX = "GRIDTOKENX_"
+T = TypeVar("T", bound="DataclassInstance")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The message names the key and what to write instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneConfig:
+    """One market area. `network` "rural" is the shipped SimBench grid; else a path to PGM JSON."""
+
+    name: str = "rural"
+    network: str = "rural"
+    currency: str = "THB"
+    tick_micro_per_kwh: int = 1_000
+    fallback_export_micro_per_kwh: int = 2_200_000
+    fallback_import_micro_per_kwh: int = 5_800_000
+    gate_closure_s: int = 300
+    metering_deadline_s: int = 900
+
+
+@dataclass(frozen=True, slots=True)
+class DeskConfig:
+    """Risk limits of the virtual power plant. Money in micro-units of the venue's currency."""
+
+    power_max_w: int = 500_000
+    exposure_max_micro: int = 10_000_000_000
+    power_min_w: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class CloudConfig:
+    """An embedded aggregator: one process, one SQLite journal, nothing else to install."""
+
+    state_dir: Path = Path("gridtokenx-state")
+    host: str = "127.0.0.1"
+    http_port: int = 8080
+    gateway_port: int = 8443
+    enrolment_port: int = 8444
+    utility_port: int = 8445
+    origin: str = "gridtokenx.example/log"
+    opening_deposit_micro: int = 0
+    zones: tuple[ZoneConfig, ...] = (ZoneConfig(),)
+    desk: DeskConfig = field(default_factory=DeskConfig)
+
+
+def load_config(path: Path | None) -> CloudConfig:
+    """Defaults, then the file, then GRIDTOKENX_<KEY> for the plain top-level keys."""
+    table: dict[str, Any] = {}
+    if path is not None:
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"{path} does not exist; name the configuration file") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path} is not TOML: {error}") from error
+    config = config_from(table)
+    return _from_environment(config)
+
+
+def config_from(table: dict[str, Any]) -> CloudConfig:
+    """A configuration from plain tables. Raises ConfigError."""
+    values = dict(table)
+    zones = values.pop("zones", None)
+    desk = values.pop("desk", None)
+    config = _record(CloudConfig, values, "")
+    if zones is not None:
+        if not isinstance(zones, list) or not zones:
+            raise ConfigError("zones: write at least one [[zones]] table")
+        config = replace(config, zones=tuple(_record(ZoneConfig, zone, "zones.") for zone in zones))
+    if desk is not None:
+        config = replace(config, desk=_record(DeskConfig, desk, "desk."))
+    _check(config)
+    return config
+
+
+def _record(kind: type[T], values: dict[str, Any], where: str) -> T:
+    known = {f.name: f for f in fields(kind) if f.name not in {"zones", "desk"}}
+    checked = {}
+    for key, value in values.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {where}{near[0]}?" if near else f"known: {', '.join(known)}"
+            raise ConfigError(f"{where}{key} is not a known key; {hint}")
+        checked[key] = _typed(where + key, known[key].type, value)
+    return kind(**checked)
+
+
+def _typed(key: str, kind: Any, value: Any) -> Any:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    wanted = {int: int, str: str, bool: bool}.get(kind)
+    if wanted is None or type(value) is not wanted:
+        name = "a whole number" if kind is int else "a text"
+        raise ConfigError(f"{key} = {value!r}: write {name}")
+    return value
+
+
+def _check(config: CloudConfig) -> None:
+    for name in ("http_port", "gateway_port", "enrolment_port", "utility_port"):
+        port = getattr(config, name)
+        if not 0 <= port < 65_536:
+            raise ConfigError(f"{name} = {port}: a port is 0 (any free one) to 65535")
+    for zone in config.zones:
+        if zone.tick_micro_per_kwh <= 0:
+            raise ConfigError(f"zones.tick_micro_per_kwh = {zone.tick_micro_per_kwh}: must be > 0")
+        if zone.fallback_export_micro_per_kwh >= zone.fallback_import_micro_per_kwh:
+            raise ConfigError(
+                "zones.fallback_export_micro_per_kwh must lie below fallback_import: "
+                "the band between them is where homes trade"
+            )
+    if len({zone.name for zone in config.zones}) != len(config.zones):
+        raise ConfigError("zones.name: each zone needs a name of its own")
+
+
+def _from_environment(config: CloudConfig) -> CloudConfig:
+    changes: dict[str, Any] = {}
+    for f in fields(CloudConfig):
+        text = os.environ.get(ENVIRONMENT_PREFIX + f.name.upper())
+        if text is None or f.name in {"zones", "desk"}:
+            continue
+        if f.type is int and not text.lstrip("-").isdigit():
+            raise ConfigError(
+                f"{ENVIRONMENT_PREFIX}{f.name.upper()}={text!r}: write a whole number"
+            )
+        changes[f.name] = int(text) if f.type is int else Path(text) if f.type is Path else text
+    config = replace(config, **changes)
+    _check(config)
+    return config

@@ -1,0 +1,120 @@
+"""From the bytes of an answer to the files inside it, told by content and never by status.
+
+Zips are opened with a bound on what they may unpack to. One with a broken central directory, as
+ERCOT has served, is read member by member from its local headers; a member whose checksum is wrong
+is an error. Document types and entities in XML are refused.
+"""
+
+import io
+import struct
+import zipfile
+import zlib
+
+from cloud.feeds.rows import EmptyBody, Malformed, NotData, Throttled
+
+ZIP_MAGIC = b"PK\x03\x04"
+EMPTY_ZIP_MAGIC = b"PK\x05\x06"
+UNPACKED_BYTES_MAX = 256 * 1024 * 1024
+MEMBERS_MAX = 100
+THROTTLE = b"Acceptable Use Policy Violation"
+THROTTLE_RETRY_S = 5
+LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+HAS_DESCRIPTOR = 0x08
+
+
+def members(source: str, body: bytes) -> list[tuple[str, bytes]]:
+    """The files in an answer by name; a body that is no zip is its own only file.
+
+    Raises Throttled, NotData (an HTML page), EmptyBody and Malformed.
+    """
+    if body.startswith(EMPTY_ZIP_MAGIC):
+        raise EmptyBody(source)
+    if not body.startswith(ZIP_MAGIC):
+        return [("", plain(source, body))]
+    try:
+        files = _by_directory(source, body)
+    except (zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError, ValueError):
+        files = _by_local_headers(source, body)
+    if not files:
+        raise EmptyBody(source)
+    return files
+
+
+def plain(source: str, body: bytes) -> bytes:
+    """The body itself, unless it is empty, a throttle notice or a web page."""
+    if not body.strip():
+        raise EmptyBody(source)
+    if THROTTLE in body[:2_048]:
+        raise Throttled(source, THROTTLE_RETRY_S, "asked more often than once in 5 seconds")
+    start = body[:512].lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        raise NotData(source, "a web page came instead of data; the session may have expired")
+    return body
+
+
+def safe_xml(source: str, body: bytes) -> bytes:
+    """The body, if it may be given to an XML parser. Raises Malformed."""
+    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
+        raise Malformed(source, "document types are not accepted")
+    return body
+
+
+def text(source: str, body: bytes) -> str:
+    """The body as text: UTF-8, with or without a mark. Raises Malformed."""
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Malformed(source, f"not UTF-8 at byte {error.start}") from error
+
+
+def _by_directory(source: str, body: bytes) -> list[tuple[str, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        entries = [info for info in archive.infolist() if not info.is_dir()]
+        size = sum(info.file_size for info in entries)
+        if size > UNPACKED_BYTES_MAX or len(entries) > MEMBERS_MAX:
+            raise Malformed(source, f"{len(entries)} files of {size} bytes in all are too much")
+        return [(info.filename, archive.read(info)) for info in entries]
+
+
+def _by_local_headers(source: str, body: bytes) -> list[tuple[str, bytes]]:
+    """Members found from the front. Raises Malformed where that breaks off too."""
+    files: list[tuple[str, bytes]] = []
+    at, left = 0, UNPACKED_BYTES_MAX
+    while body[at : at + 4] == ZIP_MAGIC and len(files) < MEMBERS_MAX:
+        if len(body) < at + LOCAL_HEADER.size:
+            raise Malformed(source, "the zip ends inside a header")
+        fields = LOCAL_HEADER.unpack_from(body, at)
+        flags, method, checksum, packed = fields[2], fields[3], fields[6], fields[7]
+        start = at + LOCAL_HEADER.size + fields[9] + fields[10]
+        name = body[at + LOCAL_HEADER.size : at + LOCAL_HEADER.size + fields[9]]
+        data, after = _member(source, body, start, method, packed, left)
+        if flags & HAS_DESCRIPTOR:
+            has_mark = body[after : after + 4] == b"PK\x07\x08"
+            checksum = int.from_bytes(
+                body[after + 4 * has_mark : after + 4 * has_mark + 4], "little"
+            )
+            after += 12 + 4 * has_mark
+        if zlib.crc32(data) != checksum:
+            raise Malformed(source, f"the checksum of {name!r} in the zip is wrong")
+        left -= len(data)
+        files.append((name.decode("utf-8", "replace"), data))
+        at = after
+    return files
+
+
+def _member(
+    source: str, body: bytes, start: int, method: int, packed: int, left: int
+) -> tuple[bytes, int]:
+    """One member's contents and where the next begins."""
+    if method == zipfile.ZIP_STORED:
+        return body[start : start + packed], start + packed
+    if method != zipfile.ZIP_DEFLATED:
+        raise Malformed(source, f"zip method {method} is not known")
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        data = unpacker.decompress(body[start:], left)
+    except zlib.error as error:
+        raise Malformed(source, f"the zip is damaged: {error}") from error
+    if not unpacker.eof:
+        raise Malformed(source, "the zip is cut off or unpacks to too much")
+    return data, len(body) - len(unpacker.unused_data)

@@ -1,0 +1,85 @@
+"""From price publications to the desk's commands, and when each is due.
+
+The desk knows four markets by short names, CAISO's DAM and RTM and PJM's DA and RT, whatever the
+publication called them. A publication in which any price is not the sum of its parts is refused as
+a whole: which of its rows are right cannot be told.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from operator import attrgetter
+
+from cloud.commands import ObservePrice
+from cloud.feeds import caiso, pjm
+from cloud.feeds.intervals import EASTERN, PACIFIC, from_local, trade_date
+from cloud.feeds.quality import TOTAL, identity
+from cloud.feeds.rows import Malformed, NoData, Row
+from protos.clock import SECOND_NS, Clock
+
+PARSERS = {"caiso": caiso.parse, "pjm": pjm.parse}
+MARKETS = {"RTPD": "RTM", "RTD": "RTM", "HASP": "RTM"}
+REAL_TIME = frozenset({"RTM", "RT"})
+REAL_TIME_LEAD_NS = 1_350 * SECOND_NS
+"""A fifteen-minute price is known 22.5 minutes before its interval."""
+
+PUBLISHED = {"caiso": (PACIFIC, time(13, 0)), "pjm": (EASTERN, time(13, 30))}
+"""When, on the day before, a venue publishes its day-ahead prices, in prevailing time."""
+
+Send = Callable[[ObservePrice], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A price and the moment from which the world may know it."""
+
+    at_ns: int
+    command: ObservePrice
+
+
+def observations(source: str, body: bytes) -> list[ObservePrice]:
+    """The prices of one publication, by start. Raises FeedError."""
+    rows = PARSERS[source](body).rows
+    wrong = identity(rows)
+    if wrong:
+        raise Malformed(
+            source, f"{len(wrong)} prices are not the sum of their parts, first {wrong[0]}"
+        )
+    prices = [_command(row) for row in rows if row.item == TOTAL]
+    if not prices:
+        raise NoData(source, "", "no prices among the rows")
+    return sorted(prices, key=attrgetter("node", "market", "starts_ns"))
+
+
+def _command(row: Row) -> ObservePrice:
+    return ObservePrice(
+        row.source,
+        row.place,
+        MARKETS.get(row.market, row.market),
+        row.start_ns,
+        row.end_ns - row.start_ns,
+        row.value_micro,
+    )
+
+
+def schedule(prices: Iterable[ObservePrice]) -> list[Due]:
+    """The prices by the time they become known, so that nobody bids with tomorrow's newspaper."""
+    due = [Due(_known_ns(price), price) for price in prices]
+    return sorted(due, key=lambda one: (one.at_ns, one.command.venue, one.command.market))
+
+
+def _known_ns(price: ObservePrice) -> int:
+    if price.market in REAL_TIME:
+        return price.starts_ns - REAL_TIME_LEAD_NS
+    zone, hour = PUBLISHED[price.venue]
+    eve = trade_date(price.starts_ns, zone) - timedelta(days=1)
+    return from_local(datetime.combine(eve, hour), zone)
+
+
+async def pump(due: Sequence[Due], clock: Clock, send: Send) -> None:
+    """Hands each price over when it is due; those that are due already go at once."""
+    for one in due:
+        wait_ns = one.at_ns - clock.now_ns()
+        if wait_ns > 0:
+            await clock.sleep(wait_ns / SECOND_NS)
+        await send(one.command)

@@ -1,0 +1,92 @@
+"""What follows from what: the journeys of the house, read top to bottom in one match.
+
+A fact of one machine becomes a command to another. There is no state here and no arithmetic; an
+arm that needs either belongs into a machine. The writer journals the commands before they are
+applied, and after a crash asks this module again, so the answer must depend on the fact alone.
+"""
+
+from collections.abc import Sequence
+
+from cloud.commands import (
+    AdmitGateway,
+    Command,
+    ExpelGateway,
+    GrantAllowance,
+    ObserveFleet,
+    OpenAccount,
+    OpenLedger,
+    RecordLease,
+    ReleaseReservation,
+    ReserveTrades,
+    SettleSlot,
+    TradeTerms,
+)
+from cloud.facts import (
+    AllowanceChanged,
+    DeviceEnrolled,
+    DeviceRevoked,
+    Fact,
+    LeaseReported,
+    SiteCreated,
+    SlotMetered,
+    SlotSettled,
+    Telemetry,
+    Traded,
+    ZoneOpened,
+)
+
+
+def follow(facts: Sequence[Fact]) -> list[Command]:
+    """The commands that one step's facts ask for, in the order of the facts."""
+    commands: list[Command] = []
+    for fact in facts:
+        commands.extend(_follow(fact))
+    return commands + _reservations(facts)
+
+
+def _follow(fact: Fact) -> list[Command]:
+    match fact:
+        # A home appears, its device is enrolled, and it may trade.
+        case ZoneOpened(zone=zone, rules=rules):
+            return [OpenLedger(zone, rules)]
+        case SiteCreated(account=account, zone=zone):
+            return [OpenAccount(account, "prosumer", zone)]
+        case DeviceEnrolled(zone=zone, device=device, account=account, node=node):
+            return [AdmitGateway(zone, device, account, node)]
+        case DeviceRevoked(zone=zone, device=device):
+            return [ExpelGateway(zone, device)]
+        case AllowanceChanged(zone=zone, account=account, allowance_micro=allowance):
+            return [GrantAllowance(zone, account, allowance)] if zone else []
+        # Readings become slot energy, slot energy becomes money and tokens.
+        case SlotMetered(zone=zone, slot=slot, revision=revision, meters=meters):
+            return [SettleSlot(zone, slot, revision, meters)]
+        case SlotSettled(zone=zone, slot=slot, revision=0, accounts=accounts):
+            return [ReleaseReservation(zone, account, slot) for account in accounts]
+        # The fleet's batteries are what the desk can bid with.
+        case Telemetry() if fact.capacity_wh > 0:
+            return [
+                ObserveFleet(
+                    fact.device,
+                    fact.zone,
+                    fact.soc_per_mille,
+                    fact.capacity_wh,
+                    fact.max_charge_w,
+                    fact.max_discharge_w,
+                    fact.battery_w,
+                )
+            ]
+        case LeaseReported(device=device, lease_id=lease, state=state, measured_w=measured_w):
+            return [RecordLease(device, lease, state, measured_w)]
+    return []
+
+
+def _reservations(facts: Sequence[Fact]) -> list[Command]:
+    """All trades of one step and slot are reserved together: one command, not one each."""
+    trades: dict[tuple[str, int], list[TradeTerms]] = {}
+    for fact in facts:
+        if isinstance(fact, Traded):
+            terms = TradeTerms(
+                fact.trade, fact.buyer, fact.seller, fact.energy_wh, fact.price_micro_per_kwh
+            )
+            trades.setdefault((fact.zone, fact.slot), []).append(terms)
+    return [ReserveTrades(zone, slot, tuple(group)) for (zone, slot), group in trades.items()]

@@ -1,0 +1,351 @@
+"""Gateways at the door: enrolment, certificates, and one long stream a device.
+
+The gate checks who speaks, how much and in which order, and hands sealed payloads to the writer
+together with the signature check. It decides nothing about readings, offers or leases, and sends a
+receipt only for what the writer has made durable.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from hashlib import sha256
+from typing import Any, NoReturn
+
+import grpc
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from cloud.commands import AppendSealed, EnrolDevice
+from cloud.facts import BatchRefused, DeviceEnrolled, DeviceRevoked, EnrolmentRefused, Fact
+from cloud.gate.authority import BadRequestError, CertificateAuthority
+from cloud.gate.downlink import Downlink
+from cloud.gate.news import OfferBacklog, lease_order, market_news, outcome_of
+from cloud.gate.peers import advise, device_of
+from cloud.market.zone import Zone
+from cloud.writer import ForgedError, Writer, WriterStoppedError
+from protos import common_pb2, gateway_pb2_grpc
+from protos import gateway_pb2 as pb
+from protos.clock import Clock
+from protos.ids import DeviceId
+from protos.limits import (
+    ENROLMENT_ATTEMPTS_PER_MINUTE_MAX,
+    PAYLOAD_BYTES_MAX,
+    STREAMS_MAX,
+    UNACKNOWLEDGED_BATCHES_MAX,
+)
+from protos.messages import ADVICE, Refusal
+from protos.seal import Sealed, is_authentic, is_well_formed
+
+ENROL_DOMAIN = b"gridtokenx/enrol/v1\x00"
+RENEW_DOMAIN = b"gridtokenx/renew/v1\x00"
+HELLO_WITHIN_S = 10
+DRAIN_RETRY_S = 1
+DRAIN_JITTER_S = 4
+
+log = logging.getLogger(__name__)
+
+
+class EnrolmentGate(gateway_pb2_grpc.EnrolmentServiceServicer):
+    """Exchanges one-time tokens for certificates."""
+
+    def __init__(
+        self, writer: Writer, authority: CertificateAuthority, gateway_address: str
+    ) -> None:
+        self.gateway_address = gateway_address
+        self._writer = writer
+        self._authority = authority
+        self._attempts: deque[float] = deque(maxlen=ENROLMENT_ATTEMPTS_PER_MINUTE_MAX)
+
+    async def Enrol(self, request: pb.EnrolRequest, context: Any) -> pb.EnrolResponse:  # noqa: N802 - named by the treaty
+        await self._admit_attempt(context)
+        token_sha256 = sha256(request.token.encode()).digest()
+        if token_sha256 not in self._writer.core.registry.tokens:
+            # Before any cryptography, so that guessing costs us a hash.
+            await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, Refusal.BAD_TOKEN)
+        signed = ENROL_DOMAIN + request.token.encode() + b"\x00" + request.csr_pem
+        if not _is_signed(request.public_key, request.signature, signed):
+            await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, Refusal.BAD_SIGNATURE)
+        facts = await self._writer.submit(EnrolDevice(token_sha256, request.public_key))
+        enrolled = facts[0]
+        if isinstance(enrolled, EnrolmentRefused):
+            reason = Refusal(enrolled.reason)
+            await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, reason)
+        assert isinstance(enrolled, DeviceEnrolled)
+        try:
+            chain = self._authority.device_chain(request.csr_pem, enrolled.device)
+        except BadRequestError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{error}; make a new request")
+        return pb.EnrolResponse(
+            device_id=enrolled.device,
+            site_id=enrolled.site,
+            zone=enrolled.zone,
+            certificate_chain_pem=chain,
+            gateway_address=self.gateway_address,
+        )
+
+    async def _admit_attempt(self, context: Any) -> None:
+        now = asyncio.get_running_loop().time()
+        if len(self._attempts) == self._attempts.maxlen and now - self._attempts[0] < 60:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many enrolments; try again in a minute"
+            )
+        self._attempts.append(now)
+
+
+class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
+    """One stream a device; a newer one replaces the older."""
+
+    def __init__(self, writer: Writer, authority: CertificateAuthority, clock: Clock) -> None:
+        self.streams: dict[DeviceId, Downlink] = {}
+        self._writer = writer
+        self._authority = authority
+        self._clock = clock
+        self._backlog = OfferBacklog()
+        writer.listen(self._on_facts)
+        writer.listen_checkpoints(self._on_checkpoint)
+
+    async def Renew(self, request: pb.RenewRequest, context: Any) -> pb.RenewResponse:  # noqa: N802
+        device, key, _ = await self._identify(context)
+        if not _is_signed(key, request.signature, RENEW_DOMAIN + request.csr_pem):
+            await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, Refusal.BAD_SIGNATURE)
+        try:
+            chain = self._authority.device_chain(request.csr_pem, device)
+        except BadRequestError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{error}; make a new request")
+        return pb.RenewResponse(certificate_chain_pem=chain)
+
+    async def Connect(self, _requests: Any, context: Any) -> None:  # noqa: N802
+        device, key, valid_for_s = await self._identify(context)
+        if len(self.streams) >= STREAMS_MAX:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "this gate is full; try again later"
+            )
+        try:
+            hello = await asyncio.wait_for(context.read(), HELLO_WITHIN_S)
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no hello within 10 s")
+        if hello is grpc.aio.EOF:
+            return
+        if hello.WhichOneof("body") != "hello" or hello.hello.device_id != device:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "the first message is a hello with the certificate's own device id",
+            )
+        zone = self._zone_of(device)
+        if zone is None:
+            await _refuse(context, grpc.StatusCode.UNAVAILABLE, Refusal.UNKNOWN_DEVICE)
+        downlink = self._open(device, zone)
+        log.info("gateway %s connected, agent %s", device, hello.hello.agent_version)
+        expiry = asyncio.get_running_loop().call_later(max(0.0, valid_for_s), downlink.close)
+        sender = asyncio.create_task(_send_all(context, downlink))
+        stream = _Stream(device, Ed25519PublicKey.from_public_bytes(key), zone, downlink)
+        try:
+            await self._receive(stream, context, sender)
+        finally:
+            expiry.cancel()
+            sender.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sender
+            if self.streams.get(device) is downlink:
+                del self.streams[device]
+
+    async def drain(self) -> None:
+        """Asks every gateway to come back later, and ends the streams."""
+        message = pb.ConnectResponse(
+            drain=pb.Drain(retry_after_s=DRAIN_RETRY_S, jitter_s=DRAIN_JITTER_S)
+        )
+        for downlink in list(self.streams.values()):
+            downlink.urgent(message)
+        await asyncio.sleep(0.1)
+        for downlink in list(self.streams.values()):
+            downlink.close()
+
+    async def _identify(self, context: Any) -> tuple[DeviceId, bytes, float]:
+        peer = device_of(context)
+        if peer is None:
+            await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, Refusal.UNKNOWN_DEVICE)
+        device = DeviceId(peer.name)
+        key = self._writer.core.registry.active_key(device)
+        if key is None:
+            known = device in self._writer.core.registry.devices
+            reason = Refusal.REVOKED_DEVICE if known else Refusal.UNKNOWN_DEVICE
+            await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, reason)
+        return device, key, peer.valid_for_s
+
+    def _zone_of(self, device: DeviceId) -> Zone | None:
+        registry = self._writer.core.registry
+        zone = self._writer.core.zones.get(registry.sites[registry.devices[device].site].zone)
+        return zone if zone is not None and zone.knows(device) else None
+
+    def _open(self, device: DeviceId, zone: Zone) -> Downlink:
+        previous = self.streams.get(device)
+        if previous is not None:
+            previous.close()
+        downlink = self.streams[device] = Downlink()
+        seq, link = zone.durable(device)
+        rules = zone.rules
+        downlink.urgent(
+            pb.ConnectResponse(
+                welcome=pb.Welcome(
+                    durable_seq=seq,
+                    durable_link=link,
+                    now_ns=self._clock.now_ns(),
+                    zone=zone.name,
+                    tick_micro_per_kwh=rules.tick_micro_per_kwh,
+                    price_min_micro_per_kwh=rules.fallback_export_micro_per_kwh,
+                    price_max_micro_per_kwh=rules.fallback_import_micro_per_kwh,
+                    gate_closure_s=rules.gate_closure_s,
+                )
+            )
+        )
+        for order in self._backlog.leases(device, self._clock.now_ns()):
+            downlink.lease(order)
+        for outcome in self._backlog.take_outcomes(device):
+            downlink.outcome(outcome)
+        return downlink
+
+    async def _receive(self, stream: "_Stream", context: Any, sender: "asyncio.Task[None]") -> None:
+        """Reads until either side ends the stream."""
+        while True:
+            reading = asyncio.ensure_future(context.read())
+            await asyncio.wait((reading, sender), return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                reading.cancel()
+                return
+            message = reading.result()
+            if message is grpc.aio.EOF or sender.done():
+                return
+            if message.WhichOneof("body") == "sealed":
+                await stream.take(message.sealed, self._writer)
+            elif message.WhichOneof("body") == "heartbeat":
+                stream.downlink.urgent(
+                    pb.ConnectResponse(heartbeat=pb.Heartbeat(now_ns=self._clock.now_ns()))
+                )
+
+    def _on_facts(self, facts: Sequence[Fact], at_ns: int) -> None:
+        for fact in facts:
+            for device, outcome in outcome_of(fact):
+                downlink = self.streams.get(device)
+                if downlink is None:
+                    self._backlog.keep_outcome(device, outcome)
+                else:
+                    downlink.outcome(outcome)
+            ordered = lease_order(fact)
+            if ordered is not None:
+                device, order = ordered
+                self._backlog.keep_lease(device, order, at_ns)
+                if device in self.streams:
+                    self.streams[device].lease(order)
+            news = market_news(fact)
+            if news is not None:
+                for downlink in self.streams.values():
+                    downlink.market(news)
+            if isinstance(fact, DeviceRevoked) and fact.device in self.streams:
+                self.streams[fact.device].close()
+
+    def _on_checkpoint(self, _number: int, _size: int, note: bytes) -> None:
+        for downlink in self.streams.values():
+            downlink.checkpoint(note)
+
+
+class _Stream:
+    """The order of one stream: what comes next, and what is in flight to the writer."""
+
+    def __init__(
+        self, device: DeviceId, key: Ed25519PublicKey, zone: Zone, downlink: Downlink
+    ) -> None:
+        self.downlink = downlink
+        self._device = device
+        self._key = key
+        self._zone = zone
+        self._expected = zone.durable(device)[0] + 1
+        self._in_flight: deque[asyncio.Future[list[Fact]]] = deque()
+
+    async def take(self, message: pb.SealedPayload, writer: Writer) -> None:
+        """One envelope: refused at the door, receipted again, or handed to the writer."""
+        sealed = Sealed(message.seq, message.previous, message.payload, message.signature)
+        if not is_well_formed(sealed):
+            too_large = len(sealed.payload) > PAYLOAD_BYTES_MAX
+            self._refuse(sealed.seq, Refusal.TOO_LARGE if too_large else Refusal.MALFORMED)
+            return
+        if sealed.seq < self._expected:
+            # Sent again after a lost receipt: harmless, and the answer is the receipt.
+            self.downlink.receipt(self._zone.durable(self._device)[0])
+            return
+        if sealed.seq > self._expected:
+            self._refuse(sealed.seq, Refusal.SEQUENCE_GAP)
+            return
+        while self._in_flight and (
+            self._in_flight[0].done() or len(self._in_flight) >= UNACKNOWLEDGED_BATCHES_MAX
+        ):
+            await asyncio.wait((self._in_flight.popleft(),))
+        command = AppendSealed(
+            self._zone.name,
+            self._device,
+            sealed.seq,
+            sealed.previous,
+            sealed.payload,
+            sealed.signature,
+        )
+        try:
+            answer = writer.submit_now(
+                command, partial(is_authentic, self._key, self._device, sealed)
+            )
+        except WriterStoppedError:
+            self.downlink.close()
+            return
+        self._expected += 1
+        answer.add_done_callback(partial(self._answered, sealed.seq))
+        self._in_flight.append(answer)
+
+    def _answered(self, seq: int, answer: "asyncio.Future[list[Fact]]") -> None:
+        """The writer is done with an envelope: receipt what is durable, say what was refused."""
+        if answer.cancelled():
+            return
+        problem = answer.exception()
+        durable = self._zone.durable(self._device)[0]
+        if isinstance(problem, ForgedError):
+            self._expected = durable + 1
+            self._refuse(seq, Refusal.BAD_SIGNATURE)
+        elif problem is not None:
+            self.downlink.close()
+        else:
+            for fact in answer.result():
+                if isinstance(fact, BatchRefused):
+                    self._expected = durable + 1 if seq > durable else self._expected
+                    self._refuse(seq, Refusal(fact.reason))
+            self.downlink.receipt(durable)
+
+    def _refuse(self, seq: int, reason: Refusal) -> None:
+        self.downlink.urgent(
+            pb.ConnectResponse(
+                refusal=pb.BatchRefusal(
+                    seq=seq,
+                    refused=common_pb2.Refused(
+                        reason=reason, name=reason.name, advice=ADVICE[reason]
+                    ),
+                    expected_seq=self._expected,
+                )
+            )
+        )
+
+
+async def _send_all(context: Any, downlink: Downlink) -> None:
+    while (message := await downlink.next()) is not None:
+        await context.write(message)
+
+
+def _is_signed(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+async def _refuse(context: Any, code: grpc.StatusCode, reason: Refusal) -> NoReturn:
+    await context.abort(code, advise(reason))
+    raise AssertionError("abort does not return")

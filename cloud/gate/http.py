@@ -1,0 +1,254 @@
+"""The HTTP face: the console page and its stream, receipts, metrics, and the operator's commands.
+
+Reading is open on the address that is served (loopback by default). Commands need the operator's
+token, which lies in the state directory; the page's one action, acknowledging an alarm, needs a
+header that no foreign page can send without the browser asking first.
+"""
+
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
+from fastapi.middleware.gzip import GZipMiddleware
+from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, ConfigDict, Field
+from sse_starlette import EventSourceResponse
+
+from cloud.commands import (
+    CreateSite,
+    Deposit,
+    IssueToken,
+    RegisterAuthority,
+    RevokeDevice,
+)
+from cloud.config import CloudConfig
+from cloud.facts import RegistryRefused
+from cloud.gate.authority import BadRequestError, CertificateAuthority, write_secret
+from cloud.gate.screen import Screen
+from cloud.gate.summary import metrics, summary
+from cloud.ledger.checkpoint import CheckpointSigner
+from cloud.ledger.receipts import make_receipt
+from cloud.remote import TOKEN_FILE
+from cloud.store.journal import Journal
+from cloud.store.views import Views
+from cloud.writer import Writer
+from protos.clock import Clock
+from protos.ids import AccountId, DeviceId, SiteId, effect_id
+from protos.messages import ADVICE, Refusal
+
+CONSOLE_HEADER = "X-GridTokenX"
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HttpServices:
+    """What the routes stand on."""
+
+    writer: Writer
+    views: Views
+    screen: Screen
+    clock: Clock
+    config: CloudConfig
+    authority: CertificateAuthority
+    signer: CheckpointSigner
+    journal: Journal
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewSite(_Body):
+    """A home. Its first enrolment token comes with the answer."""
+
+    site: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    zone: str
+    node: int = Field(ge=1)
+    account: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+
+
+class NewAuthority(_Body):
+    """A grid operator and the request for its certificate."""
+
+    authority: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,30}$")
+    rank: int = Field(ge=0, le=9)
+    area: str
+    csr_pem: str
+
+
+class Revocation(_Body):
+    device: str
+    reason: str = Field(min_length=1, max_length=200)
+
+
+class Acknowledgement(_Body):
+    key: str
+
+
+def make_http(services: HttpServices) -> FastAPI:
+    """The application with all routes."""
+    app = FastAPI(title="GridTokenX aggregator", docs_url=None, redoc_url=None)
+    app.add_middleware(GZipMiddleware, minimum_size=1_000)
+
+    @app.middleware("http")
+    async def secure(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        response.headers.update(SECURITY_HEADERS)
+        return response
+
+    _add_reading(app, services)
+    _add_log(app, services)
+    _add_commands(app, services)
+    _add_console(app, services)
+    return app
+
+
+def operator_token(state_dir: Path) -> str:
+    """The token for operator commands; made at the first start, readable by its owner alone."""
+    path = state_dir / TOKEN_FILE
+    if not path.exists():
+        write_secret(path, secrets.token_urlsafe(32).encode())
+    return path.read_text(encoding="ascii")
+
+
+def _add_reading(app: FastAPI, services: HttpServices) -> None:
+    views = services.views
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        if services.writer.problem is not None:
+            raise HTTPException(503, "the writer has stopped")
+        return {"status": "ok"}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def read_metrics() -> str:
+        return metrics(services.writer, views, services.clock)
+
+    @app.get("/api/summary")
+    async def read_summary() -> dict[str, Any]:
+        return summary(services.writer, views)
+
+    @app.get("/api/screen")
+    async def read_screen() -> Response:
+        return Response(services.screen.everything(), media_type="application/json")
+
+    @app.get("/api/stream")
+    async def stream() -> EventSourceResponse:
+        async def events() -> AsyncIterator[dict[str, str]]:
+            async for message in services.screen.stream():
+                yield {"data": message}
+
+        return EventSourceResponse(events(), ping=15)
+
+
+def _add_log(app: FastAPI, services: HttpServices) -> None:
+    views = services.views
+
+    @app.get("/api/log/key", response_class=PlainTextResponse)
+    async def read_key() -> str:
+        return services.signer.verifier_key + "\n"
+
+    @app.get("/api/log/checkpoint", response_class=PlainTextResponse)
+    async def read_checkpoint() -> str:
+        newest = services.journal.checkpoint()
+        if newest is None:
+            raise HTTPException(404, "no block yet; the first comes within three seconds")
+        return newest[2].decode()
+
+    @app.get("/api/receipts/{account}", response_class=PlainTextResponse)
+    async def read_receipt(account: str, slot: int | None = None) -> str:
+        found = views.statement(account, slot)
+        newest = services.journal.checkpoint()
+        if found is None or newest is None or newest[1] <= found[0]:
+            raise HTTPException(
+                404, f"no settled slot of {account!r} under a root yet; try again after the slot"
+            )
+        position = found[0]
+        leaf = services.journal.leaf(position)
+        assert leaf is not None, f"leaf {position} lies under a root but is not stored"
+        note = newest[2].decode()
+        return make_receipt(
+            services.writer.core.bank.log, position, leaf, note, services.signer.key
+        )
+
+
+def _add_commands(app: FastAPI, services: HttpServices) -> None:
+    token = operator_token(services.config.state_dir)
+
+    async def operator(authorization: Annotated[str, Header()] = "") -> None:
+        if not secrets.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
+            raise HTTPException(
+                401, f"send the operator token of {services.config.state_dir / TOKEN_FILE}"
+            )
+
+    guarded = [Depends(operator)]
+    submit = services.writer.submit
+
+    @app.post("/api/sites", dependencies=guarded)
+    async def create_site(new: NewSite) -> dict[str, str]:
+        zone = services.writer.core.zones.get(new.zone)
+        if zone is None:
+            raise HTTPException(404, f"no zone {new.zone!r}")
+        if new.node >= len(zone.network.parent):
+            raise HTTPException(
+                422, f"zone {new.zone} has nodes 1 to {len(zone.network.parent) - 1}"
+            )
+        site, account = SiteId(new.site), AccountId(new.account)
+        _raise_refused(await submit(CreateSite(site, new.zone, new.node, account)))
+        opening = services.config.opening_deposit_micro
+        if opening:
+            await services.writer.settle()
+            await submit(Deposit(effect_id("opening", account), account, opening))
+        enrolment = secrets.token_urlsafe(16)
+        _raise_refused(await submit(IssueToken(sha256(enrolment.encode()).digest(), site)))
+        return {"site": new.site, "token": enrolment}
+
+    @app.post("/api/authorities", dependencies=guarded)
+    async def register_authority(new: NewAuthority) -> dict[str, str]:
+        try:
+            chain = services.authority.authority_chain(new.csr_pem.encode(), new.authority)
+        except BadRequestError as error:
+            raise HTTPException(422, str(error)) from error
+        await submit(RegisterAuthority(new.authority, new.rank, new.area))
+        return {"authority": new.authority, "certificate_chain_pem": chain.decode()}
+
+    @app.post("/api/revocations", dependencies=guarded)
+    async def revoke(new: Revocation) -> dict[str, str]:
+        _raise_refused(await submit(RevokeDevice(DeviceId(new.device), new.reason)))
+        return {"device": new.device}
+
+
+def _add_console(app: FastAPI, services: HttpServices) -> None:
+    static = Path(str(resources.files("cloud.gate"))) / "console" / "static"
+
+    @app.post("/api/alarms/acknowledge")
+    async def acknowledge(
+        seen: Acknowledgement, x_gridtokenx: Annotated[str, Header()] = ""
+    ) -> dict[str, bool]:
+        if x_gridtokenx != "console":
+            raise HTTPException(403, f"send the header {CONSOLE_HEADER}: console")
+        return {"acknowledged": services.views.acknowledge(seen.key)}
+
+    @app.get("/")
+    async def page() -> FileResponse:
+        return FileResponse(static / "index.html", headers={"Cache-Control": "no-cache"})
+
+    app.mount("/static", StaticFiles(directory=static, check_dir=False))
+
+
+def _raise_refused(facts: list[Any]) -> None:
+    for fact in facts:
+        if isinstance(fact, RegistryRefused):
+            reason = Refusal(fact.reason)
+            raise HTTPException(409, f"{reason.name}: {ADVICE[reason]}")

@@ -1,0 +1,123 @@
+"""Facts as the gateways hear them, and what is kept for a gateway that is away."""
+
+from collections import deque
+from collections.abc import Iterator
+
+from cloud.facts import (
+    Fact,
+    GateClosed,
+    LeaseIssued,
+    OfferCancelled,
+    OfferRefused,
+    OfferRested,
+    Traded,
+)
+from protos import common_pb2
+from protos import gateway_pb2 as pb
+from protos.ids import DeviceId
+from protos.limits import OPEN_OFFERS_PER_DEVICE_MAX
+from protos.messages import ADVICE, Refusal
+
+LEASES_KEPT_MAX = 16
+
+
+def refused(reason: int) -> common_pb2.Refused:
+    refusal = Refusal(reason)
+    return common_pb2.Refused(reason=refusal, name=refusal.name, advice=ADVICE[refusal])
+
+
+def outcome_of(fact: Fact) -> Iterator[tuple[DeviceId, pb.OfferOutcome]]:
+    """Whom a fact concerns as the owner of an offer, and what it says to them."""
+    match fact:
+        case OfferRested():
+            yield (
+                fact.device,
+                pb.OfferOutcome(
+                    number=fact.number,
+                    state=pb.OFFER_STATE_RESTED,
+                    price_micro_per_kwh=fact.price_micro_per_kwh,
+                ),
+            )
+        case Traded():
+            for device, number in (
+                (fact.buyer_device, fact.buyer_number),
+                (fact.seller_device, fact.seller_number),
+            ):
+                yield (
+                    device,
+                    pb.OfferOutcome(
+                        number=number,
+                        state=pb.OFFER_STATE_FILLED,
+                        energy_wh=fact.energy_wh,
+                        price_micro_per_kwh=fact.price_micro_per_kwh,
+                    ),
+                )
+        case OfferCancelled():
+            outcome = pb.OfferOutcome(number=fact.number, state=pb.OFFER_STATE_CANCELLED)
+            if fact.reason:
+                outcome.refused.CopyFrom(refused(fact.reason))
+            yield fact.device, outcome
+        case OfferRefused():
+            yield (
+                fact.device,
+                pb.OfferOutcome(
+                    number=fact.number,
+                    state=pb.OFFER_STATE_REFUSED,
+                    refused=refused(fact.reason),
+                ),
+            )
+
+
+def lease_order(fact: Fact) -> tuple[DeviceId, pb.LeaseOrder] | None:
+    if not isinstance(fact, LeaseIssued):
+        return None
+    order = pb.LeaseOrder(
+        lease_id=fact.lease_id,
+        not_before_ns=fact.not_before_ns,
+        expires_ns=fact.expires_ns,
+        ramp_w_per_s=fact.ramp_w_per_s,
+        reason=fact.reason,
+    )
+    if fact.power_w is not None:
+        order.power_w = fact.power_w
+    if fact.export_limit_w is not None:
+        order.export_limit_w = fact.export_limit_w
+    return fact.device, order
+
+
+def market_news(fact: Fact) -> pb.MarketNews | None:
+    if not isinstance(fact, GateClosed):
+        return None
+    return pb.MarketNews(
+        slot=fact.slot,
+        last_price_micro_per_kwh=fact.last_price_micro_per_kwh,
+        volume_wh=fact.volume_wh,
+    )
+
+
+class OfferBacklog:
+    """Outcomes and leases for gateways without a stream.
+
+    Bounded a device: the oldest outcomes give way, which costs the agent knowledge of offers that
+    are long gone and nothing else; of leases only those that still run are kept.
+    """
+
+    def __init__(self) -> None:
+        self._outcomes: dict[DeviceId, deque[pb.OfferOutcome]] = {}
+        self._leases: dict[DeviceId, deque[pb.LeaseOrder]] = {}
+
+    def keep_outcome(self, device: DeviceId, outcome: pb.OfferOutcome) -> None:
+        kept = self._outcomes.setdefault(device, deque(maxlen=OPEN_OFFERS_PER_DEVICE_MAX))
+        kept.append(outcome)
+
+    def take_outcomes(self, device: DeviceId) -> list[pb.OfferOutcome]:
+        return list(self._outcomes.pop(device, ()))
+
+    def keep_lease(self, device: DeviceId, order: pb.LeaseOrder, now_ns: int) -> None:
+        kept = self._leases.setdefault(device, deque(maxlen=LEASES_KEPT_MAX))
+        while kept and kept[0].expires_ns <= now_ns:
+            kept.popleft()
+        kept.append(order)
+
+    def leases(self, device: DeviceId, now_ns: int) -> list[pb.LeaseOrder]:
+        return [order for order in self._leases.get(device, ()) if order.expires_ns > now_ns]

@@ -1,0 +1,238 @@
+"""The grid operators' API: they read feeders, loading and trades, and order curtailments.
+
+A caller is who its certificate says; it must be registered as an authority. Reading costs the
+machines nothing: it comes from views and from the zone's own figures. An order becomes a journaled
+command like every other.
+"""
+
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from cloud.commands import OrderCurtailment
+from cloud.facts import ElementFlow, ZoneRefused
+from cloud.gate.peers import authority_of
+from cloud.market.zone import Zone
+from cloud.store.views import CurtailmentRow, Views
+from cloud.writer import Writer
+from protos import utility_pb2 as pb
+from protos import utility_pb2_grpc
+from protos.clock import Clock, slot_at
+from protos.limits import LEASE_NS_MAX
+from protos.messages import ADVICE, LeaseState, Refusal
+
+PAGE_DEFAULT = 50
+PAGE_MAX = 1_000
+REQUEST_ID_MAX = 64
+
+
+class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
+    """gridtokenx.grid.v1.UtilityService."""
+
+    def __init__(self, writer: Writer, views: Views, clock: Clock) -> None:
+        self._writer = writer
+        self._views = views
+        self._clock = clock
+
+    async def ListZones(  # noqa: N802 - named by the treaty
+        self, _request: pb.ListZonesRequest, context: Any
+    ) -> pb.ListZonesResponse:
+        await self._authority(context)
+        current = slot_at(self._clock.now_ns())
+        return pb.ListZonesResponse(
+            zones=[
+                pb.Zone(
+                    name=zone.name,
+                    network_sha256=zone.network.sha256.hex(),
+                    nodes=len(zone.network.parent),
+                    currency=zone.rules.currency,
+                    current_slot=current,
+                )
+                for zone in self._writer.core.zones.values()
+            ]
+        )
+
+    async def ListFeeders(  # noqa: N802
+        self, request: pb.ListFeedersRequest, context: Any
+    ) -> pb.ListFeedersResponse:
+        await self._authority(context)
+        zone = await self._zone(request.zone, context)
+        slot = request.slot or slot_at(self._clock.now_ns())
+        flows = sorted(zone.element_flows(slot), key=_loading_per_mille, reverse=True)
+        start, end = await _page(request.page_size, request.page_token, len(flows), context)
+        return pb.ListFeedersResponse(
+            feeders=[
+                pb.Feeder(
+                    element=flow.element,
+                    name=zone.network.element_names[flow.element],
+                    power_w=flow.power_w,
+                    limit_w=flow.limit_w,
+                    loading_per_mille=_loading_per_mille(flow),
+                )
+                for flow in flows[start:end]
+            ],
+            next_page_token=str(end) if end < len(flows) else "",
+            slot=slot,
+        )
+
+    async def ListTrades(  # noqa: N802
+        self, request: pb.ListTradesRequest, context: Any
+    ) -> pb.ListTradesResponse:
+        await self._authority(context)
+        await self._zone(request.zone, context)
+        trades = [
+            trade
+            for trade in self._views.trades
+            if trade.zone == request.zone and trade.slot == request.slot
+        ]
+        start, end = await _page(request.page_size, request.page_token, len(trades), context)
+        return pb.ListTradesResponse(
+            trades=[
+                pb.Trade(
+                    trade=trade.trade,
+                    energy_wh=trade.energy_wh,
+                    price_micro_per_kwh=trade.price_micro_per_kwh,
+                    buyer=trade.buyer,
+                    seller=trade.seller,
+                )
+                for trade in trades[start:end]
+            ],
+            next_page_token=str(end) if end < len(trades) else "",
+        )
+
+    async def OrderCurtailment(  # noqa: N802
+        self, request: pb.OrderCurtailmentRequest, context: Any
+    ) -> pb.OrderCurtailmentResponse:
+        authority = await self._authority(context)
+        zone = await self._zone(request.zone, context)
+        await self._check_order(request, zone, context)
+        if request.request_id not in self._views.curtailments:
+            facts = await self._writer.submit(
+                OrderCurtailment(
+                    request.zone,
+                    request.request_id,
+                    request.element,
+                    request.limit_w,
+                    request.starts_ns,
+                    request.ends_ns,
+                    authority,
+                    request.reason,
+                )
+            )
+            for fact in facts:
+                if isinstance(fact, ZoneRefused):
+                    reason = Refusal(fact.reason)
+                    await _abort(
+                        context, grpc.StatusCode.FAILED_PRECONDITION, reason, ADVICE[reason]
+                    )
+        return pb.OrderCurtailmentResponse(
+            curtailment=_curtailment(self._views.curtailments[request.request_id])
+        )
+
+    async def GetCurtailment(  # noqa: N802
+        self, request: pb.GetCurtailmentRequest, context: Any
+    ) -> pb.GetCurtailmentResponse:
+        await self._authority(context)
+        row = self._views.curtailments.get(request.request_id)
+        if row is None:
+            await _abort(
+                context,
+                grpc.StatusCode.NOT_FOUND,
+                Refusal.UNKNOWN_ELEMENT,
+                f"no curtailment {request.request_id!r}; order it first",
+            )
+        return pb.GetCurtailmentResponse(curtailment=_curtailment(row))
+
+    async def _check_order(
+        self, request: pb.OrderCurtailmentRequest, zone: Zone, context: Any
+    ) -> None:
+        problem = None
+        if not 0 < len(request.request_id) <= REQUEST_ID_MAX:
+            problem = Refusal.MALFORMED, f"request_id: 1 to {REQUEST_ID_MAX} characters"
+        elif not 0 < request.element < len(zone.network.parent):
+            problem = Refusal.UNKNOWN_ELEMENT, "element: take one from ListFeeders"
+        elif not self._clock.now_ns() < request.ends_ns:
+            problem = Refusal.BAD_INTERVAL, "ends_ns lies in the past"
+        elif not 0 < request.ends_ns - request.starts_ns <= LEASE_NS_MAX:
+            problem = Refusal.BAD_INTERVAL, "ends_ns must lie after starts_ns, by a day at most"
+        elif not request.reason:
+            problem = Refusal.MALFORMED, "reason: give the code that is to be logged"
+        if problem is not None:
+            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, *problem)
+
+    async def _authority(self, context: Any) -> str:
+        peer = authority_of(context)
+        if peer is None or peer.name not in self._writer.core.registry.authorities:
+            await _abort(
+                context,
+                grpc.StatusCode.PERMISSION_DENIED,
+                Refusal.NOT_AUTHORISED,
+                "use the certificate of a registered authority: gridtokenx authority NAME",
+            )
+        return peer.name
+
+    async def _zone(self, name: str, context: Any) -> Zone:
+        zone = self._writer.core.zones.get(name)
+        if zone is None:
+            known = ", ".join(self._writer.core.zones)
+            await _abort(
+                context,
+                grpc.StatusCode.NOT_FOUND,
+                Refusal.UNKNOWN_ELEMENT,
+                f"no zone {name!r}; there are: {known}",
+            )
+        return zone
+
+
+def _curtailment(row: CurtailmentRow) -> pb.Curtailment:
+    states = list(row.leases.values())
+    running = {LeaseState.ACTIVE, LeaseState.EXPIRED, LeaseState.REVERTED}
+    ended = {LeaseState.EXPIRED, LeaseState.REVERTED}
+    failed = {LeaseState.FAILED, LeaseState.REFUSED}
+    plan = row.plan
+    return pb.Curtailment(
+        request_id=plan.order_id,
+        zone=plan.zone,
+        element=plan.element,
+        limit_w=plan.limit_w,
+        starts_ns=plan.starts_ns,
+        ends_ns=plan.ends_ns,
+        authority=plan.authority,
+        reason=plan.reason,
+        gateways=plan.gateways,
+        confirmed=sum(state in running for state in states),
+        reverted=sum(state in ended for state in states),
+        failed=sum(state in failed for state in states),
+    )
+
+
+def _loading_per_mille(flow: ElementFlow) -> int:
+    return abs(flow.power_w) * 1_000 // flow.limit_w if flow.limit_w else 0
+
+
+async def _page(size: int, token: str, count: int, context: Any) -> tuple[int, int]:
+    """Start and end of a page. Sizes are coerced; what cannot be meant is refused."""
+    if size < 0 or (token and not token.isdigit()):
+        await _abort(
+            context,
+            grpc.StatusCode.INVALID_ARGUMENT,
+            Refusal.MALFORMED,
+            "page_size must not be negative, page_token must come from the page before",
+        )
+    start = min(int(token or 0), count)
+    return start, min(start + (min(size, PAGE_MAX) or PAGE_DEFAULT), count)
+
+
+async def _abort(context: Any, code: grpc.StatusCode, reason: Refusal, message: str) -> NoReturn:
+    """Ends the call with a rich status: the reason for programs, the sentence for people."""
+    detail = any_pb2.Any()
+    detail.Pack(error_details_pb2.ErrorInfo(reason=reason.name, domain="gridtokenx"))
+    status = status_pb2.Status(code=code.value[0], message=message, details=[detail])
+    await context.abort(
+        code,
+        message,
+        trailing_metadata=(("grpc-status-details-bin", status.SerializeToString()),),
+    )
+    raise AssertionError("abort does not return")

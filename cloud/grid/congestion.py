@@ -1,0 +1,104 @@
+"""What a loaded wire costs before the gate closes, and which wires are worth a look.
+
+The indicative price of an element is nothing below 80 % of its capacity and rises convexly to the
+whole spread between fallback import and export price at 100 %. It is a signal, never a charge by
+itself: at gate closure the cleared slot's own duals replace it. The shape is a design choice.
+
+A step is signed like the flow: a node's price is the root's plus the steps on its path, so energy
+is dearer below an element that is full towards the customers and cheaper below one that is full
+towards the grid. A trade pays buyer's minus seller's price; who relieves a wire is paid.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from cloud.facts import ElementFlow
+from cloud.grid.network import Network
+
+FREE_PER_MILLE = 800
+"""Below this loading a wire costs nothing."""
+
+HYSTERESIS_PER_MILLE = 20
+"""A published step stands until the loading has moved this far, so that prices do not flicker."""
+
+FULL_PER_MILLE = 1_000
+
+
+class EdgeStep(NamedTuple):
+    """The price difference across one element, in micro-units per kWh, and its loading then."""
+
+    element: int
+    step_micro_per_kwh: int
+    loading_per_mille: int
+
+
+def loading_per_mille(flow_w: int, capacity_w: int) -> int:
+    """How full an element is, rounded up; anything over an element without capacity is twice full."""
+    if capacity_w <= 0:
+        return 2 * FULL_PER_MILLE if flow_w else 0
+    return -(-abs(flow_w) * FULL_PER_MILLE // capacity_w)
+
+
+def edge_step(flow_w: int, capacity_w: int, spread_micro_per_kwh: int) -> int:
+    """Spread * ((|flow|/capacity - 0.8) / 0.2)², at most the spread, with the flow's sign."""
+    if spread_micro_per_kwh < 0:
+        raise ValueError("import costs less than export pays; check the zone's fallback prices")
+    size = abs(flow_w)
+    if size == 0 or FULL_PER_MILLE * size <= FREE_PER_MILLE * capacity_w:
+        return 0
+    step = spread_micro_per_kwh
+    if size < capacity_w:
+        above = FULL_PER_MILLE * size - FREE_PER_MILLE * capacity_w
+        whole = (FULL_PER_MILLE - FREE_PER_MILLE) * capacity_w
+        step = spread_micro_per_kwh * above * above // (whole * whole)
+    return step if flow_w > 0 else -step
+
+
+def edge_steps(
+    flows_w: Sequence[int],
+    capacity_w: Sequence[int],
+    spread_micro_per_kwh: int,
+    previous: Sequence[EdgeStep] = (),
+) -> tuple[EdgeStep, ...]:
+    """All steps that are not zero, by element: the whole price broadcast of a slot.
+
+    A step of `previous` is kept while its element's loading stays within the hysteresis and does
+    not turn round or cross its limit.
+    """
+    before = {step.element: step for step in previous}
+    steps = []
+    for element, (flow, capacity) in enumerate(zip(flows_w, capacity_w, strict=True)):
+        step = edge_step(flow, capacity, spread_micro_per_kwh)
+        old = before.get(element)
+        if not step and old is None:
+            continue
+        now = EdgeStep(element, step, loading_per_mille(flow, capacity))
+        if old is not None and _still_stands(old, now, flow):
+            now = old
+        if now.step_micro_per_kwh:
+            steps.append(now)
+    return tuple(steps)
+
+
+def _still_stands(old: EdgeStep, now: EdgeStep, flow_w: int) -> bool:
+    same_way = (old.step_micro_per_kwh > 0) == (flow_w > 0)
+    near = abs(old.loading_per_mille - now.loading_per_mille) < HYSTERESIS_PER_MILLE
+    limit = FULL_PER_MILLE
+    same_side = (old.loading_per_mille < limit) == (now.loading_per_mille < limit)
+    return same_way and near and same_side
+
+
+def node_price(network: Network, node: int, steps: Mapping[int, int]) -> int:
+    """How much dearer energy is at a node than at the grid, in micro-units per kWh."""
+    return sum(steps.get(element, 0) for element in network.path(node))
+
+
+def most_loaded(
+    network: Network, flows_w: Sequence[int], capacity_w: Sequence[int], count: int = 8
+) -> tuple[ElementFlow, ...]:
+    """The fullest elements, fullest first, ties by element. The grid itself is none."""
+    ranked = sorted(
+        range(1, network.size),
+        key=lambda e: (-loading_per_mille(flows_w[e], capacity_w[e]), e),
+    )
+    return tuple(ElementFlow(e, flows_w[e], capacity_w[e]) for e in ranked[:count])

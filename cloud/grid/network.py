@@ -1,0 +1,249 @@
+"""A zone's network: a radial tree with limits, and the base flow that is there without any trade.
+
+Element i is what stands above node i: the line or transformer through which its subtree is fed.
+Nodes are in preorder, so the subtree of i is `range(i, end[i])`, and a flow is a difference of two
+running sums. Flows are whole W, positive towards the customers, without losses; deciding with them
+is exact and the same everywhere. The floats here serve the solvers (`ext.sweep`, `referee`) only;
+nothing in this module decides with one.
+"""
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+
+import numpy as np
+
+from cloud.grid.baseline import Baseline, Integers, read_baseline
+from cloud.grid.tables import NetworkError, Tables, read_tables
+from cloud.grid.topology import (
+    Edge,
+    ElementKind,
+    Tree,
+    branches_of,
+    grow,
+    node_voltages,
+    root_of,
+)
+from protos.clock import SECOND_NS, SLOT_NS, SLOTS_PER_DAY, SLOTS_PER_HOUR
+
+__all__ = ["Electric", "ElementKind", "HomeGroup", "Network", "NetworkError", "load_network"]
+
+LOW_VOLTAGE_V = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class HomeGroup:
+    """Home connection points on one feeder. Both elements are above all of the nodes."""
+
+    transformer: int
+    feeder: int
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Electric:
+    """What a solver needs of each node's edge, per unit of 1 MVA and rated voltage.
+
+    Series impedance at the child's side, no-load voltage of the child per voltage of its parent,
+    and at each node the shunt admittance to earth of all branches that end there.
+    """
+
+    r_pu: "array[float]"
+    x_pu: "array[float]"
+    ratio: "array[float]"
+    g_pu: "array[float]"
+    b_pu: "array[float]"
+    root_voltage_pu: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """All a zone knows of its wires. Nothing in it ever changes.
+
+    `limit_w` is the rating at rated voltage and unity power factor (a transformer's is its rated
+    apparent power); element 0, the grid above the root, has `NO_LIMIT_W`.
+    `node_ids` and `branch_element` (lines, then transformers; -1 where switched off) lead back to
+    the components of `source`, which is the file as it was given.
+    """
+
+    name: str
+    sha256: bytes
+    source: bytes
+    parent: "array[int]"
+    end: "array[int]"
+    limit_w: "array[int]"
+    rated_v: "array[int]"
+    kinds: tuple[ElementKind, ...]
+    element_names: tuple[str, ...]
+    node_names: tuple[str, ...]
+    home_groups: tuple[HomeGroup, ...]
+    electric: Electric
+    node_ids: "array[int]"
+    branch_element: "array[int]"
+    baseline: Baseline
+
+    @property
+    def size(self) -> int:
+        return len(self.parent)
+
+    @property
+    def home_nodes(self) -> tuple[int, ...]:
+        """All nodes fit for homes, in order."""
+        return tuple(sorted(node for group in self.home_groups for node in group.nodes))
+
+    def is_below(self, node: int, element: int) -> bool:
+        """Whether the element feeds the node."""
+        return element <= node < self.end[element]
+
+    def path(self, node: int) -> list[int]:
+        """The elements from the node up to the grid, the root's own left out."""
+        elements = []
+        while node > 0:
+            elements.append(node)
+            node = self.parent[node]
+        return elements
+
+    def baseline_flow_w(self, slot: int) -> list[int]:
+        """Active power through each element in a slot of the UTC calendar without any trade."""
+        return _listed(self._flows(self.baseline.node_w(quarter_of_year(slot))))
+
+    def baseline_flow_var(self, slot: int) -> list[int]:
+        """Reactive power through each element, in the same sign."""
+        return _listed(self._flows(self.baseline.node_var(quarter_of_year(slot))))
+
+    def capacity_w(self, slot: int, overrides: Mapping[int, int]) -> list[int]:
+        """What active power each element may carry beside the base's reactive power.
+
+        floor(sqrt(limit² - reactive²)), the P-cap of a rating that counts apparent power; zero
+        where reactive power alone fills it. An authority's override lowers it and never raises it
+        beyond what the element bears.
+        """
+        return _listed(self._capacity(slot, overrides))
+
+    def headroom_wh(self, slot: int, overrides: Mapping[int, int]) -> tuple[list[int], list[int]]:
+        """Room left in each element towards the customers and towards the grid, in Wh of a slot.
+
+        Floored, so that rounding never passes a limit. Negative where the base is already over.
+        """
+        flow = self._flows(self.baseline.node_w(quarter_of_year(slot)))
+        capacity = self._capacity(slot, overrides)
+        down, up = (capacity - flow) // SLOTS_PER_HOUR, (capacity + flow) // SLOTS_PER_HOUR
+        return _listed(down), _listed(up)
+
+    def _flows(self, node: Integers) -> Integers:
+        """Each subtree's sum: in preorder, a difference of two running sums."""
+        sums = np.concatenate(([0], np.cumsum(node)))
+        return sums[np.frombuffer(self.end, np.int64)] - sums[:-1]
+
+    def _capacity(self, slot: int, overrides: Mapping[int, int]) -> Integers:
+        reactive = self._flows(self.baseline.node_var(quarter_of_year(slot)))
+        limit = np.frombuffer(self.limit_w, np.int64)
+        # Beyond the limit the square is not needed; within it, it stays below 2**62.
+        reactive = np.minimum(np.abs(reactive), limit)
+        capacity = _root(limit * limit - reactive * reactive)
+        for element, override in overrides.items():
+            assert 0 <= element < self.size, f"no element {element}"
+            capacity[element] = max(0, min(int(capacity[element]), override))
+        return capacity
+
+
+def _root(square: Integers) -> Integers:
+    """floor(sqrt(n)) for n below 2**62, exact: the float only guesses, integers decide."""
+    root = np.sqrt(square.astype(np.float64)).astype(np.int64)
+    root -= root * root > square
+    root += (root + 1) * (root + 1) <= square
+    return root
+
+
+def _listed(numbers: Integers) -> list[int]:
+    listed: list[int] = numbers.tolist()
+    return listed
+
+
+def quarter_of_year(slot: int) -> int:
+    """Which quarter hour of its UTC year a slot is, counted from 1 January."""
+    start = datetime.fromtimestamp(slot * (SLOT_NS // SECOND_NS), UTC)
+    return (start.timetuple().tm_yday - 1) * SLOTS_PER_DAY + slot % SLOTS_PER_DAY
+
+
+def load_network(data: bytes, profiles: bytes | None = None) -> Network:
+    """The network of a file and its year of base flows. Raises NetworkError for unfit data.
+
+    Without profiles the base is the file's own constant loads and generators. The hash covers both
+    files: with another base the same trades would be judged differently.
+    """
+    tables = read_tables(data)
+    rated_v = node_voltages(tables)
+    root, root_voltage = root_of(tables)
+    tree = grow(rated_v, branches_of(tables, rated_v), root)
+    index = {node: i for i, node in enumerate(tree.node_ids)}
+    names = _node_names(tables)
+    return Network(
+        name=str(tables.sidecar.get("name", "network")),
+        sha256=sha256(sha256(data).digest() + sha256(profiles or b"").digest()).digest(),
+        source=data,
+        parent=tree.parent,
+        end=tree.end,
+        limit_w=array("q", [edge.limit_w for edge in tree.edges]),
+        rated_v=array("q", [round(rated_v[node]) for node in tree.node_ids]),
+        kinds=tuple(edge.kind for edge in tree.edges),
+        element_names=tuple(edge.name for edge in tree.edges),
+        node_names=tuple(names[node] for node in tree.node_ids),
+        home_groups=_home_groups(tables, tree, index, rated_v),
+        electric=_electric(tree, root_voltage),
+        node_ids=array("q", tree.node_ids),
+        branch_element=array("q", tree.branch_child),
+        baseline=read_baseline(tables, index, profiles),
+    )
+
+
+def _node_names(tables: Tables) -> dict[int, str]:
+    given = list(tables.sidecar.get("node_names", ()))
+    return {
+        row["id"]: str(given[i]) if i < len(given) else f"node {row['id']}"
+        for i, row in enumerate(tables.node)
+    }
+
+
+def _home_groups(
+    tables: Tables, tree: Tree, index: Mapping[int, int], rated_v: Mapping[int, float]
+) -> tuple[HomeGroup, ...]:
+    groups: dict[tuple[int, int], list[int]] = {}
+    for identity in tables.sidecar.get("home_nodes", ()):
+        if identity not in index:
+            raise NetworkError(f"network: home node {identity!r} is not in the network")
+        if rated_v[identity] >= LOW_VOLTAGE_V:
+            raise NetworkError(f"network: home node {identity!r} is not at low voltage")
+        node = index[identity]
+        groups.setdefault(_feeder(tree, node), []).append(node)
+    return tuple(HomeGroup(*key, tuple(sorted(nodes))) for key, nodes in sorted(groups.items()))
+
+
+def _feeder(tree: Tree, node: int) -> tuple[int, int]:
+    """The transformer above a node, and the first element below that transformer's busbar."""
+    below = node
+    while node > 0 and tree.edges[node].kind is not ElementKind.TRANSFORMER:
+        below, node = node, tree.parent[node]
+    return node, below
+
+
+def _electric(tree: Tree, root_voltage: float) -> Electric:
+    shunts = [0j] * len(tree.edges)
+    for node, edge in enumerate(tree.edges):
+        shunts[node] += edge.shunt_child_pu
+        if node:
+            shunts[tree.parent[node]] += edge.shunt_parent_pu
+
+    def column(of: Sequence[Edge], key: str) -> "array[float]":
+        return array("d", [getattr(edge.series_pu, key) for edge in of])
+
+    return Electric(
+        r_pu=column(tree.edges, "real"),
+        x_pu=column(tree.edges, "imag"),
+        ratio=array("d", [edge.ratio for edge in tree.edges]),
+        g_pu=array("d", [shunt.real for shunt in shunts]),
+        b_pu=array("d", [shunt.imag for shunt in shunts]),
+        root_voltage_pu=root_voltage,
+    )

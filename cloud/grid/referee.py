@@ -1,0 +1,142 @@
+"""An independent opinion on a closed slot: full AC power flow by power-grid-model.
+
+The market decides with whole watts on a lossless tree; here the same slot is solved with voltages,
+reactive power and losses by another program from the network's own file, not from our tree. It
+fails closed: what did not converge, or has one number that is none, is a violation. It only ever
+reports; what to do about it is the zone's business.
+
+Loadings are defined as power-grid-model defines them: a line's is current over rated current, a
+transformer's is apparent power over rated apparent power (S/Sn, the greater side), not I/In.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cloud.grid.network import Network, quarter_of_year
+from cloud.grid.tables import NetworkError, unpacked
+from cloud.grid.topology import FREQUENCY_HZ
+from protos.units import PER_MILLE, round_measured
+
+Floats = npt.NDArray[np.float64]
+
+UNSOLVED_LOADING_PER_MILLE = 1_000_000
+"""Stands for the loading of a slot that was not solved, so that no comparison takes it for good."""
+
+_ERROR_TOLERANCE = 1e-8
+_ITERATIONS_MAX = 30
+
+
+@dataclass(frozen=True, slots=True)
+class RefereeResult:
+    """The verdict. Without convergence, loading and voltages are beyond every limit."""
+
+    converged: bool
+    worst_element: int
+    worst_loading_per_mille: int
+    voltage_min_per_mille: int
+    voltage_max_per_mille: int
+
+
+UNSOLVED = RefereeResult(False, 0, UNSOLVED_LOADING_PER_MILLE, 0, UNSOLVED_LOADING_PER_MILLE)
+
+
+class Referee:
+    """One network's model, built once. Not to be shared between threads."""
+
+    def __init__(self, network: Network) -> None:
+        """Imports power-grid-model. Raises NetworkError where its validation refuses the file."""
+        self._network = network
+        self._model, self._load_ids = _model(network)
+        self._elements = np.array(network.branch_element, np.int64)
+
+    def check(self, slot: int, injections_w: Mapping[int, int]) -> RefereeResult:
+        """A slot with its base flow and, by node, what the trades feed in (negative: take)."""
+        quarter = quarter_of_year(slot)
+        active = self._network.baseline.node_w(quarter).astype(np.float64)
+        reactive = self._network.baseline.node_var(quarter).astype(np.float64)
+        for node, power_w in injections_w.items():
+            active[node] -= power_w
+        return self._solve(active, reactive)
+
+    def _solve(self, active: Floats, reactive: Floats) -> RefereeResult:
+        from power_grid_model.errors import (  # type: ignore[attr-defined]
+            IterationDiverge,
+            MaxIterationReached,
+            SparseMatrixError,
+        )
+
+        update = {"id": self._load_ids, "p_specified": active, "q_specified": reactive}
+        self._model.update(update_data={"sym_load": _filled("update", update)})
+        try:
+            output = self._model.calculate_power_flow(
+                error_tolerance=_ERROR_TOLERANCE,
+                max_iterations=_ITERATIONS_MAX,
+                output_component_types={
+                    "node": ["u_pu", "energized"],
+                    "line": ["loading"],
+                    "transformer": ["loading"],
+                },
+            )
+        except (IterationDiverge, MaxIterationReached, SparseMatrixError):
+            return UNSOLVED
+        return _verdict(output, self._elements)
+
+
+def _verdict(output: Mapping[str, Any], elements: npt.NDArray[np.int64]) -> RefereeResult:
+    loading = np.concatenate([output["line"]["loading"], output["transformer"]["loading"]])
+    loading, elements = loading[elements >= 0], elements[elements >= 0]
+    voltage = output["node"]["u_pu"]
+    whole = bool(np.isfinite(loading).all() and np.isfinite(voltage).all())
+    if not whole or not output["node"]["energized"].all():
+        return UNSOLVED
+    worst = int(loading.argmax())
+    return RefereeResult(
+        converged=True,
+        worst_element=int(elements[worst]),
+        worst_loading_per_mille=round_measured(float(loading[worst]), PER_MILLE),
+        voltage_min_per_mille=round_measured(float(voltage.min()), PER_MILLE),
+        voltage_max_per_mille=round_measured(float(voltage.max()), PER_MILLE),
+    )
+
+
+def _model(network: Network) -> tuple[Any, npt.NDArray[np.int32]]:
+    """The file's wires and source, with one load of our own at each node."""
+    from power_grid_model import PowerGridModel
+    from power_grid_model.errors import PowerGridError  # type: ignore[attr-defined]
+    from power_grid_model.utils import json_deserialize  # type: ignore[attr-defined]
+
+    document = json.loads(unpacked(network.source))
+    for constant in ("sym_load", "sym_gen"):
+        document["data"].pop(constant, None)
+    try:
+        dataset: dict[Any, Any] = json_deserialize(json.dumps(document))
+        first = 1 + max(int(rows["id"].max()) for rows in dataset.values() if len(rows))
+        ids = np.arange(first, first + network.size, dtype=np.int32)
+        dataset["sym_load"] = _filled(
+            "input",
+            {
+                "id": ids,
+                "node": np.array(network.node_ids),
+                "status": 1,
+                "type": 0,
+                "p_specified": 0.0,
+                "q_specified": 0.0,
+            },
+        )
+        return PowerGridModel(dataset, system_frequency=FREQUENCY_HZ), ids
+    except PowerGridError as error:
+        raise NetworkError(f"network: power-grid-model refuses it: {error}") from error
+
+
+def _filled(kind: str, columns: Mapping[str, Any]) -> Any:
+    from power_grid_model import initialize_array
+
+    rows = initialize_array(kind, "sym_load", len(columns["id"]))
+    for name, values in columns.items():
+        rows[name] = values
+    return rows

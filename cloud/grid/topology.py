@@ -1,0 +1,259 @@
+"""From a file's tables to a radial tree: which branch feeds which node, its limit and impedance.
+
+Decides numbering (parents before children, a subtree is one range) and merges parallel branches.
+It must never accept what the sweep and the market cannot treat: a loop, an island, two sources.
+
+Per unit means 1 MVA and each node's rated voltage. A branch is power-grid-model's pi circuit: an
+ideal transformer of ratio `k` at its from side, then half the shunt, the series impedance, and the
+other half (power-grid-model, "branch" component; its own model, written anew here).
+"""
+
+from array import array
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isfinite, pi, sqrt
+
+from cloud.grid.tables import NetworkError, Row, Tables
+from protos.units import round_measured
+
+BASE_VA = 1e6
+NO_LIMIT_W = 1 << 31
+"""The grid above the root is taken as boundless: 2 GW. No element of a zone may have more, so that
+a limit's square fits 64 bits.
+"""
+
+FREQUENCY_HZ = 50.0
+
+
+class ElementKind(StrEnum):
+    """What stands above a node. The root has the grid above it."""
+
+    GRID = "grid"
+    LINE = "line"
+    TRANSFORMER = "transformer"
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One line or transformer between two node ids of the file."""
+
+    from_node: int
+    to_node: int
+    kind: ElementKind
+    name: str
+    limit_w: float
+    series_pu: complex
+    shunt_pu: complex
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What joins a node to its parent: parallel branches as one, seen from the parent.
+
+    `series_pu` is ohmic impedance per unit at the child's side, `ratio` the child's voltage per
+    parent's voltage without load; the shunts are admittances at either end.
+    """
+
+    kind: ElementKind
+    name: str
+    limit_w: int
+    series_pu: complex
+    ratio: float
+    shunt_parent_pu: complex
+    shunt_child_pu: complex
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Nodes in preorder. `edges[i]` is above node i; `branch_child` goes lines, transformers."""
+
+    node_ids: Sequence[int]
+    parent: "array[int]"
+    end: "array[int]"
+    edges: Sequence[Edge]
+    branch_child: Sequence[int]
+
+
+def number(row: Row, key: str, name: str) -> float:
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+        raise NetworkError(f"network: {name} {row.get('id')!r} has no {key}")
+    return float(value)
+
+
+def positive(row: Row, key: str, name: str) -> float:
+    value = number(row, key, name)
+    if value <= 0:
+        raise NetworkError(f"network: {name} {row.get('id')!r} needs {key} above zero")
+    return value
+
+
+def node_voltages(tables: Tables) -> dict[int, float]:
+    """Rated voltage by node id, in volt."""
+    rated: dict[int, float] = {}
+    for row in tables.node:
+        identity = row.get("id")
+        if not isinstance(identity, int) or identity in rated:
+            raise NetworkError(f"network: node id {identity!r} is missing or stands twice")
+        rated[identity] = positive(row, "u_rated", "node")
+    return rated
+
+
+def root_of(tables: Tables) -> tuple[int, float]:
+    """The node of the one source, and its voltage per unit."""
+    live = [row for row in tables.source if row.get("status", 1)]
+    if len(live) != 1:
+        raise NetworkError(f"network: one source in service is needed, there are {len(live)}")
+    return int(number(live[0], "node", "source")), positive(live[0], "u_ref", "source")
+
+
+def branches_of(tables: Tables, rated_v: Mapping[int, float]) -> list[Branch | None]:
+    """Lines, then transformers, in the file's order; None where one is switched off."""
+    names = list(tables.sidecar.get("branch_names", ()))
+    rows = [(row, "line") for row in tables.line]
+    rows += [(row, "transformer") for row in tables.transformer]
+    result: list[Branch | None] = []
+    for i, (row, kind) in enumerate(rows):
+        ends = [int(number(row, key, kind)) for key in ("from_node", "to_node")]
+        if any(end not in rated_v for end in ends):
+            raise NetworkError(f"network: {kind} {row.get('id')!r} ends at an unknown node")
+        if not (row.get("from_status", 1) and row.get("to_status", 1)):
+            result.append(None)
+            continue
+        name = str(names[i]) if i < len(names) else f"{kind} {row.get('id')}"
+        make = _line if kind == "line" else _transformer
+        result.append(make(row, name, ends[0], ends[1], rated_v))
+    return result
+
+
+def _line(row: Row, name: str, a: int, b: int, rated_v: Mapping[int, float]) -> Branch:
+    if rated_v[a] != rated_v[b]:
+        raise NetworkError(f"network: line {row.get('id')!r} joins two voltages")
+    ohm = rated_v[b] ** 2 / BASE_VA
+    series = complex(number(row, "r1", "line"), number(row, "x1", "line")) / ohm
+    susceptance = 2 * pi * FREQUENCY_HZ * number(row, "c1", "line")
+    shunt = complex(number(row, "tan1", "line"), 1) * susceptance * ohm
+    limit = sqrt(3) * rated_v[b] * positive(row, "i_n", "line")
+    return Branch(a, b, ElementKind.LINE, name, limit, _nonzero(series, row), shunt, 1.0)
+
+
+def _transformer(row: Row, name: str, a: int, b: int, rated_v: Mapping[int, float]) -> Branch:
+    if int(number(row, "clock", "transformer")) % 12:
+        raise NetworkError(
+            f"network: transformer {row.get('id')!r} turns the phase; export it with clock 0"
+        )
+    turned = [positive(row, key, "transformer") for key in ("u1", "u2")]
+    steps = number(row, "tap_pos", "transformer") - number(row, "tap_nom", "transformer")
+    turned[int(number(row, "tap_side", "transformer"))] += steps * number(
+        row, "tap_size", "transformer"
+    )
+    rated_va = positive(row, "sn", "transformer")
+    per_unit = turned[1] ** 2 / rated_va / (rated_v[b] ** 2 / BASE_VA)
+    total = number(row, "uk", "transformer")
+    resistive = number(row, "pk", "transformer") / rated_va
+    series = complex(resistive, sqrt(max(total**2 - resistive**2, 0.0))) * per_unit
+    loss = number(row, "p0", "transformer") / rated_va
+    magnetic = sqrt(max(number(row, "i0", "transformer") ** 2 - loss**2, 0.0))
+    shunt = complex(loss, -magnetic) / per_unit
+    ratio = (turned[0] / turned[1]) / (rated_v[a] / rated_v[b])
+    kind = ElementKind.TRANSFORMER
+    return Branch(a, b, kind, name, rated_va, _nonzero(series, row), shunt, ratio)
+
+
+def _nonzero(series: complex, row: Row) -> complex:
+    if series == 0:
+        raise NetworkError(f"network: branch {row.get('id')!r} has no impedance; fuse its nodes")
+    return series
+
+
+def grow(rated_v: Mapping[int, float], branches: Sequence[Branch | None], root: int) -> Tree:
+    """The tree below `root`. Raises NetworkError for loops and for nodes without supply."""
+    if root not in rated_v:
+        raise NetworkError(f"network: the source is at the unknown node {root}")
+    near = _neighbours(branches)
+    node_ids: list[int] = []
+    index: dict[int, int] = {}
+    parent, edges = array("q"), [_grid_edge()]
+    stack: list[tuple[int, int]] = [(root, -1)]
+    while stack:
+        node, above = stack.pop()
+        if node in index:
+            raise NetworkError(f"network: node {node} is on a loop; only radial networks are run")
+        index[node] = len(node_ids)
+        node_ids.append(node)
+        parent.append(above)
+        if above >= 0:
+            edges.append(_merged([branches[b] for b in near[node][node_ids[above]]], node))
+        up = node_ids[above] if above >= 0 else None
+        below = sorted((other for other in near[node] if other != up), reverse=True)
+        stack.extend((other, index[node]) for other in below)
+    lost = sorted(set(rated_v) - set(index))
+    if lost:
+        raise NetworkError(f"network: {len(lost)} nodes have no supply, the first is {lost[0]}")
+    children = [
+        -1 if branch is None else max(index[branch.from_node], index[branch.to_node])
+        for branch in branches
+    ]
+    return Tree(node_ids, parent, _ends(parent), edges, children)
+
+
+def _neighbours(branches: Sequence[Branch | None]) -> dict[int, dict[int, list[int]]]:
+    near: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for i, branch in enumerate(branches):
+        if branch is not None:
+            if branch.from_node == branch.to_node:
+                raise NetworkError(f"network: branch {branch.name!r} ends where it starts")
+            near[branch.from_node][branch.to_node].append(i)
+            near[branch.to_node][branch.from_node].append(i)
+    return near
+
+
+def _ends(parent: Sequence[int]) -> "array[int]":
+    """One past the last node of each subtree: in preorder a subtree is a range."""
+    ends = array("q", range(1, len(parent) + 1))
+    for node in range(len(parent) - 1, 0, -1):
+        ends[parent[node]] = max(ends[parent[node]], ends[node])
+    return ends
+
+
+def _grid_edge() -> Edge:
+    return Edge(ElementKind.GRID, "grid", NO_LIMIT_W, 0j, 1.0, 0j, 0j)
+
+
+def _merged(parallel: Sequence[Branch | None], child: int) -> Edge:
+    """Parallel branches as one: admittances add, and the first to reach its limit limits all."""
+    seen = [_from_parent(branch, child) for branch in parallel if branch is not None]
+    ratio = seen[0].ratio
+    if any(abs(edge.ratio - ratio) > 1e-12 for edge in seen):
+        raise NetworkError(f"network: the parallels above node {child} have different taps")
+    admittance = sum((1 / edge.series_pu for edge in seen), 0j)
+    limit = min(edge.limit_w * abs(admittance * edge.series_pu) for edge in seen)
+    return Edge(
+        kind=seen[0].kind,
+        name=" + ".join(edge.name for edge in seen),
+        limit_w=_bounded(limit, child),
+        series_pu=1 / admittance,
+        ratio=ratio,
+        shunt_parent_pu=sum((edge.shunt_parent_pu for edge in seen), 0j),
+        shunt_child_pu=sum((edge.shunt_child_pu for edge in seen), 0j),
+    )
+
+
+def _bounded(limit: float, child: int) -> int:
+    if limit > NO_LIMIT_W:
+        raise NetworkError(f"network: the branch above node {child} has a limit above 2 GW")
+    return round_measured(limit)
+
+
+def _from_parent(branch: Branch, child: int) -> Edge:
+    """A branch fed from its to side has its ideal transformer at the child's side instead."""
+    inner, outer = branch.shunt_pu / 2, branch.shunt_pu / 2 / branch.ratio**2
+    limit = round_measured(branch.limit_w)
+    if branch.to_node == child:
+        series, ratio, shunts = branch.series_pu, 1 / branch.ratio, (outer, inner)
+    else:
+        series, ratio, shunts = branch.series_pu * branch.ratio**2, branch.ratio, (inner, outer)
+    return Edge(branch.kind, branch.name, limit, series, ratio, *shunts)

@@ -1,0 +1,339 @@
+"""The bank: the machine that reserves, settles, makes and burns, and seals what happened.
+
+Decides whether money moves. It answers commands with facts and refuses with a reason; it never
+raises for bad input and never lets anybody owe what was not reserved. After every command: each
+asset's balances sum to zero, no account is under its floor, and the tokens outstanding are the
+verified export less what was burned. Anything else is a defect and stops the writer.
+
+An account's allowance is its posted money balance. Its zone reserves against that number before
+it trades and frees a slot's reservation when the slot is settled; the bank names the new allowance
+in the facts before that one, so that between the two the zone can only be too careful.
+"""
+
+from hashlib import blake2b
+from heapq import heappop, heappush
+
+import msgspec
+
+from cloud.commands import (
+    Command,
+    Deposit,
+    OpenAccount,
+    OpenLedger,
+    ReserveTrades,
+    SealBlock,
+    SettleSlot,
+)
+from cloud.facts import (
+    AccountOpened,
+    AllowanceChanged,
+    BankRefused,
+    BlockSealed,
+    Fact,
+    Posted,
+)
+from cloud.ledger.accounts import (
+    CLAIM,
+    GT,
+    MONEY,
+    OPENABLE,
+    Kind,
+    Ledger,
+    Replay,
+)
+from cloud.ledger.books import (
+    FURNACE,
+    MINT,
+    PROVIDER,
+    RESERVED_PREFIX,
+    SlotBook,
+    ZoneAccounts,
+    final_ns,
+    fund,
+    zone_accounts,
+)
+from cloud.ledger.log import TransparencyLog
+from cloud.ledger.postings import Run, posted_in, steps
+from cloud.ledger.reserving import Reserving
+from cloud.ledger.settlement import FUND_SHARES, rules_are_sound, settle
+from cloud.ledger.statements import accepted_meters, slot_settled, statements, verified_wh
+from protos.clock import slot_end_ns
+from protos.ids import AccountId, effect_id
+from protos.messages import Refusal
+
+
+class Bank:
+    """One ledger for all zones, and the log of everything that happened in all machines."""
+
+    def __init__(self) -> None:
+        self.log = TransparencyLog()
+        self._ledger = Ledger()
+        self._zones: dict[str, ZoneAccounts] = {}
+        self._books: dict[tuple[str, int], SlotBook] = {}
+        self._finals: list[tuple[int, str, int]] = []
+        self._allowances: dict[AccountId, int] = {}
+        self._verified_wh = 0
+        self._blocks = 0
+        self._ledger.open(PROVIDER, Kind.PROVIDER, "")
+        self._ledger.open(MINT, Kind.MINT, "")
+        self._ledger.open(FURNACE, Kind.FURNACE, "")
+        for name in FUND_SHARES:
+            self._ledger.open(fund(name), Kind.FUND, "")
+
+    @property
+    def minted_wh(self) -> int:
+        """All tokens ever made, corrections taken off, in Wh."""
+        return -self._ledger.balance(MINT, GT)
+
+    @property
+    def burned_wh(self) -> int:
+        """All tokens ever burned, corrections taken off, in Wh."""
+        return self._ledger.balance(FURNACE, GT)
+
+    def sums(self) -> dict[str, int]:
+        """Each asset's balances added up over all accounts: always zero."""
+        return self._ledger.sums()
+
+    def balances(self, account: AccountId) -> dict[str, int]:
+        """The posted balances of an account by asset; empty for one that never held anything."""
+        return self._ledger.balances(account)
+
+    def reserved_micro(self, account: AccountId) -> int:
+        """Money of the account that is set aside for trades not yet settled."""
+        return self._ledger.balance(account, MONEY) - self._ledger.spendable(account, MONEY)
+
+    def apply(self, command: Command, at_ns: int) -> list[Fact]:
+        """The facts that follow from this command at this journal time."""
+        facts = self._finalise(at_ns)
+        match command:
+            case OpenLedger():
+                facts += self._open_ledger(command)
+            case OpenAccount():
+                facts += self._open_account(command)
+            case Deposit():
+                facts += self._deposit(command)
+            case ReserveTrades():
+                facts += self._reserve(command, at_ns)
+            case SettleSlot():
+                facts += self._settle_slot(command, at_ns)
+            case SealBlock():
+                facts += self._seal(at_ns)
+            case _:
+                raise AssertionError(f"{type(command).__name__} is no command of the bank")
+        self._ledger.check()
+        assert self.minted_wh == self._verified_wh, "tokens were made without a verified export"
+        return facts
+
+    def state(self) -> object:
+        return {
+            "ledger": self._ledger.state(),
+            "zones": {zone: msgspec.to_builtins(z.rules) for zone, z in self._zones.items()},
+            "books": {f"{zone}/{slot}": book.state() for (zone, slot), book in self._books.items()},
+            "allowances": dict(self._allowances),
+            "verified_wh": self._verified_wh,
+            "blocks": self._blocks,
+            "log": self.log.state(),
+        }
+
+    # ---- accounts ----------------------------------------------------------------------------
+
+    def _open_ledger(self, command: OpenLedger) -> list[Fact]:
+        known = self._zones.get(command.zone)
+        if known is not None:
+            return (
+                []
+                if known.rules == command.rules
+                else _refuse(command.zone, Refusal.CHANGED_REPLAY)
+            )
+        if not rules_are_sound(command.rules):
+            return _refuse(command.zone, Refusal.MALFORMED)
+        zone = self._zones[command.zone] = zone_accounts(command.zone, command.rules)
+        facts: list[Fact] = []
+        for account, kind in (
+            (zone.utility, Kind.UTILITY),
+            (zone.grid, Kind.GRID),
+            (zone.clearing, Kind.CLEARING),
+        ):
+            self._ledger.open(account, kind, command.zone)
+            facts.append(AccountOpened(account, kind.value, command.zone))
+        return facts
+
+    def _open_account(self, command: OpenAccount) -> list[Fact]:
+        if command.account.startswith(RESERVED_PREFIX) or command.kind not in OPENABLE:
+            return _refuse(command.account, Refusal.MALFORMED)
+        is_new = command.account not in self._ledger.owners
+        refusal = self._ledger.open(command.account, Kind(command.kind), command.zone)
+        if refusal is not None:
+            return _refuse(command.account, refusal)
+        return [AccountOpened(command.account, command.kind, command.zone)] if is_new else []
+
+    def _deposit(self, command: Deposit) -> list[Fact]:
+        owner = self._ledger.owners.get(command.account)
+        if owner is None or owner.kind not in OPENABLE:
+            return _refuse(command.deposit_id, Refusal.UNKNOWN_ACCOUNT)
+        if command.amount_micro <= 0:
+            return _refuse(command.deposit_id, Refusal.MALFORMED)
+        transfer_id = effect_id("bank/deposit", command.deposit_id)
+        fingerprint = effect_id("bank/deposit", command.account, command.amount_micro)
+        replay = self._ledger.replay(transfer_id, fingerprint)
+        if replay is not Replay.NEW:
+            same = replay is Replay.SAME
+            return [] if same else _refuse(command.deposit_id, Refusal.CHANGED_REPLAY)
+        posted = Posted(
+            transfer_id, PROVIDER, command.account, MONEY, command.amount_micro, "deposit", 0
+        )
+        refusal = self._ledger.link([posted])
+        if refusal is not None:
+            return _refuse(command.deposit_id, refusal)
+        self._ledger.remember(transfer_id, fingerprint)
+        facts: list[Fact] = [posted]
+        facts += self._collect(command.account, transfer_id, 0)
+        facts += self._allowance(command.account)
+        return facts
+
+    def _collect(self, account: AccountId, cause: str, slot: int) -> list[Posted]:
+        """Pays back what the utility advanced, as far as the account can."""
+        owed = -self._ledger.balance(account, CLAIM)
+        amount = min(owed, self._ledger.spendable(account, MONEY))
+        if amount <= 0:
+            return []
+        utility = self._zones[self._ledger.owners[account].zone].utility
+        money = effect_id(cause, "arrears", account)
+        claim = effect_id(cause, "claim paid", account)
+        postings = [
+            Posted(money, account, utility, MONEY, amount, "arrears", slot),
+            Posted(claim, utility, account, CLAIM, amount, "claim", slot),
+        ]
+        refusal = self._ledger.link(postings)
+        assert refusal is None, f"arrears of {account} could not be collected: {refusal!r}"
+        return postings
+
+    def _allowance(self, account: AccountId) -> list[Fact]:
+        """The account's new allowance, if it changed."""
+        allowance = self._ledger.balance(account, MONEY)
+        if self._allowances.get(account, 0) == allowance:
+            return []
+        self._allowances[account] = allowance
+        return [AllowanceChanged(account, self._ledger.owners[account].zone, allowance)]
+
+    # ---- slots -------------------------------------------------------------------------------
+
+    def _book(self, zone: str, slot: int) -> SlotBook:
+        book = self._books.get((zone, slot))
+        if book is None:
+            book = self._books[zone, slot] = SlotBook(zone, slot)
+            heappush(self._finals, (final_ns(slot), zone, slot))
+        return book
+
+    def _reserve(self, command: ReserveTrades, at_ns: int) -> list[Fact]:
+        subject = f"{command.zone}/{command.slot}"
+        zone = self._zones.get(command.zone)
+        if zone is None:
+            return _refuse(subject, Refusal.UNKNOWN_ACCOUNT)
+        if at_ns >= final_ns(command.slot):
+            return _refuse(subject, Refusal.TOO_OLD)
+        book = self._book(command.zone, command.slot)
+        if book.is_settled and any(terms.trade not in book.trades for terms in command.trades):
+            return _refuse(subject, Refusal.GATE_CLOSED)
+        return Reserving(self._ledger, zone, book).reserve(command)
+
+    def _settle_slot(self, command: SettleSlot, at_ns: int) -> list[Fact]:
+        subject = f"{command.zone}/{command.slot}"
+        if command.zone not in self._zones:
+            return _refuse(subject, Refusal.UNKNOWN_ACCOUNT)
+        if at_ns < slot_end_ns(command.slot):
+            return _refuse(subject, Refusal.TOO_EARLY)
+        if at_ns >= final_ns(command.slot):
+            return _refuse(subject, Refusal.TOO_OLD)
+        if command.revision < 0:
+            return _refuse(subject, Refusal.MALFORMED)
+        book = self._book(command.zone, command.slot)
+        group_id = book.group_id(command.revision)
+        replay = self._ledger.replay(group_id, _fingerprint(command))
+        if replay is not Replay.NEW:
+            same = replay is Replay.SAME
+            return [] if same else _refuse(subject, Refusal.CHANGED_REPLAY)
+        if command.revision <= book.revision:
+            return _refuse(subject, Refusal.TOO_OLD)
+        return self._run(book, command)
+
+    def _run(self, book: SlotBook, command: SettleSlot) -> list[Fact]:
+        """Settles the slot on these meters and posts what that changes."""
+        zone = self._zones[command.zone]
+        meters, refused = accepted_meters(command, self._ledger)
+        trades = sorted(book.trades.values(), key=lambda terms: terms.trade)
+        outcome = settle(trades, meters, zone.rules)
+        group_id = book.group_id(command.revision)
+        run = Run(group_id, command.slot, zone)
+        all_steps = list(steps(run, book, outcome, self._spendable_micro))
+        refusal = self._ledger.link(all_steps)
+        if refusal is not None:
+            assert refusal is Refusal.BAD_PRICE, f"{group_id}: a settlement was refused {refusal!r}"
+            return _refuse(f"{command.zone}/{command.slot}", refusal)
+        before, book.outcome = book.outcome, outcome
+        facts: list[Fact] = [*refused, *posted_in(all_steps)]
+        facts += self._after_run(
+            group_id, command.slot, sorted({*before.accounts, *outcome.accounts})
+        )
+        self._close_run(book, command, verified_wh(meters))
+        self._audit(zone)
+        facts += statements(command, before, outcome)
+        facts.append(slot_settled(command, before, outcome))
+        return facts
+
+    def _after_run(self, group_id: str, slot: int, accounts: list[AccountId]) -> list[Fact]:
+        """Arrears that can now be paid, then the new allowances."""
+        collected: list[Fact] = []
+        allowances: list[Fact] = []
+        for account in accounts:
+            collected += self._collect(account, group_id, slot)
+            allowances += self._allowance(account)
+        return collected + allowances
+
+    def _close_run(self, book: SlotBook, command: SettleSlot, verified: int) -> None:
+        self._ledger.remember(book.group_id(command.revision), _fingerprint(command))
+        book.holds = {}
+        book.revision = command.revision
+        book.revisions.append(command.revision)
+        self._verified_wh += verified - book.verified_wh
+        book.verified_wh = verified
+
+    def _finalise(self, at_ns: int) -> list[Fact]:
+        """Slots whose last day has come: what nobody metered is void, and the books close."""
+        if not self._finals or self._finals[0][0] > at_ns:
+            return []
+        self._ledger.expire(at_ns)
+        facts: list[Fact] = []
+        while self._finals and self._finals[0][0] <= at_ns:
+            _, zone, slot = heappop(self._finals)
+            book = self._books.pop((zone, slot))
+            if not book.is_settled and book.trades:
+                book.holds = {}
+                facts += self._run(book, SettleSlot(zone, slot, 0, ()))
+            self._ledger.forget(book.group_id(revision) for revision in book.revisions)
+        return facts
+
+    # ---- proofs ------------------------------------------------------------------------------
+
+    def _seal(self, at_ns: int) -> list[Fact]:
+        self._ledger.audit()
+        self._blocks += 1
+        return [BlockSealed(self._blocks, self.log.size, self.log.root(), at_ns)]
+
+    def _audit(self, zone: ZoneAccounts) -> None:
+        """After a settlement: everything from the accounts, and nothing left in clearing."""
+        self._ledger.audit()
+        rest = self._ledger.balances(zone.clearing)
+        assert not any(rest.values()), f"{zone.clearing} kept {rest}"
+
+    def _spendable_micro(self, account: AccountId) -> int:
+        return self._ledger.spendable(account, MONEY)
+
+
+def _refuse(subject: str, reason: Refusal) -> list[Fact]:
+    return [BankRefused(subject, int(reason))]
+
+
+def _fingerprint(command: SettleSlot) -> str:
+    """What a replay of this settlement must be equal to."""
+    return blake2b(msgspec.msgpack.encode(command.meters), digest_size=16).hexdigest()

@@ -1,0 +1,129 @@
+"""The transfers of one settlement run: what the new outcome differs by from what was posted.
+
+Decides which accounts move what, one transfer an account and purpose however many trades it had;
+money and tokens pass through the zone's clearing account, which is empty before and after. Where a
+correction asks more of an account than it has, the utility advances the rest and holds a claim, so
+that nobody else waits for the money. Must never post twice: all amounts are new less old, and a
+negative difference runs the other way.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from cloud.facts import Posted
+from cloud.ledger.accounts import CLAIM, GT, MONEY, Capture, Step
+from cloud.ledger.books import FURNACE, MINT, SlotBook, ZoneAccounts, fund
+from cloud.ledger.settlement import FUND_SHARES, NOTHING, Outcome, fund_split
+from protos.ids import AccountId, effect_id
+
+Spendable = Callable[[AccountId], int]
+"""How many micro-units an account could pay now, beyond all reservations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One settlement run: its place, the bank's accounts for the zone, and how to make a transfer."""
+
+    group_id: str
+    slot: int
+    accounts: ZoneAccounts
+
+    def move(
+        self, code: str, debit: AccountId, credit: AccountId, asset: str, amount: int, party: str
+    ) -> Posted:
+        """`amount` from debit to credit, or back where it is negative."""
+        if amount < 0:
+            debit, credit, amount = credit, debit, -amount
+        transfer_id = effect_id(self.group_id, code, party)
+        return Posted(transfer_id, debit, credit, asset, amount, code, self.slot)
+
+
+def steps(run: Run, book: SlotBook, new: Outcome, spendable: Spendable) -> Iterator[Step]:
+    """All steps of the run, customers first, in account order."""
+    old = book.outcome
+    names = sorted({*old.accounts, *new.accounts})
+    for name in names:
+        before = old.accounts.get(name, NOTHING)
+        after = new.accounts.get(name, NOTHING)
+        net = after.money_micro - before.money_micro
+        holds = book.holds.get(name)
+        if holds or net:
+            yield from _money(run, name, net, tuple(holds or ()), spendable)
+    for name in names:
+        before = old.accounts.get(name, NOTHING)
+        after = new.accounts.get(name, NOTHING)
+        if before is not after:
+            yield from _tokens(
+                run,
+                name,
+                after.verified_wh - before.verified_wh,
+                after.tokens_sold_wh - before.tokens_sold_wh,
+                after.tokens_bought_wh - before.tokens_bought_wh,
+            )
+    yield from _closing(run, old, new)
+
+
+def posted_in(all_steps: Sequence[Step]) -> Iterator[Posted]:
+    """The transfers among these steps."""
+    for step in all_steps:
+        posted = step.posted if isinstance(step, Capture) else step
+        if isinstance(posted, Posted):
+            yield posted
+
+
+def _money(
+    run: Run, name: AccountId, net: int, holds: tuple[str, ...], spendable: Spendable
+) -> Iterator[Step]:
+    clearing, utility = run.accounts.clearing, run.accounts.utility
+    if holds:
+        # What an account owes at first settlement never exceeds what it reserved (settlement.py).
+        paid = run.move("settle", name, clearing, MONEY, -net, name) if net < 0 else None
+        yield Capture(holds, paid)
+    elif net < 0:
+        own = min(-net, max(0, spendable(name)))
+        if own:
+            yield run.move("settle", name, clearing, MONEY, own, name)
+        if own < -net:
+            yield run.move("advance", utility, clearing, MONEY, -net - own, name)
+            yield run.move("claim", name, utility, CLAIM, -net - own, name)
+    if net > 0:
+        yield run.move("settle", clearing, name, MONEY, net, name)
+
+
+def _tokens(run: Run, name: AccountId, verified: int, sold: int, bought: int) -> Iterator[Step]:
+    """Made on metered export, moved with the trade, burned on consumption; the rest to the utility."""
+    clearing, utility = run.accounts.clearing, run.accounts.utility
+    unsold = verified - sold
+    if verified:
+        yield run.move("mint", MINT, name, GT, verified, name)
+    if sold:
+        yield run.move("sold", name, clearing, GT, sold, name)
+    if unsold:
+        yield run.move("unsold", name, utility, GT, unsold, name)
+    if bought:
+        yield run.move("bought", clearing, name, GT, bought, name)
+        yield run.move("burn", name, FURNACE, GT, bought, name)
+
+
+def _closing(run: Run, old: Outcome, new: Outcome) -> Iterator[Step]:
+    """The bank's own accounts: fees to their takers, the utility's part, its tokens burned."""
+    accounts = run.accounts
+    grid = new.grid_fee_micro - old.grid_fee_micro
+    if grid:
+        yield run.move("grid_fee", accounts.clearing, accounts.grid, MONEY, grid, "")
+    shares = zip(
+        FUND_SHARES,
+        fund_split(new.trading_fee_micro),
+        fund_split(old.trading_fee_micro),
+        strict=True,
+    )
+    for name, after, before in shares:
+        if after != before:
+            amount = after - before
+            yield run.move("trading_fee", accounts.clearing, fund(name), MONEY, amount, name)
+    balancing = new.utility_micro - old.utility_micro
+    if balancing:
+        yield run.move("balancing", accounts.clearing, accounts.utility, MONEY, balancing, "")
+    unsold = new.unsold_wh - old.unsold_wh
+    if unsold:
+        yield run.move("burn", accounts.utility, FURNACE, GT, unsold, accounts.utility)

@@ -1,0 +1,36 @@
+"""Receipts for households: one leaf, its way to the root, and the signed root.
+
+Decides whether a receipt can be made; must never make one that does not hold, so leaf and
+checkpoint are compared with the log before anything is written.
+"""
+
+from cloud.ledger.log import TransparencyLog
+from protos.limits import RECEIPT_BYTES_MAX
+from protos.receipt import VerifierKey, leaf_hash, open_checkpoint, write
+
+RECEIPT_SUFFIX = ".tlog-proof"
+
+
+def make_receipt(
+    log: TransparencyLog, index: int, leaf: bytes, checkpoint_note: str, key: VerifierKey
+) -> str:
+    """The receipt of leaf `index` under this signed checkpoint.
+
+    `leaf` is what `encode_fact` made of the fact. Raises ReceiptError where the note is not signed
+    by `key`, and ValueError where leaf, checkpoint and log do not belong together or the receipt
+    would be too long.
+    """
+    checkpoint = open_checkpoint(checkpoint_note, key)
+    if not 0 <= index < checkpoint.size <= log.size:
+        raise ValueError(
+            f"leaf {index} is not under a checkpoint of {checkpoint.size} leaves; "
+            "wait for the next block"
+        )
+    if log.leaf_hash(index) != leaf_hash(leaf):
+        raise ValueError(f"these bytes are not leaf {index} of the log")
+    if log.root(checkpoint.size) != checkpoint.root:
+        raise ValueError("the checkpoint is not of this log")
+    receipt = write(leaf, index, log.inclusion(index, checkpoint.size), checkpoint_note)
+    if len(receipt.encode()) > RECEIPT_BYTES_MAX:
+        raise ValueError(f"leaf {index} is too long for a receipt of {RECEIPT_BYTES_MAX} bytes")
+    return receipt

@@ -1,0 +1,106 @@
+"""Reservations for new trades: nothing is traded that could go unpaid.
+
+Decides trade by trade whether buyer and seller can bear their worst case, and reserves it: the
+buyer's price and grid fee, the seller's margin. One bad trade never takes the others of its step
+with it. Must never move money.
+"""
+
+from collections.abc import Iterable
+
+from cloud.commands import ReserveTrades, TradeTerms
+from cloud.facts import BankRefused, Fact, TradesReserved
+from cloud.ledger.accounts import MONEY, Ledger, Pending
+from cloud.ledger.books import SlotBook, ZoneAccounts, final_ns
+from cloud.ledger.settlement import escrow, margin
+from protos.ids import AccountId, effect_id
+from protos.limits import OFFER_ENERGY_WH_MAX
+from protos.messages import Refusal
+
+
+class Reserving:
+    """One step of reservations: adds up what each account must hold, then reserves it at once."""
+
+    def __init__(self, ledger: Ledger, accounts: ZoneAccounts, book: SlotBook) -> None:
+        self._ledger = ledger
+        self._accounts = accounts
+        self._book = book
+        self._needed: dict[AccountId, int] = {}
+        self._accepted: dict[int, TradeTerms] = {}
+
+    def reserve(self, command: ReserveTrades) -> list[Fact]:
+        """The facts of the step: refusals by trade, then what was reserved."""
+        refused = [
+            BankRefused(f"{command.zone}/{terms.trade}", refusal)
+            for terms, refusal in self._weigh(command.trades)
+        ]
+        if not self._accepted:
+            return [*refused]
+        first = next(iter(self._accepted))
+        pendings = [self._pending(account, amount, first) for account, amount in self._holds()]
+        refusal = self._ledger.link(pendings)
+        if refusal is not None:
+            return [*refused, BankRefused(f"{command.zone}/{command.slot}", refusal)]
+        for pending in pendings:
+            self._book.holds.setdefault(pending.debit, []).append(pending.transfer_id)
+        self._book.trades.update(self._accepted)
+        trades = tuple(self._accepted.values())
+        held = sum(self._needed.values())
+        return [*refused, TradesReserved(command.zone, command.slot, trades, held)]
+
+    def _weigh(self, trades: Iterable[TradeTerms]) -> list[tuple[TradeTerms, Refusal]]:
+        refused = []
+        for terms in trades:
+            known = self._book.trades.get(terms.trade) or self._accepted.get(terms.trade)
+            if known is not None:
+                if known != terms:
+                    refused.append((terms, Refusal.CHANGED_REPLAY))
+                continue
+            refusal = self._refusal(terms) or self._hold(terms)
+            if refusal is not None:
+                refused.append((terms, refusal))
+        return refused
+
+    def _refusal(self, terms: TradeTerms) -> Refusal | None:
+        rules = self._accounts.rules
+        if not 0 < terms.energy_wh <= OFFER_ENERGY_WH_MAX:
+            return Refusal.BAD_ENERGY
+        low, high = rules.fallback_export_micro_per_kwh, rules.fallback_import_micro_per_kwh
+        if not low <= terms.price_micro_per_kwh <= high:
+            return Refusal.PRICE_OUTSIDE_BAND
+        if terms.buyer == terms.seller:
+            return Refusal.SELF_TRADE
+        if not self._ledger.is_customer(terms.buyer, self._book.zone):
+            return Refusal.UNKNOWN_ACCOUNT
+        if not self._ledger.is_customer(terms.seller, self._book.zone):
+            return Refusal.UNKNOWN_ACCOUNT
+        return None
+
+    def _hold(self, terms: TradeTerms) -> Refusal | None:
+        """Adds the trade to what its two accounts must hold, if both can."""
+        amounts = (terms.energy_wh, terms.price_micro_per_kwh, self._accounts.rules)
+        buyer = self._needed.get(terms.buyer, 0) + escrow(*amounts)
+        seller = self._needed.get(terms.seller, 0) + margin(*amounts)
+        if (
+            self._ledger.spendable(terms.buyer, MONEY) < buyer
+            or self._ledger.spendable(terms.seller, MONEY) < seller
+        ):
+            return Refusal.INSUFFICIENT_FUNDS
+        self._needed[terms.buyer] = buyer
+        self._needed[terms.seller] = seller
+        self._accepted[terms.trade] = terms
+        return None
+
+    def _holds(self) -> list[tuple[AccountId, int]]:
+        """Accounts with something to hold; a sale at the fallback import tariff needs no margin."""
+        return [(account, amount) for account, amount in self._needed.items() if amount]
+
+    def _pending(self, account: AccountId, amount: int, first_trade: int) -> Pending:
+        book = self._book
+        return Pending(
+            effect_id("bank/hold", book.zone, book.slot, first_trade, account),
+            account,
+            self._accounts.clearing,
+            MONEY,
+            amount,
+            final_ns(book.slot),
+        )

@@ -1,0 +1,243 @@
+"""The life of each delivery slot's market: opening, grid room, closing.
+
+Decides which slots may be traded at an instant, what room the grid has in each of them, and what is
+said of a slot when its gate closes. A market opens a day before delivery and closes `gate_closure_s`
+before it. A gate that has closed must never open again, whatever a clock does, and an override of a
+limit must never be wider in time than it was ordered.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cloud.commands import ZoneRules
+from cloud.facts import ElementFlow, GateClosed
+from cloud.grid.network import Network
+from ext.tree import Headroom, Tree
+from protos.clock import SECOND_NS, SLOTS_PER_HOUR, slot_at, slot_start_ns
+from protos.limits import SLOTS_AHEAD_MAX
+from protos.messages import Refusal
+
+BOOKS = SLOTS_AHEAD_MAX
+"""The slots that are open together are never more, so a slot's book is its number modulo this."""
+
+FLOWS_REPORTED = 10
+CLOSED_KEPT_MAX = 8
+"""Slots between gate and delivery, whose trades the grid's solvers still ask for."""
+
+
+@dataclass(slots=True)
+class Override:
+    """An authority's other limit for an element, in W, for slots that start before `until_ns`."""
+
+    limit_w: int
+    until_ns: int
+
+
+@dataclass(slots=True)
+class Market:
+    """One slot's market while it is open. `net_wh` is what trades bring to each node."""
+
+    slot: int
+    headroom: Headroom
+    net_wh: dict[int, int] = field(default_factory=dict)
+    trades: int = 0
+    volume_wh: int = 0
+    last_price_micro_per_kwh: int = 0
+
+    @property
+    def book(self) -> int:
+        return self.slot % BOOKS
+
+    def count(self, seller_node: int, buyer_node: int, energy_wh: int, price: int) -> None:
+        """One trade more; the headroom was taken by the match itself."""
+        self.net_wh[seller_node] = self.net_wh.get(seller_node, 0) - energy_wh
+        self.net_wh[buyer_node] = self.net_wh.get(buyer_node, 0) + energy_wh
+        self.trades += 1
+        self.volume_wh += energy_wh
+        self.last_price_micro_per_kwh = price
+
+    def state(self) -> object:
+        return (
+            self.slot,
+            self.headroom.state(),
+            sorted(self.net_wh.items()),
+            self.trades,
+            self.volume_wh,
+            self.last_price_micro_per_kwh,
+        )
+
+
+class Markets:
+    """The open slots of one zone and the limits that hold in them."""
+
+    def __init__(self, zone: str, network: Network) -> None:
+        self.zone = zone
+        self.rules = ZoneRules()
+        self.first_slot = -1
+        self.next_slot = 0
+        """The first slot whose gate has not closed yet."""
+        self.overrides: dict[int, Override] = {}
+        self.open: dict[int, Market] = {}
+        self.closed: dict[int, dict[int, int]] = {}
+        """What trades bring to each node in the slots that closed last."""
+        self._network = network
+        self._tree = Tree(network.parent)
+
+    def begin(self, first_slot: int, rules: ZoneRules, now_ns: int) -> None:
+        """From here on slots can be traded."""
+        self.rules, self.first_slot = rules, first_slot
+        self.next_slot = max(first_slot, self._first_open(now_ns))
+
+    @property
+    def is_begun(self) -> bool:
+        return self.first_slot >= 0
+
+    @property
+    def next_gate_ns(self) -> int:
+        """When the next gate closes."""
+        return self._gate_ns(self.next_slot)
+
+    def tradable(self, now_ns: int) -> range:
+        """The slots for which offers are taken at this instant."""
+        if not self.is_begun:
+            return range(0)
+        first = max(self.next_slot, self._first_open(now_ns))
+        return range(first, max(first, slot_at(now_ns) + SLOTS_AHEAD_MAX + 1))
+
+    def refuse(self, slot: int, now_ns: int) -> Refusal | None:
+        """Why a slot cannot be traded now."""
+        if not self.is_begun or not self.first_slot <= slot <= slot_at(now_ns) + SLOTS_AHEAD_MAX:
+            return Refusal.UNKNOWN_SLOT
+        if slot < self.next_slot or now_ns >= self._gate_ns(slot):
+            return Refusal.GATE_CLOSED
+        return None
+
+    def market(self, slot: int) -> Market:
+        """The slot's market, opened with all the room the grid has on its first use."""
+        market = self.open.get(slot)
+        if market is None:
+            down_wh, up_wh = self._network.headroom_wh(slot, self.limits(slot))
+            market = self.open[slot] = Market(slot, Headroom(self._tree, down_wh, up_wh))
+        return market
+
+    def due(self, now_ns: int) -> Sequence[int]:
+        """The slots whose gates must close by now. After a stop of days: only those that could
+        have been traded; nothing is said of the others.
+        """
+        if not self.is_begun or now_ns < self.next_gate_ns:
+            return ()
+        first, end = self.next_slot, self._first_open(now_ns)
+        self.next_slot = end
+        return range(first, min(end, first + BOOKS + 1))
+
+    def close(self, slot: int) -> GateClosed:
+        """The slot's last word. Its book must be empty by now."""
+        market = self.open.pop(slot, None)
+        self.closed[slot] = market.net_wh if market else {}
+        while len(self.closed) > CLOSED_KEPT_MAX:
+            del self.closed[next(iter(self.closed))]
+        flows = self._most_loaded(slot)
+        if market is None:
+            return GateClosed(self.zone, slot, 0, 0, 0, flows)
+        return GateClosed(
+            self.zone,
+            slot,
+            market.trades,
+            market.volume_wh,
+            market.last_price_micro_per_kwh,
+            flows,
+        )
+
+    def traded_wh(self, slot: int) -> dict[int, int]:
+        """Net energy that trades bring to each node, open or lately closed."""
+        market = self.open.get(slot)
+        return market.net_wh if market else self.closed.get(slot, {})
+
+    def flows(self, slot: int) -> list[ElementFlow]:
+        """Every element below the root: baseline and trades against the limit that holds."""
+        flow_w = list(self._network.baseline_flow_w(slot))
+        net_wh = self.traded_wh(slot)
+        if net_wh:
+            traded_wh = self._traded_wh(net_wh)
+            flow_w = [w + wh * SLOTS_PER_HOUR for w, wh in zip(flow_w, traded_wh, strict=True)]
+        limit_w = list(self._network.limit_w)
+        for element, limit in self.limits(slot).items():
+            limit_w[element] = limit
+        parents = self._network.parent
+        return [
+            ElementFlow(element, flow_w[element], limit_w[element])
+            for element in range(len(parents))
+            if parents[element] >= 0
+        ]
+
+    def limits(self, slot: int) -> dict[int, int]:
+        """The overridden limits that hold in a slot, in W by element."""
+        starts_ns = slot_start_ns(slot)
+        return {
+            element: override.limit_w
+            for element, override in sorted(self.overrides.items())
+            if starts_ns < override.until_ns
+        }
+
+    def override(self, element: int, override: Override) -> list[Market]:
+        """Another limit for an element. Returns the open markets in which the room changed."""
+        before = {slot: self.limits(slot) for slot in self.open}
+        self.overrides[element] = override
+        changed = []
+        for slot, market in sorted(self.open.items()):
+            if self.limits(slot) != before[slot]:
+                self._shift(market, element, before[slot])
+                changed.append(market)
+        return changed
+
+    def expire(self, now_ns: int) -> None:
+        """Forgets overrides that no slot to come can see."""
+        for element in [e for e, o in self.overrides.items() if o.until_ns <= now_ns]:
+            del self.overrides[element]
+
+    def state(self) -> object:
+        return {
+            "first_slot": self.first_slot,
+            "next_slot": self.next_slot,
+            "overrides": [(e, o.limit_w, o.until_ns) for e, o in sorted(self.overrides.items())],
+            "open": [market.state() for _, market in sorted(self.open.items())],
+            "closed": [(slot, sorted(net.items())) for slot, net in self.closed.items()],
+        }
+
+    def _shift(self, market: Market, element: int, before: dict[int, int]) -> None:
+        """Moves an element's room by as much as its limit moved; trades keep what they took.
+
+        The room may become negative: then only trades that relieve the element are matched.
+        """
+        old_down, old_up = self._network.headroom_wh(market.slot, before)
+        new_down, new_up = self._network.headroom_wh(market.slot, self.limits(market.slot))
+        down, up = market.headroom.edge(element)
+        market.headroom.set_edge(
+            element,
+            down + new_down[element] - old_down[element],
+            up + new_up[element] - old_up[element],
+        )
+
+    def _most_loaded(self, slot: int) -> tuple[ElementFlow, ...]:
+        """The elements nearest to their limits. An integer ratio, then the number: no float
+        decides an order.
+        """
+        flows = self.flows(slot)
+        flows.sort(key=lambda f: (-(abs(f.power_w) * 1_000_000 // max(1, f.limit_w)), f.element))
+        return tuple(flows[:FLOWS_REPORTED])
+
+    def _traded_wh(self, net_wh: dict[int, int]) -> list[int]:
+        """What trades bring through every element: the sum of its subtree, up each node's path."""
+        flow_wh = [0] * len(self._network.parent)
+        for node, energy_wh in net_wh.items():
+            while node >= 0:
+                flow_wh[node] += energy_wh
+                node = self._network.parent[node]  # noqa: PLW2901 - the walk is the loop
+        return flow_wh
+
+    def _first_open(self, now_ns: int) -> int:
+        """The earliest slot whose gate has not closed at this instant."""
+        return slot_at(now_ns + self.rules.gate_closure_s * SECOND_NS) + 1
+
+    def _gate_ns(self, slot: int) -> int:
+        return slot_start_ns(slot) - self.rules.gate_closure_s * SECOND_NS

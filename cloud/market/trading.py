@@ -1,0 +1,341 @@
+"""Offers of one zone: what is taken, what it reserves, what it trades with.
+
+Decides in this order: is the offer well formed and allowed, can the account carry it, has its own
+connection any room, and then the book decides. It must never let an offer reach the book that could
+not be paid, never trade past a limit of the grid (the book asks the slot's headroom before every
+fill) and never say anything of an offer that its owner could not check.
+
+Class within a price: certified renewable (2) before others (3). An offer counts as renewable when
+it says so, sells, and its gateway has a photovoltaic device in its register map. Classes 0 and 1
+belong to grid authorities; a gateway that asks for them is refused. What the grid lets nothing
+through to rests and waits for room.
+"""
+
+from dataclasses import dataclass
+
+from cloud.facts import Fact, OfferCancelled, OfferRefused, OfferRested, Traded
+from cloud.market.risk import Purse, Purses, owed_micro, unit_reserve_micro
+from cloud.market.slots import Market, Markets
+from cloud.market.streams import Gateway
+from ext import book as kernel
+from protos.limits import (
+    OFFER_ENERGY_WH_MAX,
+    OPEN_OFFERS_PER_DEVICE_MAX,
+    PRICE_MICRO_PER_KWH_MAX,
+    SLOTS_AHEAD_MAX,
+)
+from protos.messages import Offer, OrderKind, Refusal, Side, TimeInForce
+
+OPEN_OFFERS_PER_ZONE_MAX = 1 << 17
+BOOKS_MAX = 1 << (SLOTS_AHEAD_MAX + 1).bit_length()
+TICKS_MIN = 1 << 10
+TICKS_MAX = 1 << 15
+"""How many prices a band may have; the book's ladders are powers of two."""
+
+RENEWABLE_CLASS = 2
+OTHER_CLASS = 3
+BY_OWNER = 0
+"""The reason of a cancellation that the owner asked for."""
+
+Event = tuple[int, int, int, int, int, int]
+
+
+@dataclass(slots=True)
+class OpenOffer:
+    """What is left of an offer. `order` is its number in the book, `unit_micro` what a Wh holds."""
+
+    order: int
+    gateway: Gateway
+    purse: Purse
+    number: int
+    slot: int
+    side: Side
+    energy_wh: int
+    price_micro_per_kwh: int
+    unit_micro: int
+
+    def state(self) -> object:
+        return (
+            self.order,
+            self.gateway.device,
+            self.number,
+            self.slot,
+            int(self.side),
+            self.energy_wh,
+            self.price_micro_per_kwh,
+            self.unit_micro,
+        )
+
+
+class Trading:
+    """All open offers of a zone, and the books they wait in."""
+
+    def __init__(self, zone: str, markets: Markets, purses: Purses) -> None:
+        self.zone = zone
+        self.trades = 0
+        self._markets = markets
+        self._purses = purses
+        self._orders = 0
+        self._offers: dict[int, OpenOffer] = {}
+        self._by_number: dict[int, dict[int, OpenOffer]] = {}
+        self._by_slot: dict[int, dict[int, OpenOffer]] = {}
+        self._books = kernel.Books(1, TICKS_MIN, 1)
+
+    def begin(self, ticks: int) -> None:
+        """The books, with room for at least `ticks` prices from the fallback export tariff up."""
+        ladder = max(TICKS_MIN, 1 << (ticks - 1).bit_length())
+        self._books = kernel.Books(OPEN_OFFERS_PER_ZONE_MAX, ladder, BOOKS_MAX)
+
+    def place(self, gateway: Gateway, offer: Offer, now_ns: int) -> list[Fact]:
+        """Takes, trades or refuses one offer. Its number is used up in any case."""
+        refusal = self._refuse(gateway, offer, now_ns)
+        gateway.offer_number = max(gateway.offer_number, offer.number)
+        if refusal is not None:
+            return [self._refused(gateway, offer, refusal)]
+        price = self._limit_price(offer)
+        unit_micro = unit_reserve_micro(offer.side, price, self._markets.rules)
+        purse = self._purses.of(gateway.account)
+        refusal = self._refuse_risk(purse, offer, unit_micro)
+        if refusal is not None:
+            return [self._refused(gateway, offer, refusal)]
+        market = self._open_market(offer.slot)
+        if not self._has_room(market, gateway.node, offer.side):
+            return [self._refused(gateway, offer, Refusal.NO_HEADROOM)]
+        self._orders += 1
+        entry = OpenOffer(
+            self._orders,
+            gateway,
+            purse,
+            offer.number,
+            offer.slot,
+            offer.side,
+            offer.energy_wh,
+            price,
+            unit_micro,
+        )
+        return self._submit(market, entry, offer)
+
+    def cancel(self, gateway: Gateway, number: int) -> list[Fact]:
+        """Takes back what is left of the gateway's own offer."""
+        entry = self._by_number.get(gateway.index, {}).get(number)
+        if entry is None:
+            refusal = Refusal.UNKNOWN_OFFER
+            return [OfferRefused(self.zone, 0, gateway.device, number, 0, refusal)]
+        return [self._withdraw(entry, BY_OWNER)]
+
+    def withdraw(self, gateway: Gateway, reason: Refusal) -> list[Fact]:
+        """Takes back all open offers of a gateway that may no longer trade."""
+        entries = list(self._by_number.get(gateway.index, {}).values())
+        return [self._withdraw(entry, reason) for entry in entries]
+
+    def close(self, slot: int) -> list[Fact]:
+        """The gate closes: what still waits is cancelled, oldest first, and the book goes."""
+        facts: list[Fact] = []
+        for entry in sorted(self._by_slot.pop(slot, {}).values(), key=_order):
+            self._forget(entry)
+            entry.purse.drop(slot, entry.side, entry.energy_wh, entry.unit_micro)
+            facts.append(self._cancelled(entry, entry.energy_wh, Refusal.GATE_CLOSED))
+        if slot in self._markets.open:
+            self._books.close(slot)
+        self._purses.close(slot)
+        return facts
+
+    def resweep(self, market: Market) -> list[Fact]:
+        """Lets those trade who waited for room, after a limit was changed."""
+        facts: list[Fact] = []
+        for event in self._books.resweep(market.slot):
+            self._follow(market, event, None, facts)
+        return facts
+
+    def open_offers(self) -> int:
+        return len(self._offers)
+
+    def state(self) -> object:
+        return {
+            "orders": self._orders,
+            "trades": self.trades,
+            "offers": [entry.state() for _, entry in sorted(self._offers.items())],
+        }
+
+    def _refuse(self, gateway: Gateway, offer: Offer, now_ns: int) -> Refusal | None:
+        """Why the offer is not one that could be traded, whoever made it."""
+        if offer.number <= gateway.offer_number:
+            return Refusal.DUPLICATE_NUMBER
+        if offer.kind not in {OrderKind.LIMIT, OrderKind.MARKET}:
+            return Refusal.NOT_AUTHORISED
+        if not 0 < offer.energy_wh <= OFFER_ENERGY_WH_MAX:
+            return Refusal.BAD_ENERGY
+        refusal = self._markets.refuse(offer.slot, now_ns)
+        if refusal is not None or offer.kind is OrderKind.MARKET:
+            return refusal
+        rules, price = self._markets.rules, offer.price_micro_per_kwh
+        if abs(price) > PRICE_MICRO_PER_KWH_MAX:
+            return Refusal.BAD_PRICE
+        low, high = rules.fallback_export_micro_per_kwh, rules.fallback_import_micro_per_kwh
+        if not low <= price <= high:
+            return Refusal.PRICE_OUTSIDE_BAND
+        if (price - low) % rules.tick_micro_per_kwh:
+            return Refusal.PRICE_OFF_TICK
+        return None
+
+    def _refuse_risk(self, purse: Purse, offer: Offer, unit_micro: int) -> Refusal | None:
+        """Why this account cannot carry the offer beside what it has open already."""
+        position_wh = purse.position_wh(offer.slot, offer.side) + offer.energy_wh
+        if position_wh > self._markets.rules.position_max_wh:
+            return Refusal.POSITION_LIMIT
+        held_micro = offer.energy_wh * unit_micro
+        if held_micro and purse.reserved_micro + held_micro > purse.allowance_micro:
+            return Refusal.NO_ALLOWANCE
+        return None
+
+    def _submit(self, market: Market, entry: OpenOffer, offer: Offer) -> list[Fact]:
+        """Hands the offer to the book and follows what comes of it."""
+        gateway = entry.gateway
+        if len(self._by_number.get(gateway.index, ())) >= OPEN_OFFERS_PER_DEVICE_MAX:
+            return [self._refused(gateway, offer, Refusal.TOO_MANY_OPEN_OFFERS)]
+        rules = self._markets.rules
+        green = offer.renewable and entry.side is Side.SELL and gateway.produces
+        is_market = offer.kind is OrderKind.MARKET
+        events = self._books.submit(
+            market.slot,
+            entry.order,
+            int(entry.side),
+            (entry.price_micro_per_kwh - rules.fallback_export_micro_per_kwh)
+            // rules.tick_micro_per_kwh,
+            entry.energy_wh,
+            entry.purse.index,
+            gateway.node,
+            RENEWABLE_CLASS if green else OTHER_CLASS,
+            int(TimeInForce.IMMEDIATE_OR_CANCEL if is_market else offer.time_in_force),
+        )
+        if events and events[0][0] == kernel.REJECTED:
+            assert events[0][5] == kernel.FULL, f"the book refused a checked offer: {events[0]}"
+            return [self._refused(gateway, offer, Refusal.TOO_MANY_OPEN_OFFERS)]
+        self._remember(entry)
+        entry.purse.hold(entry.slot, entry.side, entry.energy_wh, entry.unit_micro)
+        facts: list[Fact] = []
+        for event in events:
+            self._follow(market, event, offer, facts)
+        return facts
+
+    def _follow(self, market: Market, event: Event, offer: Offer | None, facts: list[Fact]) -> None:
+        """One event of the book as a fact. `offer` is the one whose submission caused it."""
+        kind, order, other, tick, energy_wh, reason = event
+        if kind == kernel.TRADE:
+            facts.append(self._trade(market, order, other, tick, energy_wh))
+        elif kind == kernel.RESTED:
+            entry = self._offers[order]
+            facts.append(
+                OfferRested(
+                    self.zone,
+                    entry.slot,
+                    entry.gateway.device,
+                    entry.number,
+                    entry.gateway.account,
+                    int(entry.side),
+                    energy_wh,
+                    entry.price_micro_per_kwh,
+                )
+            )
+        elif kind == kernel.CANCELLED:
+            facts.append(self._lost(self._offers[order], energy_wh, reason, offer))
+        else:
+            # A filled order was forgotten with its last trade.
+            assert kind == kernel.FILLED, f"the book said {event}"
+
+    def _trade(self, market: Market, maker: int, taker: int, tick: int, energy_wh: int) -> Traded:
+        """Two offers meet, at the price of the one that was there first."""
+        rules = self._markets.rules
+        price = rules.fallback_export_micro_per_kwh + tick * rules.tick_micro_per_kwh
+        first, second = self._offers[maker], self._offers[taker]
+        buyer, seller = (first, second) if first.side is Side.BUY else (second, first)
+        for entry in (buyer, seller):
+            owed = owed_micro(entry.side, energy_wh, price, rules)
+            entry.purse.commit(entry.slot, energy_wh, entry.unit_micro, owed)
+            entry.energy_wh -= energy_wh
+            if entry.energy_wh == 0:
+                self._forget(entry)
+        market.count(seller.gateway.node, buyer.gateway.node, energy_wh, price)
+        self.trades += 1
+        return Traded(
+            self.zone,
+            market.slot,
+            self.trades,
+            energy_wh,
+            price,
+            buyer.gateway.account,
+            buyer.gateway.device,
+            buyer.number,
+            seller.gateway.account,
+            seller.gateway.device,
+            seller.number,
+        )
+
+    def _lost(
+        self, entry: OpenOffer, energy_wh: int, reason: int, offer: Offer | None
+    ) -> OfferRefused | OfferCancelled:
+        """The book gave an offer back, in whole or what was left of it."""
+        self._forget(entry)
+        entry.purse.drop(entry.slot, entry.side, energy_wh, entry.unit_micro)
+        if reason == kernel.SELF_TRADE:
+            return self._cancelled(entry, energy_wh, Refusal.SELF_TRADE)
+        assert offer is not None, "only the offer in hand can have a remainder"
+        if reason == kernel.KILLED:
+            return self._refused(entry.gateway, offer, Refusal.FILL_OR_KILL_UNFILLED)
+        if energy_wh == offer.energy_wh:
+            return self._refused(entry.gateway, offer, Refusal.MARKET_UNFILLED)
+        return self._cancelled(entry, energy_wh, Refusal.MARKET_UNFILLED)
+
+    def _withdraw(self, entry: OpenOffer, reason: int) -> OfferCancelled:
+        (event,) = self._books.cancel(entry.slot, entry.order)
+        assert event[0] == kernel.CANCELLED, f"the book does not know an open offer: {event}"
+        self._forget(entry)
+        entry.purse.drop(entry.slot, entry.side, entry.energy_wh, entry.unit_micro)
+        return self._cancelled(entry, entry.energy_wh, reason)
+
+    def _open_market(self, slot: int) -> Market:
+        is_new = slot not in self._markets.open
+        market = self._markets.market(slot)
+        if is_new:
+            self._books.open(slot, market.headroom)
+        return market
+
+    def _has_room(self, market: Market, node: int, side: Side) -> bool:
+        """Whether the home's own connection can carry anything more in this direction."""
+        if node == 0:
+            return True
+        down_wh, up_wh = market.headroom.edge(node)
+        return (down_wh if side is Side.BUY else up_wh) > 0
+
+    def _limit_price(self, offer: Offer) -> int:
+        """A market offer takes any price of the band."""
+        rules = self._markets.rules
+        if offer.kind is not OrderKind.MARKET:
+            return offer.price_micro_per_kwh
+        if offer.side is Side.BUY:
+            return rules.fallback_import_micro_per_kwh
+        return rules.fallback_export_micro_per_kwh
+
+    def _remember(self, entry: OpenOffer) -> None:
+        self._offers[entry.order] = entry
+        self._by_number.setdefault(entry.gateway.index, {})[entry.number] = entry
+        self._by_slot.setdefault(entry.slot, {})[entry.order] = entry
+
+    def _forget(self, entry: OpenOffer) -> None:
+        del self._offers[entry.order]
+        del self._by_number[entry.gateway.index][entry.number]
+        self._by_slot.get(entry.slot, {}).pop(entry.order, None)
+
+    def _refused(self, gateway: Gateway, offer: Offer, reason: Refusal) -> OfferRefused:
+        return OfferRefused(
+            self.zone, offer.slot, gateway.device, offer.number, offer.energy_wh, reason
+        )
+
+    def _cancelled(self, entry: OpenOffer, energy_wh: int, reason: int) -> OfferCancelled:
+        return OfferCancelled(
+            self.zone, entry.slot, entry.gateway.device, entry.number, energy_wh, reason
+        )
+
+
+def _order(entry: OpenOffer) -> int:
+    return entry.order

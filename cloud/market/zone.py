@@ -1,0 +1,372 @@
+"""Machine: one zone. Its gateways' evidence, its slots' markets, its meters.
+
+Decides nothing itself: it orders the parts. `streams` says what is next in a chain, `trading` what
+becomes of an offer, `slots` when a gate closes, `cloud.metering` what a slot's energy is. It must
+never apply an envelope twice or out of order, and never look at anything but its commands.
+
+Its time is the journal's and never runs backwards: a command that is dated before an earlier one is
+applied at the earlier one's time.
+"""
+
+from cloud.commands import (
+    AdmitGateway,
+    AdvanceZone,
+    AppendSealed,
+    Command,
+    ExpelGateway,
+    GrantAllowance,
+    OpenZone,
+    OrderCurtailment,
+    OverrideLimit,
+    RecordReferee,
+    ReleaseReservation,
+    ZoneRules,
+)
+from cloud.facts import (
+    BatchAccepted,
+    BatchRefused,
+    CurtailmentPlanned,
+    ElementFlow,
+    Fact,
+    GatewayAdmitted,
+    GatewayExpelled,
+    LeaseReported,
+    LimitOverridden,
+    Telemetry,
+    ZoneOpened,
+    ZoneRefused,
+)
+from cloud.grid.network import Network
+from cloud.market.authority import referee_fact, refuse_curtailment, refuse_override
+from cloud.market.curtailing import plan_leases
+from cloud.market.risk import Purses
+from cloud.market.slots import Markets, Override
+from cloud.market.streams import (
+    Gateway,
+    link_of,
+    open_payload,
+    refuse_batch,
+    refuse_position,
+)
+from cloud.market.trading import TICKS_MAX, Trading
+from cloud.metering.columns import plan_columns
+from cloud.metering.reports import Home, SlotReports
+from cloud.metering.telemetry import newest_ms, observe
+from protos.clock import SECOND_NS, SLOTS_PER_DAY, SLOTS_PER_HOUR, slot_at
+from protos.codec import ColumnDecoder, decode_columns
+from protos.ids import DeviceId, is_device_id
+from protos.limits import SLOTS_AHEAD_MAX
+from protos.messages import (
+    LeaseReports,
+    OfferBatch,
+    Payload,
+    Refusal,
+    RegisterMap,
+    SweepBatch,
+)
+from protos.seal import GENESIS
+from protos.units import BPS
+
+SECONDS_PER_DAY = 86_400
+_NS_PER_MS = SECOND_NS // 1_000
+
+
+class Zone:
+    """One zone's machine. `columns` decodes readings; all decoders give the same result."""
+
+    def __init__(
+        self, name: str, network: Network, columns: ColumnDecoder = decode_columns
+    ) -> None:
+        self.name = name
+        self.network = network
+        self._columns = columns
+        self._now_ns = 0
+        self._gateways: dict[DeviceId, Gateway] = {}
+        self._purses = Purses()
+        self._markets = Markets(name, network)
+        self._trading = Trading(name, self._markets, self._purses)
+        self._reports = SlotReports(name)
+
+    # ---- what others may ask without changing anything ------------------------------------
+
+    @property
+    def rules(self) -> ZoneRules:
+        """The rules the zone was opened with; the defaults until then."""
+        return self._markets.rules
+
+    def knows(self, device: DeviceId) -> bool:
+        """Whether the gateway is admitted and was not expelled."""
+        gateway = self._gateways.get(device)
+        return gateway is not None and not gateway.expelled
+
+    def durable(self, device: DeviceId) -> tuple[int, bytes]:
+        """The last sequence taken from a gateway, and its link. (0, 32 zero bytes) at first."""
+        gateway = self._gateways.get(device)
+        return (gateway.seq, gateway.link) if gateway else (0, GENESIS)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether OpenZone was applied."""
+        return self._markets.is_begun
+
+    def element_flows(self, slot: int) -> list[ElementFlow]:
+        """Every element's flow in an open or lately closed slot, baseline and trades together."""
+        return self._markets.flows(slot)
+
+    def injections_w(self, slot: int) -> dict[int, int]:
+        """Mean power that trades put into each node (positive) or draw from it in a slot."""
+        return {
+            node: -energy_wh * SLOTS_PER_HOUR
+            for node, energy_wh in sorted(self._markets.traded_wh(slot).items())
+        }
+
+    def open_slots(self, at_ns: int) -> range:
+        """The slots for which offers are taken at this instant."""
+        return self._markets.tradable(max(at_ns, self._now_ns))
+
+    def state(self) -> object:
+        return {
+            "name": self.name,
+            "now_ns": self._now_ns,
+            "rules": tuple(getattr(self.rules, field) for field in ZoneRules.__struct_fields__),
+            "gateways": [gateway.state() for gateway in self._gateways.values()],
+            "purses": self._purses.state(),
+            "markets": self._markets.state(),
+            "trading": self._trading.state(),
+            "reports": self._reports.state(),
+        }
+
+    # ---- commands -------------------------------------------------------------------------
+
+    def apply(self, command: Command, at_ns: int) -> list[Fact]:
+        self._now_ns = now_ns = max(at_ns, self._now_ns)
+        # Gates close by time, whichever command brings the time.
+        facts = self._close_gates(now_ns)
+        match command:
+            case AppendSealed():
+                facts += self._append(command, now_ns)
+            case AdvanceZone():
+                facts += self._advance(now_ns)
+            case GrantAllowance():
+                self._purses.of(command.account).allowance_micro = command.allowance_micro
+            case ReleaseReservation():
+                self._purses.of(command.account).release(command.slot)
+            case OpenZone():
+                facts += self._open(command, now_ns)
+            case AdmitGateway():
+                facts += self._admit(command, now_ns)
+            case ExpelGateway():
+                facts += self._expel(command, now_ns)
+            case OverrideLimit():
+                facts += self._override(command, now_ns)
+            case OrderCurtailment():
+                facts += self._curtail(command, now_ns)
+            case RecordReferee():
+                facts.append(referee_fact(self.name, command))
+            case _:
+                raise AssertionError(f"a zone was sent {type(command).__name__}")
+        return facts
+
+    def _open(self, command: OpenZone, now_ns: int) -> list[Fact]:
+        markets = self._markets
+        if markets.is_begun:
+            same = (command.first_slot, command.rules) == (markets.first_slot, markets.rules)
+            same = same and command.network_sha256 == self.network.sha256
+            return [] if same else [self._refused("zone", Refusal.CHANGED_REPLAY)]
+        if command.network_sha256 != self.network.sha256:
+            return [self._refused("network", Refusal.UNKNOWN_ELEMENT)]
+        if not _are_sound(command.rules):
+            return [self._refused("rules", Refusal.BAD_PRICE)]
+        if not 0 <= command.first_slot <= slot_at(now_ns) + SLOTS_PER_DAY:
+            return [self._refused("first slot", Refusal.UNKNOWN_SLOT)]
+        markets.begin(command.first_slot, command.rules, now_ns)
+        self._trading.begin(_ticks(command.rules))
+        self._reports.begin(command.first_slot)
+        return [ZoneOpened(self.name, command.network_sha256, command.first_slot, command.rules)]
+
+    def _admit(self, command: AdmitGateway, now_ns: int) -> list[Fact]:
+        device = command.device
+        known = self._gateways.get(device)
+        if known is not None:
+            if known.expelled:
+                return [self._refused(device, Refusal.REVOKED_DEVICE)]
+            same = (known.account, known.node) == (command.account, command.node)
+            return [] if same else [self._refused(device, Refusal.CHANGED_REPLAY)]
+        if not is_device_id(device):
+            return [self._refused(device, Refusal.UNKNOWN_DEVICE)]
+        if not 0 <= command.node < self.network.size:
+            return [self._refused(device, Refusal.UNKNOWN_ELEMENT)]
+        home = Home(command.account, slot_at(now_ns))
+        index = len(self._gateways)
+        self._gateways[device] = Gateway(index, device, command.account, command.node, home)
+        self._reports.homes.append(home)
+        return [GatewayAdmitted(self.name, device, command.account, command.node)]
+
+    def _expel(self, command: ExpelGateway, now_ns: int) -> list[Fact]:
+        gateway = self._gateways.get(command.device)
+        if gateway is None:
+            return [self._refused(command.device, Refusal.UNKNOWN_DEVICE)]
+        if gateway.expelled:
+            return []
+        facts = self._trading.withdraw(gateway, Refusal.REVOKED_DEVICE)
+        gateway.expelled = True
+        # What it has traded already is still to be delivered, so it is counted until then.
+        gateway.home.last_slot = slot_at(now_ns) + SLOTS_AHEAD_MAX
+        return [*facts, GatewayExpelled(self.name, command.device)]
+
+    def _advance(self, now_ns: int) -> list[Fact]:
+        if not self._markets.is_begun:
+            return []
+        self._markets.expire(now_ns)
+        return [*self._reports.advance(now_ns, self.rules.metering_deadline_s * SECOND_NS)]
+
+    def _close_gates(self, now_ns: int) -> list[Fact]:
+        facts: list[Fact] = []
+        for slot in self._markets.due(now_ns):
+            facts += self._trading.close(slot)
+            facts.append(self._markets.close(slot))
+        return facts
+
+    # ---- envelopes ------------------------------------------------------------------------
+
+    def _append(self, envelope: AppendSealed, now_ns: int) -> list[Fact]:
+        device, seq = envelope.device, envelope.seq
+        gateway = self._gateways.get(device)
+        refusal = refuse_position(gateway, envelope)
+        if refusal is not None or gateway is None:
+            return [BatchRefused(self.name, device, seq, refusal or Refusal.UNKNOWN_DEVICE)]
+        gateway.take(seq, link_of(envelope))
+        payload = open_payload(envelope.payload, self._columns)
+        if isinstance(payload, SweepBatch):
+            payload = refuse_batch(gateway, payload, now_ns) or payload
+        if isinstance(payload, Refusal):
+            return [BatchRefused(self.name, device, seq, payload)]
+        return self._use(gateway, payload, now_ns)
+
+    def _use(self, gateway: Gateway, payload: Payload, now_ns: int) -> list[Fact]:
+        match payload:
+            case SweepBatch():
+                return [self._accepted(gateway, payload.readings, 0), *self._read(gateway, payload)]
+            case OfferBatch():
+                return [
+                    self._accepted(gateway, 0, len(payload.offers)),
+                    *self._trade(gateway, payload, now_ns),
+                ]
+            case LeaseReports():
+                return [self._accepted(gateway, 0, 0), *self._report(gateway, payload)]
+            case RegisterMap():
+                gateway.learn(payload.map_id, plan_columns(payload))
+                return [self._accepted(gateway, 0, 0)]
+
+    def _read(self, gateway: Gateway, batch: SweepBatch) -> list[Fact]:
+        plan = gateway.maps[batch.map_id]
+        if plan.is_metered:
+            gateway.home.meter.record(plan, batch)
+        if newest_ms(batch) * _NS_PER_MS <= gateway.snapshot.at_ns:
+            return []
+        gateway.snapshot = now = observe(plan, batch, gateway.snapshot)
+        return [
+            Telemetry(
+                self.name,
+                gateway.device,
+                gateway.account,
+                now.at_ns,
+                now.grid_w,
+                now.pv_w,
+                now.battery_w,
+                now.load_w,
+                now.soc_per_mille,
+                now.capacity_wh,
+                now.max_charge_w,
+                now.max_discharge_w,
+            )
+        ]
+
+    def _trade(self, gateway: Gateway, batch: OfferBatch, now_ns: int) -> list[Fact]:
+        """Withdrawals first: they make room for what is offered anew."""
+        facts: list[Fact] = []
+        for cancel in batch.cancels:
+            facts += self._trading.cancel(gateway, cancel.number)
+        for offer in batch.offers:
+            facts += self._trading.place(gateway, offer, now_ns)
+        return facts
+
+    def _report(self, gateway: Gateway, batch: LeaseReports) -> list[Fact]:
+        return [
+            LeaseReported(
+                self.name,
+                gateway.device,
+                report.lease_id,
+                report.state,
+                report.at_ns,
+                report.applied_w,
+                report.measured_w,
+            )
+            for report in batch.reports
+        ]
+
+    # ---- authorities ----------------------------------------------------------------------
+
+    def _override(self, order: OverrideLimit, now_ns: int) -> list[Fact]:
+        refusal = refuse_override(self.network, order, now_ns)
+        if refusal is not None:
+            return [self._refused(order.authority, refusal)]
+        facts: list[Fact] = [
+            LimitOverridden(
+                self.name,
+                order.element,
+                order.limit_w,
+                order.authority,
+                order.reason,
+                order.until_ns,
+            )
+        ]
+        changed = self._markets.override(order.element, Override(order.limit_w, order.until_ns))
+        for market in changed:
+            facts += self._trading.resweep(market)
+        return facts
+
+    def _curtail(self, order: OrderCurtailment, now_ns: int) -> list[Fact]:
+        refusal = refuse_curtailment(self.network, order, now_ns)
+        if refusal is not None:
+            return [self._refused(order.order_id, refusal)]
+        issued = plan_leases(self.network, order, self._gateways.values(), now_ns)
+        plan = CurtailmentPlanned(
+            self.name,
+            order.order_id,
+            order.element,
+            order.limit_w,
+            order.starts_ns,
+            order.ends_ns,
+            order.authority,
+            order.reason,
+            len(issued),
+        )
+        return [plan, *issued]
+
+    def _accepted(self, gateway: Gateway, readings: int, offers: int) -> BatchAccepted:
+        return BatchAccepted(self.name, gateway.device, gateway.seq, gateway.link, readings, offers)
+
+    def _refused(self, subject: str, reason: Refusal) -> ZoneRefused:
+        return ZoneRefused(self.name, subject, reason)
+
+
+def _ticks(rules: ZoneRules) -> int:
+    """How many prices the band has, both ends in."""
+    band = rules.fallback_import_micro_per_kwh - rules.fallback_export_micro_per_kwh
+    return band // rules.tick_micro_per_kwh + 1
+
+
+def _are_sound(rules: ZoneRules) -> bool:
+    """Whether a market can be run by these rules."""
+    if rules.tick_micro_per_kwh <= 0 or not 1 <= _ticks(rules) <= TICKS_MAX:
+        return False
+    band = rules.fallback_import_micro_per_kwh - rules.fallback_export_micro_per_kwh
+    return (
+        band % rules.tick_micro_per_kwh == 0
+        and 0 <= rules.gate_closure_s <= SECONDS_PER_DAY
+        and 0 <= rules.metering_deadline_s <= 7 * SECONDS_PER_DAY
+        and 0 <= rules.grid_fee_bps <= BPS
+        and 0 <= rules.trading_fee_bps <= BPS
+        and rules.position_max_wh > 0
+    )

@@ -1,0 +1,86 @@
+"""The newest power of a home by part, out of one batch.
+
+Decides what operators, the curtailment planner and the desk see of a home. It is never billed.
+A part that the batch does not know keeps its last known value; the load, where no device measures
+it, is what the other parts leave over. Powers in W; import, production and discharge positive.
+"""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+
+from cloud.metering.columns import MapPlan
+from protos.messages import Quality, SweepBatch
+from protos.units import PER_MILLE
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One home at one instant."""
+
+    at_ns: int = 0
+    grid_w: int = 0
+    pv_w: int = 0
+    battery_w: int = 0
+    load_w: int = 0
+    soc_per_mille: int = 0
+    capacity_wh: int = 0
+    max_charge_w: int = 0
+    max_discharge_w: int = 0
+
+    def state(self) -> object:
+        return astuple(self)
+
+
+def newest_ms(batch: SweepBatch) -> int:
+    return max(map(max, batch.times_ms))
+
+
+def observe(plan: MapPlan, batch: SweepBatch, last: Snapshot) -> Snapshot:
+    """The snapshot after a batch that is newer than `last`."""
+    bad = frozenset((m.register, m.sweep) for m in batch.marks if m.quality is not Quality.GOOD)
+
+    def total(columns: Sequence[int], known: int) -> int:
+        return _total(batch, columns, bad, known)
+
+    grid_w = total(plan.grid_power, last.grid_w)
+    pv_w = total(plan.pv_power, last.pv_w)
+    battery_w = total(plan.battery_power, last.battery_w)
+    rest_w = max(0, grid_w + pv_w + battery_w)
+    load_w = total(plan.load_power, last.load_w) if plan.load_power else rest_w
+    soc = total(plan.soc, last.soc_per_mille * max(1, len(plan.soc)))
+    return Snapshot(
+        at_ns=newest_ms(batch) * 1_000_000,
+        grid_w=grid_w,
+        pv_w=pv_w,
+        battery_w=battery_w,
+        load_w=load_w,
+        soc_per_mille=min(PER_MILLE, max(0, soc // max(1, len(plan.soc)))),
+        capacity_wh=total(plan.capacity, last.capacity_wh),
+        max_charge_w=total(plan.max_charge, last.max_charge_w),
+        max_discharge_w=total(plan.max_discharge, last.max_discharge_w),
+    )
+
+
+def _total(
+    batch: SweepBatch, columns: Sequence[int], bad: frozenset[tuple[int, int]], known: int
+) -> int:
+    """The sum of the columns' newest good values; `known` if any column has none."""
+    if not columns:
+        return 0
+    total = 0
+    for column in columns:
+        value = _newest(batch, column, bad)
+        if value is None:
+            return known
+        total += value
+    return total
+
+
+def _newest(batch: SweepBatch, column: int, bad: frozenset[tuple[int, int]]) -> int | None:
+    values = batch.values[column]
+    if not bad:
+        return values[-1]
+    for sweep in range(len(values) - 1, -1, -1):
+        if (column, sweep) not in bad:
+            return values[sweep]
+    return None

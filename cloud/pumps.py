@@ -1,0 +1,96 @@
+"""The pumps to the wholesale side: prices in, bids out, awards back.
+
+In the embedded form the venues are a paper exchange inside this process; what passes between it
+and the pumps are the venues' own bytes, so that a real transport is a change of adapter. The paper
+exchange forgets with the process: what it had accepted is put back from the desk at the start.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import date, timedelta
+from operator import attrgetter
+
+from cloud.facts import BidPrepared, Fact
+from cloud.feeds.intervals import EASTERN, PACIFIC, trade_date
+from cloud.feeds.prices import Due, observations, schedule
+from cloud.venues.paper import RULES, PaperExchange
+from cloud.venues.shell import PaperVenue, VenuePump
+from cloud.writer import Writer
+from protos.clock import MINUTE_NS, Clock
+
+DAYS = (0, 1)
+"""Today's and tomorrow's trade day, in each venue's own calendar."""
+
+ZONES = {"caiso": PACIFIC, "pjm": EASTERN}
+PRICE_POLL_S = 60.0
+AWARD_POLL_S = 60.0
+OLD_NS = 60 * MINUTE_NS
+"""Prices of intervals that ended longer ago are of no use to a desk that just started."""
+
+SUBMISSIONS_MAX = 64
+
+
+class Wholesale:
+    """Everything between the desk and its venues. `listen` is a fact listener of the writer."""
+
+    def __init__(self, writer: Writer, clock: Clock) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._exchange = PaperExchange()
+        self._venues = {
+            name: PaperVenue(self._exchange, name, clock) for name in self._exchange.venues
+        }
+        self._pump = VenuePump(self._venues, clock, writer.submit)
+        self._prepared: asyncio.Queue[tuple[BidPrepared, bool]] = asyncio.Queue(SUBMISSIONS_MAX)
+        self._loaded: set[tuple[str, str, date]] = set()
+        self._due: list[Due] = []
+
+    def restore(self) -> None:
+        """After a restart: accepted bids stand again, unanswered ones are submitted again."""
+        for bid in self._writer.core.desk.live_bids(self._clock.now_ns()):
+            if bid.answer is None:
+                self._prepared.put_nowait((bid.prepared, True))
+            elif bid.answer[0]:
+                self._exchange.restore(bid.prepared)
+
+    def listen(self, facts: Sequence[Fact], _at_ns: int) -> None:
+        """New bids are queued; the queue holds more than the desk can have open hours."""
+        for fact in facts:
+            if isinstance(fact, BidPrepared):
+                self._prepared.put_nowait((fact, False))
+
+    async def bids(self) -> None:
+        """Submits what the desk prepared, one after another."""
+        while True:
+            bid, again = await self._prepared.get()
+            await self._pump.submit(bid, again=again)
+
+    async def awards(self) -> None:
+        await self._pump.run(AWARD_POLL_S)
+
+    async def prices(self) -> None:
+        """Each price reaches the desk when the world may know it, and the exchange at once."""
+        while True:
+            await self._load()
+            now_ns = self._clock.now_ns()
+            while self._due and self._due[0].at_ns <= now_ns:
+                price = self._due.pop(0).command
+                if price.starts_ns + price.duration_ns > now_ns - OLD_NS:
+                    await self._writer.submit(price)
+            await self._clock.sleep(PRICE_POLL_S)
+
+    async def _load(self) -> None:
+        now_ns = self._clock.now_ns()
+        for rules in RULES:
+            venue = rules.codec.venue
+            today = trade_date(now_ns, ZONES[venue])
+            for day in (today + timedelta(days=ahead) for ahead in DAYS):
+                for market in (rules.ahead, rules.market):
+                    if (venue, market, day) in self._loaded:
+                        continue
+                    self._loaded.add((venue, market, day))
+                    body = await self._venues[venue].prices(day, market)
+                    found = observations(venue, body)
+                    self._exchange.publish(found)
+                    self._due += schedule(found)
+        self._due.sort(key=attrgetter("at_ns"))

@@ -1,0 +1,390 @@
+"""What people and pages read: small tables kept up to date from facts, and made again by replay.
+
+Nothing here is the truth and nothing decides by it. Every table is bounded; what falls out of one
+is still in the journal.
+"""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cloud.facts import (
+    AuthorityRegistered,
+    Awarded,
+    AwardMetered,
+    BatchAccepted,
+    BatchRefused,
+    BidAnswered,
+    BidHeldBack,
+    BidPrepared,
+    BlockSealed,
+    CurtailmentPlanned,
+    Fact,
+    GateClosed,
+    GatewayAdmitted,
+    GatewayExpelled,
+    LeaseIssued,
+    LeaseReported,
+    LimitOverridden,
+    OfferRefused,
+    OfferRested,
+    RefereeRecorded,
+    SlotMetered,
+    SlotSettled,
+    Statement,
+    Telemetry,
+    Traded,
+    ZoneRefused,
+)
+from protos.messages import LeaseState, Refusal
+
+SLOTS_KEPT_MAX = 384
+TRADES_KEPT_MAX = 20_000
+BLOCKS_KEPT_MAX = 200
+ALARMS_KEPT_MAX = 200
+BIDS_KEPT_MAX = 500
+STATEMENTS_KEPT_MAX = 96
+
+
+@dataclass(slots=True)
+class GatewayRow:
+    device: str
+    zone: str
+    account: str
+    node: int
+    seen_ns: int = 0
+    seq: int = 0
+    grid_w: int = 0
+    pv_w: int = 0
+    battery_w: int = 0
+    load_w: int = 0
+    soc_per_mille: int = 0
+    capacity_wh: int = 0
+
+
+@dataclass(slots=True)
+class SlotRow:
+    slot: int
+    state: str = "open"
+    trades: int = 0
+    volume_wh: int = 0
+    last_price_micro_per_kwh: int = 0
+    delivered_wh: int = 0
+    revision: int = 0
+    referee_per_mille: int | None = None
+
+
+@dataclass(slots=True)
+class BidRow:
+    bid_id: str
+    venue: str
+    starts_ns: int
+    duration_ns: int
+    power_w: int
+    price_micro_per_mwh: int
+    state: str
+    reason: str = ""
+    awarded_w: int | None = None
+    delivered_wh: int | None = None
+    revenue_micro: int | None = None
+
+
+@dataclass(slots=True)
+class AlarmRow:
+    """Priority 1 is the most urgent. `key` names what it is about: it rises once, not each time."""
+
+    key: str
+    priority: int
+    at_ns: int
+    source: str
+    message: str
+    count: int = 1
+    acknowledged: bool = False
+
+
+@dataclass(slots=True)
+class CurtailmentRow:
+    plan: CurtailmentPlanned
+    leases: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counters since the journal began."""
+
+    readings: int = 0
+    batches: int = 0
+    offers: int = 0
+    trades: int = 0
+    slots_settled: int = 0
+    minted_wh: int = 0
+    burned_wh: int = 0
+    conservation_error_wh: int = 0
+    blocks: int = 0
+    bids_prepared: int = 0
+    bids_answered: int = 0
+    bids_accepted: int = 0
+    leases_sent: int = 0
+    leases_confirmed: int = 0
+    leases_reverted: int = 0
+    leases_failed: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+class Views:
+    """All tables. `update` is a fact listener of the writer."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.at_ns = 0
+        self.totals = Totals()
+        self.gateways: dict[str, GatewayRow] = {}
+        self.slots: dict[tuple[str, int], SlotRow] = {}
+        self.feeders: dict[str, GateClosed] = {}
+        self.trades: deque[Traded] = deque(maxlen=TRADES_KEPT_MAX)
+        self.bids: dict[str, BidRow] = {}
+        self.blocks: deque[BlockSealed] = deque(maxlen=BLOCKS_KEPT_MAX)
+        self.alarms: dict[str, AlarmRow] = {}
+        self.curtailments: dict[str, CurtailmentRow] = {}
+        self.authorities: dict[str, AuthorityRegistered] = {}
+        self.statements: dict[str, deque[tuple[int, Statement]]] = {}
+        self.leaves = 0
+        self._lease_states: dict[str, int] = {}
+
+    def update(self, facts: Sequence[Fact], at_ns: int) -> None:
+        for fact in facts:
+            self._update(fact, at_ns)
+            if fact.LOGGED:
+                self.leaves += 1
+        self.at_ns = max(self.at_ns, at_ns)
+        self.version += 1
+
+    def acknowledge(self, key: str) -> bool:
+        """Marks an alarm as seen. False if there is none of that name (any more)."""
+        if key not in self.alarms:
+            return False
+        self.alarms[key].acknowledged = True
+        self.version += 1
+        return True
+
+    def statement(self, account: str, slot: int | None = None) -> tuple[int, Statement] | None:
+        """The leaf position and statement of an account's newest (or given) slot."""
+        kept = self.statements.get(account, ())
+        for position, statement in reversed(kept):
+            if slot is None or statement.slot == slot:
+                return position, statement
+        return None
+
+    def _update(self, fact: Fact, at_ns: int) -> None:
+        match fact:
+            case Telemetry() | BatchAccepted() | GatewayAdmitted() | GatewayExpelled():
+                self._gateway(fact)
+            case BatchRefused(device=device, reason=reason):
+                self._refused(reason)
+                name = Refusal(reason).name
+                self.alarm(
+                    f"batch/{device}/{name}", 2, at_ns, device[:12], f"batch refused: {name}"
+                )
+            case OfferRested() | Traded() | OfferRefused():
+                self._market(fact)
+            case GateClosed() | SlotMetered() | SlotSettled() | RefereeRecorded():
+                self._slot(fact, at_ns)
+            case Statement():
+                kept = self.statements.setdefault(fact.account, deque(maxlen=STATEMENTS_KEPT_MAX))
+                kept.append((self.leaves, fact))
+            case BlockSealed():
+                self.totals.blocks += 1
+                self.blocks.append(fact)
+            case BidPrepared() | BidAnswered() | BidHeldBack() | Awarded() | AwardMetered():
+                self._bid(fact, at_ns)
+            case LeaseIssued() | LeaseReported() | CurtailmentPlanned() | LimitOverridden():
+                self._dispatch(fact, at_ns)
+            case ZoneRefused(reason=reason):
+                self._refused(reason)
+            case AuthorityRegistered():
+                self.authorities[fact.authority] = fact
+
+    def _gateway(self, fact: Telemetry | BatchAccepted | GatewayAdmitted | GatewayExpelled) -> None:
+        match fact:
+            case GatewayAdmitted():
+                self.gateways.setdefault(
+                    fact.device, GatewayRow(fact.device, fact.zone, fact.account, fact.node)
+                )
+            case GatewayExpelled():
+                self.gateways.pop(fact.device, None)
+            case BatchAccepted():
+                self.totals.batches += 1
+                self.totals.readings += fact.readings
+                self.totals.offers += fact.offers
+                row = self.gateways.get(fact.device)
+                if row is not None:
+                    row.seq = fact.seq
+            case Telemetry():
+                row = self.gateways.get(fact.device)
+                if row is not None and fact.at_ns >= row.seen_ns:
+                    row.seen_ns = fact.at_ns
+                    row.grid_w, row.pv_w = fact.grid_w, fact.pv_w
+                    row.battery_w, row.load_w = fact.battery_w, fact.load_w
+                    row.soc_per_mille, row.capacity_wh = fact.soc_per_mille, fact.capacity_wh
+
+    def _market(self, fact: OfferRested | Traded | OfferRefused) -> None:
+        match fact:
+            case OfferRested():
+                self._slot_row(fact.zone, fact.slot)
+            case Traded():
+                self.totals.trades += 1
+                self.trades.append(fact)
+                row = self._slot_row(fact.zone, fact.slot)
+                row.trades += 1
+                row.volume_wh += fact.energy_wh
+                row.last_price_micro_per_kwh = fact.price_micro_per_kwh
+            case OfferRefused():
+                self._refused(fact.reason)
+
+    def _slot(
+        self, fact: GateClosed | SlotMetered | SlotSettled | RefereeRecorded, at_ns: int
+    ) -> None:
+        row = self._slot_row(fact.zone, fact.slot)
+        match fact:
+            case GateClosed():
+                row.state = "closed"
+                self.feeders[fact.zone] = fact
+            case SlotMetered():
+                row.state = "metered"
+            case SlotSettled():
+                row.state = "settled"
+                row.delivered_wh, row.revision = fact.delivered_wh, fact.revision
+                self.totals.slots_settled += fact.revision == 0
+                self.totals.minted_wh += fact.minted_wh
+                self.totals.burned_wh += fact.burned_wh
+                self.totals.conservation_error_wh += abs(fact.conservation_error_wh)
+            case RefereeRecorded():
+                row.referee_per_mille = fact.worst_loading_per_mille
+                if not fact.converged:
+                    self.alarm(
+                        f"referee/{fact.zone}/{fact.slot}", 1, at_ns, fact.zone,
+                        f"power flow of slot {fact.slot} did not converge",
+                    )  # fmt: skip
+                elif fact.worst_loading_per_mille > 1_000:
+                    self.alarm(
+                        f"loading/{fact.zone}/{fact.worst_element}", 2, at_ns, fact.zone,
+                        f"element {fact.worst_element} at "
+                        f"{fact.worst_loading_per_mille / 10:.1f} % in slot {fact.slot}",
+                    )  # fmt: skip
+
+    def _bid(
+        self, fact: BidPrepared | BidAnswered | BidHeldBack | Awarded | AwardMetered, at_ns: int
+    ) -> None:
+        match fact:
+            case BidPrepared():
+                self.totals.bids_prepared += 1
+                top = max(fact.curve, key=lambda segment: segment.power_w)
+                _forget_oldest(self.bids, BIDS_KEPT_MAX)
+                self.bids[fact.bid_id] = BidRow(
+                    fact.bid_id,
+                    fact.venue,
+                    fact.starts_ns,
+                    fact.duration_ns,
+                    top.power_w,
+                    top.price_micro_per_mwh,
+                    "submitted",
+                )
+            case BidAnswered():
+                self.totals.bids_answered += 1
+                self.totals.bids_accepted += fact.accepted
+                self._set_bid(fact.bid_id, "accepted" if fact.accepted else "rejected", fact.reason)
+                if not fact.accepted:
+                    self.alarm(
+                        f"bid/{fact.bid_id}", 2, at_ns, "desk", f"bid rejected: {fact.reason}"
+                    )
+            case BidHeldBack(reason=reason):
+                self._refused(reason)
+            case Awarded():
+                row = self._set_bid(fact.bid_id, "awarded", "")
+                if row is not None:
+                    row.awarded_w = fact.power_w
+            case AwardMetered():
+                row = self._set_bid(fact.bid_id, "delivered", "")
+                if row is not None:
+                    row.delivered_wh, row.revenue_micro = fact.delivered_wh, fact.revenue_micro
+
+    def _dispatch(
+        self,
+        fact: LeaseIssued | LeaseReported | CurtailmentPlanned | LimitOverridden,
+        at_ns: int,
+    ) -> None:
+        match fact:
+            case LeaseIssued():
+                self.totals.leases_sent += 1
+                self._lease_states[fact.lease_id] = 0
+                _forget_oldest(self._lease_states, TRADES_KEPT_MAX)
+                for curtailment in self.curtailments.values():
+                    if fact.lease_id.startswith(curtailment.plan.order_id):
+                        curtailment.leases[fact.lease_id] = 0
+            case LeaseReported():
+                self._lease_report(fact, at_ns)
+            case CurtailmentPlanned():
+                _forget_oldest(self.curtailments, ALARMS_KEPT_MAX)
+                self.curtailments[fact.order_id] = CurtailmentRow(fact)
+                self.alarm(
+                    f"curtailment/{fact.order_id}", 2, at_ns, fact.authority,
+                    f"curtailment below element {fact.element}: {fact.reason}",
+                )  # fmt: skip
+            case LimitOverridden():
+                self.alarm(
+                    f"limit/{fact.zone}/{fact.element}", 3, at_ns, fact.authority,
+                    f"limit of element {fact.element} set to {fact.limit_w} W: {fact.reason}",
+                )  # fmt: skip
+
+    def _lease_report(self, fact: LeaseReported, at_ns: int) -> None:
+        """Each lease counts once as confirmed and once as ended, however often it is reported."""
+        before = self._lease_states.get(fact.lease_id, 0)
+        state = LeaseState(fact.state)
+        confirmed, ended = 1, 2
+        if state in {LeaseState.ACTIVE, LeaseState.EXPIRED, LeaseState.REVERTED}:
+            self.totals.leases_confirmed += not before & confirmed
+            before |= confirmed
+        if state in {LeaseState.EXPIRED, LeaseState.REVERTED}:
+            self.totals.leases_reverted += not before & ended
+            before |= ended
+        if state in {LeaseState.REFUSED, LeaseState.FAILED}:
+            self.totals.leases_failed += not before & ended
+            before |= ended
+            self.alarm(
+                f"lease/{fact.device}", 3, at_ns, fact.device[:12], f"setpoint {state.name.lower()}"
+            )
+        self._lease_states[fact.lease_id] = before
+        for curtailment in self.curtailments.values():
+            if fact.lease_id in curtailment.leases:
+                curtailment.leases[fact.lease_id] = fact.state
+
+    def _set_bid(self, bid_id: str, state: str, reason: str) -> BidRow | None:
+        row = self.bids.get(bid_id)
+        if row is not None:
+            row.state, row.reason = state, reason
+        return row
+
+    def _slot_row(self, zone: str, slot: int) -> SlotRow:
+        key = (zone, slot)
+        if key not in self.slots:
+            _forget_oldest(self.slots, SLOTS_KEPT_MAX)
+            self.slots[key] = SlotRow(slot)
+        return self.slots[key]
+
+    def _refused(self, reason: int) -> None:
+        self.totals.refused[Refusal(reason).name] += 1
+
+    def alarm(self, key: str, priority: int, at_ns: int, source: str, message: str) -> None:
+        """Raises an alarm, or counts it again: first-out order, one row a cause."""
+        row = self.alarms.get(key)
+        if row is not None:
+            row.count += 1
+            return
+        _forget_oldest(self.alarms, ALARMS_KEPT_MAX)
+        self.alarms[key] = AlarmRow(key, priority, at_ns, source, message)
+
+
+def _forget_oldest(table: dict[Any, Any], count_max: int) -> None:
+    while len(table) >= count_max:
+        del table[next(iter(table))]

@@ -1,0 +1,224 @@
+"""A paper exchange: takes real bid bytes, applies the venues' published rules, clears at prices.
+
+It plays the other side of the wire for demo and tests: it sees only bytes and a time, answers in
+each ISO's own style, and awards what the accepted curve gives at the interval's price (the desk is
+a price taker). An answer depends on nothing but what was submitted before and the time given, so a
+run can be repeated exactly. Never accepts after a gate, never awards a replaced bid, never changes
+an award once reported.
+
+Idempotency: the same bid id with the same bytes gets the same answer at any time, even after the
+gate; another bid for the same resource and hour, before the gate, replaces the one before.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from hashlib import sha256
+from zoneinfo import ZoneInfo
+
+from cloud.commands import ObservePrice, RecordAward
+from cloud.facts import BidPrepared, CurveSegment
+from cloud.feeds.intervals import EASTERN, HOUR_NS, PACIFIC, to_local, to_ns
+from cloud.venues.caiso import CAISO
+from cloud.venues.pjm import PJM
+from cloud.venues.venue import BadBid, Codec, Offer
+from protos.clock import MINUTE_NS, SECOND_NS
+from protos.ids import effect_id
+
+PARTICIPANT = "GRIDTOKENX"
+KEEP_NS = 48 * HOUR_NS
+HORIZON_NS = 7 * 24 * HOUR_NS
+
+
+@dataclass(frozen=True, slots=True)
+class VenueRules:
+    """What one venue accepts. Prices in micro-units per MWh, power in W."""
+
+    codec: Codec
+    zone: ZoneInfo
+    market: str
+    """Real time: bids until `gate_lead_ns` before the delivery hour."""
+    ahead: str
+    """Day ahead: bids until `ahead_gate_hour` prevailing time of the day before."""
+    gate_lead_ns: int
+    ahead_gate_hour: int
+    award_step_ns: int
+    award_lead_ns: int
+    """Awards are reported this long before their interval."""
+    points_max: int = 11
+    """Ten segments have eleven ends."""
+    price_cap_micro: int = 2_000_000_000
+    price_floor_micro: int = -150_000_000
+    power_min_w: int = 100_000
+
+
+RULES = (
+    VenueRules(CAISO, PACIFIC, "RTM", "DAM", 75 * MINUTE_NS, 10, 15 * MINUTE_NS, 1350 * SECOND_NS),
+    VenueRules(PJM, EASTERN, "RT", "DA", 65 * MINUTE_NS, 11, HOUR_NS, 30 * MINUTE_NS),
+)
+"""Gate times, caps and the ten segments are the venues' own; the floor, the day-ahead hours and
+the award times are common knowledge that no public text was found for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One accepted bid and what was answered to it."""
+
+    offer: Offer
+    body_sha256: bytes
+    answer: bytes
+
+
+@dataclass(slots=True)
+class Book:
+    """One venue's side: bids by id, the one that stands for each resource and hour, and awards."""
+
+    rules: VenueRules
+    taken: dict[str, Taken] = field(default_factory=dict)
+    standing: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    awards: dict[tuple[str, int], RecordAward] = field(default_factory=dict)
+
+
+class Rejected(Exception):
+    """A bid breaks a rule; answered in-band with the venue's code and words."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+        self.text = text
+
+
+class PaperExchange:
+    """Both venues in one process."""
+
+    def __init__(self, rules: Iterable[VenueRules] = RULES) -> None:
+        self._books = {each.codec.venue: Book(each) for each in rules}
+        self._prices: dict[tuple[str, str, str], dict[int, ObservePrice]] = {}
+
+    @property
+    def venues(self) -> Mapping[str, Codec]:
+        return {name: book.rules.codec for name, book in self._books.items()}
+
+    def publish(self, prices: Iterable[ObservePrice]) -> None:
+        """The prices the exchange clears at: real time where known, else day ahead."""
+        for price in prices:
+            series = self._prices.setdefault((price.venue, price.node, price.market), {})
+            series[price.starts_ns] = price
+
+    def submit(self, venue: str, body: bytes, at_ns: int) -> bytes:
+        """One bid's answer, as the venue would send it with HTTP 200."""
+        book = self._books[venue]
+        codec = book.rules.codec
+        try:
+            offer = codec.decode_bid(body)
+        except BadBid as error:
+            return codec.encode_fault(error.text)
+        if offer.participant != PARTICIPANT:
+            return codec.encode_fault("Invalid role and/or Entity list identifier.")
+        try:
+            return self._take(book, offer, body, at_ns).answer
+        except Rejected as error:
+            return codec.encode_rejected(offer.bid_id, error.code, error.text)
+
+    def results(self, venue: str, at_ns: int) -> bytes:
+        """All awards so far, as the venue's result query answers them."""
+        book = self._books[venue]
+        for bid_id in book.standing.values():
+            self._clear(book, book.taken[bid_id].offer, at_ns)
+        self._forget(book, at_ns - KEEP_NS)
+        return book.rules.codec.encode_awards([book.awards[key] for key in sorted(book.awards)])
+
+    def restore(self, bid: BidPrepared) -> None:
+        """Puts back a bid that was accepted before a restart; its gate has usually passed."""
+        book = self._books[bid.venue]
+        body = book.rules.codec.encode_bid(bid, PARTICIPANT)
+        self._admit(book, book.rules.codec.decode_bid(body), body)
+
+    def _take(self, book: Book, offer: Offer, body: bytes, at_ns: int) -> Taken:
+        known = book.taken.get(offer.bid_id)
+        if known is not None:
+            if known.body_sha256 == sha256(body).digest():
+                return known
+            raise Rejected("DUPLICATE_ID", "this bid id was used for a different bid")
+        check_offer(book.rules, offer, at_ns)
+        return self._admit(book, offer, body)
+
+    def _admit(self, book: Book, offer: Offer, body: bytes) -> Taken:
+        codec = book.rules.codec
+        reference = effect_id("paper", codec.venue, offer.bid_id)[:12].upper()
+        answer = codec.encode_accepted(offer.bid_id, reference)
+        taken = Taken(offer, sha256(body).digest(), answer)
+        book.taken[offer.bid_id] = taken
+        book.standing[offer.node, offer.market, offer.starts_ns] = offer.bid_id
+        return taken
+
+    def _clear(self, book: Book, offer: Offer, at_ns: int) -> None:
+        """Awards every interval of the bid whose result is due and not yet reported."""
+        step_ns = book.rules.award_step_ns
+        for starts_ns in range(offer.starts_ns, offer.starts_ns + offer.duration_ns, step_ns):
+            key = (offer.bid_id, starts_ns)
+            if key in book.awards or at_ns < starts_ns - book.rules.award_lead_ns:
+                continue
+            price = self._price(book.rules, offer.node, starts_ns)
+            if price is None:
+                continue
+            power_w = cleared_w(offer.curve, price)
+            if power_w:
+                book.awards[key] = RecordAward(offer.bid_id, starts_ns, step_ns, power_w, price)
+
+    def _price(self, rules: VenueRules, node: str, starts_ns: int) -> int | None:
+        """The price that covers the interval's start: real time, else day ahead, else none."""
+        for market in (rules.market, rules.ahead):
+            series = self._prices.get((rules.codec.venue, node, market), {})
+            for start_ns in (starts_ns, starts_ns // HOUR_NS * HOUR_NS):
+                price = series.get(start_ns)
+                if price is not None and starts_ns < price.starts_ns + price.duration_ns:
+                    return price.price_micro_per_mwh
+        return None
+
+    def _forget(self, book: Book, before_ns: int) -> None:
+        for bid_id in [key for key, t in book.taken.items() if t.offer.starts_ns < before_ns]:
+            del book.taken[bid_id]
+        book.standing = {key: bid for key, bid in book.standing.items() if bid in book.taken}
+        book.awards = {key: award for key, award in book.awards.items() if key[0] in book.taken}
+
+
+def deadline_ns(rules: VenueRules, offer: Offer) -> int:
+    """When bids for this offer's market close. Raises Rejected for a market that is not traded."""
+    if offer.market == rules.market:
+        return offer.starts_ns - rules.gate_lead_ns
+    if offer.market != rules.ahead:
+        raise Rejected("MARKET", f"market {offer.market} is not open for bids")
+    eve = to_local(offer.starts_ns, rules.zone) - timedelta(days=1)
+    return to_ns(eve.replace(hour=rules.ahead_gate_hour, minute=0, second=0, microsecond=0))
+
+
+def check_offer(rules: VenueRules, offer: Offer, at_ns: int) -> None:
+    """The venue's rules in its order: interval, deadline, curve, caps, size. Raises Rejected."""
+    if offer.duration_ns != HOUR_NS or offer.starts_ns % HOUR_NS:
+        raise Rejected("INTERVAL", "a bid is for one whole trading hour")
+    if at_ns > deadline_ns(rules, offer):
+        raise Rejected("GATE_CLOSED", "the market for this trading hour is closed")
+    if offer.starts_ns > at_ns + HORIZON_NS:
+        raise Rejected("INTERVAL", "the trading hour is more than seven days ahead")
+    if len(offer.curve) > rules.points_max:
+        raise Rejected("SEGMENTS", f"a curve has at most {rules.points_max - 1} segments")
+    for low, high in zip(offer.curve, offer.curve[1:], strict=False):
+        if low.power_w >= high.power_w or low.price_micro_per_mwh > high.price_micro_per_mwh:
+            raise Rejected("MONOTONE", "the curve must rise in MW and not fall in price")
+    if offer.curve[-1].price_micro_per_mwh > rules.price_cap_micro:
+        raise Rejected("PRICE_CAP", "a bid price exceeds the bid cap")
+    if offer.curve[0].price_micro_per_mwh < rules.price_floor_micro:
+        raise Rejected("PRICE_FLOOR", "a bid price lies below the bid floor")
+    if max(-offer.curve[0].power_w, offer.curve[-1].power_w) < rules.power_min_w:
+        raise Rejected("MINIMUM_SIZE", "the resource is smaller than 0.1 MW")
+
+
+def cleared_w(curve: Iterable[CurveSegment], price_micro_per_mwh: int) -> int:
+    """The power of the last segment whose price is at most the interval's."""
+    power_w = 0
+    for segment in curve:
+        if segment.price_micro_per_mwh > price_micro_per_mwh:
+            break
+        power_w = segment.power_w
+    return power_w

@@ -1,0 +1,173 @@
+"""What the fleet can do: every battery as its gateway last signed it, and the power it can hold.
+
+A battery counts only while its gateway is heard, and only above its reserve: the last tenth is the
+household's. Power is what can be held for the whole of an interval, not what the plate says.
+Never counts a battery whose state is older than FRESH_NS, and never promises energy twice.
+"""
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+
+from protos.clock import MINUTE_NS
+from protos.ids import DeviceId
+from protos.units import PER_MILLE, largest_remainder
+
+FRESH_NS = 15 * MINUTE_NS
+"""A gateway that was silent for longer than this is not counted on."""
+
+RESERVE_PER_MILLE = 100
+"""Of a battery's capacity, kept for the home and never sold."""
+
+HOUR_NS = 60 * MINUTE_NS
+
+
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """One gateway's battery as last heard. Positive `battery_w` is discharge."""
+
+    device: DeviceId
+    zone: str
+    soc_per_mille: int
+    capacity_wh: int
+    max_charge_w: int
+    max_discharge_w: int
+    battery_w: int
+    seen_ns: int
+
+    @property
+    def stored_wh(self) -> int:
+        """Energy above the reserve, rounded down."""
+        return self.capacity_wh * max(0, self.soc_per_mille - RESERVE_PER_MILLE) // PER_MILLE
+
+    @property
+    def room_wh(self) -> int:
+        """Energy that still fits, rounded down."""
+        return self.capacity_wh * (PER_MILLE - self.soc_per_mille) // PER_MILLE
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """The power one gateway can hold either way for an interval, both as amounts >= 0."""
+
+    device: DeviceId
+    charge_w: int
+    discharge_w: int
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCapability:
+    """The sum over the fleet for one interval, and what it could do with any charge."""
+
+    charge_w: int
+    discharge_w: int
+    stored_wh: int
+    usable_wh: int
+    """From reserve to full, whatever is in it now."""
+    plate_charge_w: int
+    plate_discharge_w: int
+
+    @property
+    def widest_w(self) -> int:
+        return max(self.charge_w, self.discharge_w)
+
+
+def power_for(energy_wh: int, duration_ns: int) -> int:
+    """The constant power, in W rounded down, that uses up this energy in this time."""
+    return energy_wh * HOUR_NS // duration_ns
+
+
+def is_plausible(battery: Battery) -> bool:
+    return (
+        0 <= battery.soc_per_mille <= PER_MILLE
+        and battery.capacity_wh >= 0
+        and battery.max_charge_w >= 0
+        and battery.max_discharge_w >= 0
+    )
+
+
+class Fleet:
+    """All batteries by device."""
+
+    def __init__(self) -> None:
+        self._batteries: dict[DeviceId, Battery] = {}
+
+    def observe(self, battery: Battery) -> None:
+        self._batteries[battery.device] = battery
+
+    def get(self, device: DeviceId) -> Battery | None:
+        return self._batteries.get(device)
+
+    def fresh(self, at_ns: int) -> list[Battery]:
+        """The batteries that are heard, in the order of their devices."""
+        return [
+            self._batteries[device]
+            for device in sorted(self._batteries)
+            if at_ns - self._batteries[device].seen_ns <= FRESH_NS
+        ]
+
+    def forget_before(self, at_ns: int) -> None:
+        for device in [d for d, battery in self._batteries.items() if battery.seen_ns < at_ns]:
+            del self._batteries[device]
+
+    def capabilities(
+        self, at_ns: int, duration_ns: int, barred: Container[DeviceId] = ()
+    ) -> list[Capability]:
+        """What each heard gateway can hold for `duration_ns`, in the order of the devices."""
+        return [
+            Capability(
+                battery.device,
+                min(battery.max_charge_w, power_for(battery.room_wh, duration_ns)),
+                min(battery.max_discharge_w, power_for(battery.stored_wh, duration_ns)),
+            )
+            for battery in self.fresh(at_ns)
+            if battery.device not in barred
+        ]
+
+    def capability(
+        self, at_ns: int, duration_ns: int, sold_wh: int = 0, bought_wh: int = 0
+    ) -> FleetCapability:
+        """The fleet's power for an interval that comes after `sold_wh` went out and `bought_wh` in.
+
+        What is promised is taken from each battery in proportion to what it holds, as the awards
+        will be. Energy that is only promised to come in is not counted as there, nor room that is
+        only promised to be freed: a promise may fail.
+        """
+        batteries = self.fresh(at_ns)
+        stored = _less([battery.stored_wh for battery in batteries], sold_wh)
+        room = _less([battery.room_wh for battery in batteries], bought_wh)
+        charge_w = discharge_w = 0
+        for battery, stored_wh, room_wh in zip(batteries, stored, room, strict=True):
+            charge_w += min(battery.max_charge_w, power_for(room_wh, duration_ns))
+            discharge_w += min(battery.max_discharge_w, power_for(stored_wh, duration_ns))
+        return FleetCapability(
+            charge_w,
+            discharge_w,
+            sum(stored),
+            sum(battery.stored_wh + battery.room_wh for battery in batteries),
+            sum(battery.max_charge_w for battery in batteries),
+            sum(battery.max_discharge_w for battery in batteries),
+        )
+
+    def state(self) -> object:
+        return [
+            [
+                battery.device,
+                battery.zone,
+                battery.soc_per_mille,
+                battery.capacity_wh,
+                battery.max_charge_w,
+                battery.max_discharge_w,
+                battery.battery_w,
+                battery.seen_ns,
+            ]
+            for battery in (self._batteries[device] for device in sorted(self._batteries))
+        ]
+
+
+def _less(amounts: Sequence[int], taken: int) -> list[int]:
+    """The amounts after `taken` of their sum is gone, each by its share."""
+    taken = min(taken, sum(amounts))
+    return [
+        amount - part
+        for amount, part in zip(amounts, largest_remainder(taken, amounts), strict=True)
+    ]

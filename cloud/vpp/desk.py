@@ -1,0 +1,376 @@
+"""The desk machine: from prices and batteries to bids, from awards to leases and their result.
+
+A delivery hour is decided once. From BID_WINDOW_NS before the venue's gate the desk bids as soon as
+its limits allow; at the last call before the gate it says why it does not. Limits come first and
+fail closed: without limits, prices or batteries there is no bid. Nothing here submits anything:
+`BidPrepared` is the order to whoever speaks to the venue, `RecordReply` and `RecordAward` are what
+came back.
+"""
+
+from collections.abc import Sequence
+from operator import attrgetter, itemgetter
+
+from cloud.commands import (
+    AdvanceDesk,
+    DeskCommand,
+    ObserveFleet,
+    ObservePrice,
+    OpenDesk,
+    RecordAward,
+    RecordLease,
+    RecordReply,
+)
+from cloud.facts import (
+    Awarded,
+    AwardMetered,
+    BidAnswered,
+    BidHeldBack,
+    BidPrepared,
+    DeskOpened,
+    DeskRefused,
+    Fact,
+    PriceObserved,
+)
+from cloud.vpp.awards import METER_GRACE_NS, Award
+from cloud.vpp.bids import OFFERED, Bid, Product, bid_id, product_for
+from cloud.vpp.capability import HOUR_NS, Battery, Fleet, is_plausible
+from cloud.vpp.curve import offer_curve, stored_worth
+from cloud.vpp.prices import DAY_NS, MEMORY_NS, PriceBook, Published, reference_path
+from cloud.vpp.risk import Limits, exposure_micro, objection, sale_exposure_micro
+from protos.clock import MINUTE_NS
+from protos.messages import Refusal
+
+BID_WINDOW_NS = 30 * MINUTE_NS
+LAST_CALL_NS = 3 * MINUTE_NS
+"""This long before the gate the desk stops waiting for more batteries."""
+
+SUBMIT_MARGIN_NS = MINUTE_NS
+"""Nothing is bid later than this before a gate: it would reach the venue too late."""
+
+HORIZON_HOURS = 24
+HOURS_AHEAD = 3
+"""Gates lie less than two hours before delivery; a window opens half an hour before its gate."""
+
+KEEP_NS = 2 * DAY_NS
+PRICE_MICRO_MAX = 1_000_000_000_000
+"""A million per MWh: hundreds of times any cap, and far inside 64 bits when multiplied by Wh."""
+
+
+class Desk:
+    """The virtual power plant of one operator."""
+
+    def __init__(self, offered: tuple[Product, ...] = OFFERED) -> None:
+        self._offered = offered
+        self._limits: Limits | None = None
+        self._opened_ns = 0
+        self._prices = PriceBook()
+        self._fleet = Fleet()
+        self._bids: dict[str, Bid] = {}
+        self._decided: dict[int, None] = {}
+        self._awards: dict[tuple[str, int], Award] = {}
+        self._finished: dict[tuple[str, int], tuple[int, int, int]] = {}
+        self._pruned_ns = 0
+
+    def apply(self, command: DeskCommand, at_ns: int) -> list[Fact]:
+        match command:
+            case AdvanceDesk():
+                return self._advance(at_ns)
+            case ObserveFleet():
+                return self._observe_fleet(command, at_ns)
+            case ObservePrice():
+                return self._observe_price(command)
+            case RecordLease():
+                return self._record_lease(command, at_ns)
+            case RecordReply():
+                return self._record_reply(command)
+            case RecordAward():
+                return self._record_award(command, at_ns)
+            case OpenDesk():
+                return self._open(command, at_ns)
+        raise AssertionError(f"the desk takes no {type(command).__name__}")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the desk has its limits."""
+        return self._limits is not None
+
+    def live_bids(self, at_ns: int) -> list[Bid]:
+        """The bids whose hour is not over, by start: what a restarted venue pump must know."""
+        live = [bid for bid in self._bids.values() if at_ns < bid.ends_ns]
+        return sorted(live, key=attrgetter("prepared.starts_ns", "prepared.bid_id"))
+
+    # ---- what is observed ------------------------------------------------------------------
+
+    def _open(self, command: OpenDesk, at_ns: int) -> list[Fact]:
+        limits = Limits(command.power_max_w, command.exposure_max_micro, command.power_min_w)
+        if not limits.are_sound:
+            return [DeskRefused("limits", Refusal.MALFORMED)]
+        if limits == self._limits:
+            return []
+        if self._limits is None:
+            self._opened_ns = at_ns
+        self._limits = limits
+        return [
+            DeskOpened(command.power_max_w, command.exposure_max_micro, command.power_min_w),
+        ]
+
+    def _observe_price(self, command: ObservePrice) -> list[Fact]:
+        if abs(command.price_micro_per_mwh) > PRICE_MICRO_MAX:
+            return [DeskRefused(f"price/{command.venue}/{command.node}", Refusal.BAD_PRICE)]
+        if command.starts_ns < 0 or not MINUTE_NS <= command.duration_ns <= DAY_NS:
+            return [DeskRefused(f"price/{command.venue}/{command.node}", Refusal.BAD_INTERVAL)]
+        series = (command.venue, command.node, command.market)
+        price = Published(command.duration_ns, command.price_micro_per_mwh)
+        if not self._prices.observe(series, command.starts_ns, price):
+            return []
+        return [
+            PriceObserved(
+                *series, command.starts_ns, command.duration_ns, command.price_micro_per_mwh
+            )
+        ]
+
+    def _observe_fleet(self, command: ObserveFleet, at_ns: int) -> list[Fact]:
+        battery = Battery(
+            command.device,
+            command.zone,
+            command.soc_per_mille,
+            command.capacity_wh,
+            command.max_charge_w,
+            command.max_discharge_w,
+            command.battery_w,
+            at_ns,
+        )
+        if not is_plausible(battery):
+            return [DeskRefused(f"battery/{command.device}", Refusal.MALFORMED)]
+        self._fleet.observe(battery)
+        for award in self._awards.values():
+            award.measure(command.device, at_ns, command.battery_w)
+        return []
+
+    def _record_lease(self, command: RecordLease, at_ns: int) -> list[Fact]:
+        for award in self._awards.values():
+            award.measure(command.device, at_ns, command.measured_w)
+            award.report(command.device, command.lease_id, command.state, at_ns)
+        return []
+
+    # ---- what the venue says ---------------------------------------------------------------
+
+    def _record_reply(self, command: RecordReply) -> list[Fact]:
+        bid = self._bids.get(command.bid_id)
+        if bid is None:
+            return [DeskRefused(command.bid_id, Refusal.UNKNOWN_OFFER)]
+        answer = (command.accepted, command.venue_reference, command.reason)
+        if bid.answer is not None:
+            same = bid.answer == answer
+            return [] if same else [DeskRefused(command.bid_id, Refusal.CHANGED_REPLAY)]
+        bid.answer = answer
+        return [BidAnswered(command.bid_id, *answer)]
+
+    def _record_award(self, command: RecordAward, at_ns: int) -> list[Fact]:
+        bid = self._bids.get(command.bid_id)
+        if bid is None:
+            return [DeskRefused(command.bid_id, Refusal.UNKNOWN_OFFER)]
+        terms = (command.duration_ns, command.power_w, command.price_micro_per_mwh)
+        known = self._known_terms(command.bid_id, command.starts_ns)
+        if known is not None:
+            return [] if known == terms else [DeskRefused(command.bid_id, Refusal.CHANGED_REPLAY)]
+        refusal = self._award_objection(bid, command, at_ns)
+        if refusal is not None:
+            return [DeskRefused(command.bid_id, refusal)]
+        venue = bid.prepared.venue
+        award = Award(command.bid_id, venue, command.starts_ns, *terms)
+        self._awards[command.bid_id, command.starts_ns] = award
+        bid.awards += 1
+        return [Awarded(command.bid_id, venue, command.starts_ns, *terms)]
+
+    def _known_terms(self, bid: str, starts_ns: int) -> tuple[int, int, int] | None:
+        award = self._awards.get((bid, starts_ns))
+        if award is not None:
+            return award.duration_ns, award.power_w, award.price_micro_per_mwh
+        return self._finished.get((bid, starts_ns))
+
+    def _award_objection(self, bid: Bid, award: RecordAward, at_ns: int) -> Refusal | None:
+        """What is wrong with an award: outside the bid's hour, size or life. Fails closed."""
+        ends_ns = award.starts_ns + award.duration_ns
+        inside = bid.prepared.starts_ns <= award.starts_ns < ends_ns <= bid.ends_ns
+        if not inside or self._overlaps(award.bid_id, award.starts_ns, ends_ns):
+            return Refusal.BAD_INTERVAL
+        if bid.answer is not None and not bid.answer[0]:
+            return Refusal.UNKNOWN_OFFER
+        if at_ns >= ends_ns:
+            return Refusal.EXPIRED
+        if abs(award.price_micro_per_mwh) > PRICE_MICRO_MAX:
+            return Refusal.BAD_PRICE
+        curve = bid.prepared.curve
+        if not min(0, curve[0].power_w) <= award.power_w <= max(0, curve[-1].power_w):
+            return Refusal.RISK_LIMIT
+        return None
+
+    def _overlaps(self, bid: str, starts_ns: int, ends_ns: int) -> bool:
+        taken = [(key[1], award.ends_ns) for key, award in self._awards.items() if key[0] == bid]
+        taken += [
+            (key[1], key[1] + done[0]) for key, done in self._finished.items() if key[0] == bid
+        ]
+        return any(start < ends_ns and starts_ns < end for start, end in taken)
+
+    # ---- time passes -----------------------------------------------------------------------
+
+    def _advance(self, at_ns: int) -> list[Fact]:
+        facts: list[Fact] = []
+        if self._limits is not None:
+            for ahead in range(HOURS_AHEAD + 1):
+                hour_ns = (at_ns // HOUR_NS + ahead) * HOUR_NS
+                facts.extend(self._decide(self._limits, hour_ns, at_ns))
+        for award in self._awards.values():
+            facts.extend(award.dispatch(self._fleet, at_ns))
+        facts.extend(self._meter(at_ns))
+        if at_ns - self._pruned_ns >= HOUR_NS:
+            self._prune(at_ns)
+        return facts
+
+    def _decide(self, limits: Limits, hour_ns: int, at_ns: int) -> list[Fact]:
+        """The bid for one delivery hour, or why there is none, or nothing yet."""
+        product = product_for(self._offered, hour_ns)
+        gate_ns = hour_ns - product.gate_lead_ns
+        if hour_ns in self._decided or gate_ns <= self._opened_ns:
+            return []
+        if at_ns < gate_ns - BID_WINDOW_NS:
+            return []
+        if at_ns > gate_ns - SUBMIT_MARGIN_NS:
+            outcome: BidPrepared | Refusal = Refusal.GATE_CLOSED
+        else:
+            outcome = self._bid(limits, product, hour_ns, at_ns)
+        if isinstance(outcome, BidPrepared):
+            self._decided[hour_ns] = None
+            exposure = exposure_micro(outcome.curve, outcome.duration_ns)
+            self._bids[outcome.bid_id] = Bid(outcome, exposure)
+            return [outcome]
+        if at_ns < gate_ns - LAST_CALL_NS:
+            return []
+        self._decided[hour_ns] = None
+        return [BidHeldBack(product.venue, hour_ns, outcome)]
+
+    def _bid(
+        self, limits: Limits, product: Product, hour_ns: int, at_ns: int
+    ) -> BidPrepared | Refusal:
+        sold_wh, bought_wh = self._promised_wh(hour_ns, at_ns)
+        able = self._fleet.capability(at_ns, HOUR_NS, sold_wh, bought_wh)
+        if able.widest_w < limits.power_min_w:
+            return Refusal.BELOW_MINIMUM
+        path = reference_path(
+            self._prices,
+            product.venue,
+            product.node,
+            (product.ahead, product.market),
+            hour_ns,
+            HORIZON_HOURS,
+        )
+        if path is None:
+            return Refusal.NO_PRICE
+        charge_w = min(able.charge_w, limits.power_max_w)
+        discharge_w = min(able.discharge_w, limits.power_max_w)
+        worth = stored_worth(
+            path[1:],
+            able.usable_wh,
+            min(able.plate_charge_w, limits.power_max_w),
+            min(able.plate_discharge_w, limits.power_max_w),
+        )
+        curve = offer_curve(worth, able.stored_wh, able.usable_wh, charge_w, discharge_w)
+        committed = self._committed_micro(hour_ns, at_ns)
+        refusal = objection(limits, curve, HOUR_NS, committed)
+        if refusal is not None:
+            return refusal
+        return BidPrepared(
+            bid_id(product, hour_ns),
+            product.venue,
+            product.node,
+            product.market,
+            hour_ns,
+            HOUR_NS,
+            hour_ns - product.gate_lead_ns,
+            curve,
+        )
+
+    def _promised_wh(self, before_ns: int, at_ns: int) -> tuple[int, int]:
+        """Energy that may have to go out and come in before an hour, by awards and open bids."""
+        sold = bought = 0
+        for bid in self._bids.values():
+            if bid.prepared.starts_ns >= before_ns or not bid.may_still_clear(at_ns):
+                continue
+            sold += max(0, bid.prepared.curve[-1].power_w)
+            bought += max(0, -bid.prepared.curve[0].power_w)
+        return sold, bought
+
+    def _committed_micro(self, hour_ns: int, at_ns: int) -> int:
+        """The delivery day's exposure: open bids at their worst, finished ones as awarded."""
+        day = hour_ns // DAY_NS
+        total = 0
+        for bid in self._bids.values():
+            if bid.prepared.starts_ns // DAY_NS == day and bid.may_still_clear(at_ns):
+                total += bid.exposure_micro
+        ended = [
+            (starts_ns, terms)
+            for (bid_key, starts_ns), terms in self._finished.items()
+            if starts_ns // DAY_NS == day and not self._bids[bid_key].may_still_clear(at_ns)
+        ]
+        return total + sum(sale_exposure_micro(terms[1], terms[0]) for _, terms in ended)
+
+    def _meter(self, at_ns: int) -> list[AwardMetered]:
+        """The results of awards that ended METER_GRACE_NS ago."""
+        over = [
+            key for key, award in self._awards.items() if at_ns >= award.ends_ns + METER_GRACE_NS
+        ]
+        facts = []
+        for key in over:
+            award = self._awards.pop(key)
+            self._finished[key] = (award.duration_ns, award.power_w, award.price_micro_per_mwh)
+            self._bids[key[0]].metered += 1
+            facts.append(award.metered())
+        return facts
+
+    def _prune(self, at_ns: int) -> None:
+        """Forgets what no rule looks at any more, so that years of trading need no more memory."""
+        self._pruned_ns = at_ns
+        self._prices.forget_before(at_ns - MEMORY_NS)
+        self._fleet.forget_before(at_ns - KEEP_NS)
+        old = at_ns - KEEP_NS
+        self._decided = {hour: None for hour in self._decided if hour >= old}
+        gone = [key for key, bid in self._bids.items() if bid.ends_ns < old]
+        for key in gone:
+            del self._bids[key]
+        self._finished = {key: v for key, v in self._finished.items() if key[0] in self._bids}
+
+    def state(self) -> object:
+        return [
+            _limits_state(self._limits),
+            self._opened_ns,
+            self._pruned_ns,
+            self._prices.state(),
+            self._fleet.state(),
+            [_bid_state(bid) for _, bid in sorted(self._bids.items(), key=itemgetter(0))],
+            sorted(self._decided),
+            [award.state() for _, award in sorted(self._awards.items(), key=itemgetter(0))],
+            [[*key, *terms] for key, terms in sorted(self._finished.items())],
+        ]
+
+
+def _limits_state(limits: Limits | None) -> Sequence[int] | None:
+    if limits is None:
+        return None
+    return [limits.power_max_w, limits.exposure_max_micro, limits.power_min_w]
+
+
+def _bid_state(bid: Bid) -> object:
+    prepared = bid.prepared
+    return [
+        prepared.bid_id,
+        prepared.venue,
+        prepared.node,
+        prepared.market,
+        [prepared.starts_ns, prepared.duration_ns, prepared.gate_ns],
+        [[segment.power_w, segment.price_micro_per_mwh] for segment in prepared.curve],
+        bid.exposure_micro,
+        None if bid.answer is None else list(bid.answer),
+        bid.awards,
+        bid.metered,
+    ]

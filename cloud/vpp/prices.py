@@ -1,0 +1,115 @@
+"""The desk's memory of published prices, and the reference path it values energy by.
+
+Reference price of an hour: the day-ahead price where one is published, else the mean of the last
+seven days' real-time prices at the same hour of the UTC day, else that of their day-ahead prices,
+else none. Never guesses a price for
+an hour of which nothing at all is known. Prices are integer micro-units of currency per MWh.
+"""
+
+from dataclasses import dataclass
+from operator import itemgetter
+
+from cloud.vpp.capability import HOUR_NS
+
+DAY_NS = 24 * HOUR_NS
+MEMORY_NS = 8 * DAY_NS
+"""Seven days of real-time prices and the day that is being traded."""
+
+MEAN_DAYS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One interval's price."""
+
+    duration_ns: int
+    price_micro_per_mwh: int
+
+
+class PriceBook:
+    """Prices by venue, node and market, then by the interval's start."""
+
+    def __init__(self) -> None:
+        self._series: dict[tuple[str, str, str], dict[int, Published]] = {}
+
+    def observe(self, series: tuple[str, str, str], starts_ns: int, price: Published) -> bool:
+        """Stores a price; a later publication corrects an earlier one. False if nothing changed."""
+        prices = self._series.setdefault(series, {})
+        if prices.get(starts_ns) == price:
+            return False
+        prices[starts_ns] = price
+        return True
+
+    def hour_price(self, series: tuple[str, str, str], starts_ns: int) -> int | None:
+        """The mean price of one hour, weighted by duration, or None when a part is missing."""
+        prices = self._series.get(series, {})
+        at, total = starts_ns, 0
+        while at < starts_ns + HOUR_NS:
+            price = prices.get(at)
+            if price is None:
+                return None
+            total += price.price_micro_per_mwh * price.duration_ns
+            at += price.duration_ns
+        return total // (at - starts_ns)
+
+    def same_hour_mean(self, series: tuple[str, str, str], starts_ns: int) -> int | None:
+        """The mean of this hour's price on the seven days before, as far as they are known."""
+        known = [
+            price
+            for days in range(1, MEAN_DAYS + 1)
+            if (price := self.hour_price(series, starts_ns - days * DAY_NS)) is not None
+        ]
+        return sum(known) // len(known) if known else None
+
+    def forget_before(self, instant_ns: int) -> None:
+        for prices in self._series.values():
+            for starts_ns in [start for start in prices if start < instant_ns]:
+                del prices[starts_ns]
+
+    def state(self) -> object:
+        return [
+            [
+                *series,
+                [
+                    [start, price.duration_ns, price.price_micro_per_mwh]
+                    for start, price in sorted(prices.items(), key=itemgetter(0))
+                ],
+            ]
+            for series, prices in sorted(self._series.items(), key=itemgetter(0))
+            if prices
+        ]
+
+
+def reference_price(
+    book: PriceBook, venue: str, node: str, ahead: str, real_time: str, starts_ns: int
+) -> int | None:
+    """The price that one hour is expected to have."""
+    price = book.hour_price((venue, node, ahead), starts_ns)
+    for market in (real_time, ahead):
+        if price is None:
+            price = book.same_hour_mean((venue, node, market), starts_ns)
+    return price
+
+
+def reference_path(
+    book: PriceBook,
+    venue: str,
+    node: str,
+    markets: tuple[str, str],
+    starts_ns: int,
+    hours: int,
+) -> list[int] | None:
+    """Reference prices of `hours` hours from `starts_ns`; None if the first one has none.
+
+    `markets` names the day-ahead and the real-time market. A later hour of which nothing is known
+    takes the mean of the known ones: neither a reason to wait for it nor to hurry.
+    """
+    path = [
+        reference_price(book, venue, node, *markets, starts_ns + hour * HOUR_NS)
+        for hour in range(hours)
+    ]
+    known = [price for price in path if price is not None]
+    if path[0] is None:
+        return None
+    mean = sum(known) // len(known)
+    return [mean if price is None else price for price in path]

@@ -1,0 +1,71 @@
+"""The desk's limits, checked before a bid exists. What cannot be checked does not pass.
+
+Power: no interval's bid or award is larger than the limit. Exposure: what a day's bids could cost
+at the worst, which for a sale is buying all of it back at the venue's hard cap (an award is a
+physical duty, it cannot be stopped out of) and for a purchase is paying the highest price bid.
+Never lets a curve pass that is not a rising staircase.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from cloud.facts import CurveSegment
+from cloud.vpp.curve import is_well_formed
+from protos.messages import Refusal
+from protos.units import energy_wh
+
+HARD_CAP_MICRO = 2_000_000_000
+"""2,000 per MWh, the energy bid cap since trade date 2021-03-20."""
+
+MICRO_WH_PER_MWH = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Power in W per interval, money in micro-units per UTC day of delivery."""
+
+    power_max_w: int
+    exposure_max_micro: int
+    power_min_w: int
+
+    @property
+    def are_sound(self) -> bool:
+        return 0 < self.power_min_w <= self.power_max_w and self.exposure_max_micro >= 0
+
+
+def sale_exposure_micro(power_w: int, duration_ns: int) -> int:
+    """The cost of buying back a whole sale at the hard cap, rounded up."""
+    return -(-energy_wh(max(0, power_w), duration_ns) * HARD_CAP_MICRO // MICRO_WH_PER_MWH)
+
+
+def exposure_micro(curve: Sequence[CurveSegment], duration_ns: int) -> int:
+    """The most that one bid can cost.
+
+    A charge at `power_w` is bought at no more than the price of the segment after it, where it
+    would become a smaller one.
+    """
+    worst = sale_exposure_micro(curve[-1].power_w, duration_ns)
+    for segment, following in pairwise(curve):
+        if segment.power_w < 0:
+            paid = max(0, following.price_micro_per_mwh)
+            worst = max(
+                worst, -(energy_wh(segment.power_w, duration_ns) * paid // MICRO_WH_PER_MWH)
+            )
+    return worst
+
+
+def objection(
+    limits: Limits, curve: Sequence[CurveSegment], duration_ns: int, committed_micro: int
+) -> Refusal | None:
+    """Why this bid must not be made, or None. `committed_micro` is the day's exposure so far."""
+    if not is_well_formed(curve) or duration_ns <= 0:
+        return Refusal.MALFORMED
+    widest_w = max(abs(curve[0].power_w), abs(curve[-1].power_w))
+    if widest_w < limits.power_min_w:
+        return Refusal.BELOW_MINIMUM
+    if widest_w > limits.power_max_w:
+        return Refusal.RISK_LIMIT
+    if committed_micro + exposure_micro(curve, duration_ns) > limits.exposure_max_micro:
+        return Refusal.RISK_LIMIT
+    return None

@@ -1,0 +1,333 @@
+"""One gateway, wired: pollers, sampling, outbox, uplink, steering, offers and the certificate.
+
+Must never let one part's trouble end another: a dead device, a dead cloud and a full disk are each
+survived alone. Only a forked chain ends the agent, after every setpoint has been undone.
+"""
+
+import asyncio
+import logging
+import os
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from edge.certificate import Certificate
+from edge.channel import open_channel
+from edge.checkpoints import CheckpointError, Checkpoints
+from edge.config import MEGABYTE, Config
+from edge.devices.device import Device, Sample
+from edge.dispatch import Dispatch
+from edge.enrol import EnrolmentError, enrol, load_enrolment, load_identity
+from edge.health import Status, serve_status
+from edge.home import FRESH_POLLS, Home, steerable
+from edge.keys import KeyFileError, load_signer
+from edge.outbox import ChainForked, Outbox, OutboxError
+from edge.poller import Opener, Poller
+from edge.sampling import Sampling
+from edge.steering import REFRESH_S, Steering, speed_of
+from edge.terms import Terms
+from edge.trading import Trading
+from edge.uplink import LinkDown, Uplink
+from protos import gateway_pb2
+from protos.clock import MINUTE_NS, SECOND_NS, Clock
+from protos.codec import encode_payload
+from protos.ids import DeviceId
+from protos.messages import Lease, LeaseReport, LeaseReports, Quality, Refusal, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    import grpc.aio
+
+OUTBOX = "outbox.db"
+REVERSION = "reversion.json"
+SOCKET = "agent.sock"
+FORK_NOTE = "fork"
+CHECKPOINT_NOTE = "checkpoint"
+CHECKPOINT_NS = 60 * MINUTE_NS
+ALARMS_KEPT = 16
+
+gateway_name: ContextVar[str] = ContextVar("gateway_name", default="")
+log = logging.getLogger("edge.agent")
+
+
+class AgentStopped(Exception):
+    """This gateway cannot go on without a person. The message says what to do."""
+
+
+class Agent:
+    """Made by `Agent.open`, runs until its stop event, closed by `run` itself."""
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        opener: Opener,
+        device: DeviceId,
+        outbox: Outbox,
+        certificate: Certificate,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._outbox = outbox
+        self._certificate = certificate
+        self._boot_id = int.from_bytes(os.urandom(8), "big") >> 1
+        self._device_id = device
+        self._alarms: dict[str, int] = {}
+        self._checkpoints = Checkpoints(outbox.text_note(CHECKPOINT_NOTE))
+        self._checkpoint_kept_ns = 0
+        sampling = self._config.sampling
+        period_s = sampling.period_s
+        self._pollers = [
+            Poller(spec, opener, self._clock, period_s, sampling.read_timeout_s)
+            for spec in self._config.devices
+        ]
+        self._home = Home(self._pollers, int(FRESH_POLLS * period_s * SECOND_NS))
+        self._sampling = Sampling(
+            self._outbox, self._clock, period_s, sampling.sweeps_per_batch, self._boot_id
+        )
+        refresh_ns = int(REFRESH_S * speed_of(self._clock) * SECOND_NS)
+        self._dispatch = Dispatch(
+            self._device_id, self._config.battery.reserve_per_mille, refresh_ns
+        )
+        self._steering = Steering(
+            self._dispatch,
+            self._clock,
+            self._config.agent.state_dir / REVERSION,
+            self._device,
+            lambda: self._home.measured(self._clock.monotonic_ns()),
+            self._report,
+        )
+        self._steering.load_record()
+        self._trading = Trading(
+            self._device_id, self._config, self._outbox, self._clock, self._home
+        )
+        self._uplink = Uplink(
+            self._device_id, self._boot_id, self._outbox, self._clock, self._connect, self
+        )
+
+    @classmethod
+    async def open(cls, config: Config, clock: Clock, opener: Opener) -> "Agent":
+        """Loads keys, certificate and outbox; enrols first where the config brings a token.
+
+        Raises KeyFileError, EnrolmentError, OutboxError, AgentStopped.
+        """
+        state_dir = config.agent.state_dir
+        enrolment = load_enrolment(state_dir)
+        if enrolment is None:
+            token = _token(config)
+            cloud = config.cloud
+            enrolment = await enrol(state_dir, token, cloud.enrolment, cloud.ca, cloud.server_name)
+        signer = load_signer(state_dir)
+        outbox = await Outbox.open(
+            state_dir / OUTBOX,
+            signer,
+            config.outbox.size_mb * MEGABYTE,
+            config.outbox.ballast_mb * MEGABYTE,
+        )
+        fork = outbox.text_note(FORK_NOTE)
+        if fork:
+            await outbox.close()
+            raise AgentStopped(_fork_advice(fork))
+        certificate = Certificate(state_dir, config.cloud, enrolment)
+        return cls(config, clock, opener, signer.device, outbox, certificate)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set; every default is restored and every reading sealed before it
+        returns. Raises AgentStopped.
+        """
+        gateway_name.set(self._config.agent.name)
+        state_dir = self._config.agent.state_dir
+        server = await serve_status(state_dir / SOCKET, self.status)
+        log.info("agent starts", extra={"device": self._device_id, "boot_id": self._boot_id})
+        pollers = [asyncio.create_task(poller.run(self._heard)) for poller in self._pollers]
+        try:
+            await self._run_parts(stop)
+        finally:
+            await self._steering.stop()
+            await self._sampling.flush()
+            for task in pollers:
+                task.cancel()
+            await asyncio.gather(*pollers, return_exceptions=True)
+            server.close()
+            (state_dir / SOCKET).unlink(missing_ok=True)
+            await self._outbox.close()
+            log.info("agent ends", extra={"unreceipted": self._outbox.waiting})
+
+    async def _run_parts(self, stop: asyncio.Event) -> None:
+        parts: list[Coroutine[Any, Any, object]] = [
+            self._sampling.run(len(self._pollers)),
+            self._steering.run(),
+            self._uplink.run(),
+            self._certificate.run(),
+            self._follow_certificate(),
+            stop.wait(),
+        ]
+        if self._config.offers.enabled:
+            parts.append(self._trading.run())
+        tasks = [asyncio.create_task(part) for part in parts]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        except ChainForked as error:
+            await self._remember_fork(str(error))
+            raise AgentStopped(_fork_advice(str(error))) from error
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _remember_fork(self, problem: str) -> None:
+        try:
+            await self._outbox.append([], {FORK_NOTE: problem})
+        except OutboxError as error:
+            # The next start will find the same fork at the cloud's Welcome.
+            log.warning("fork not noted", extra={"problem": str(error)})
+
+    async def _follow_certificate(self) -> None:
+        while True:
+            await self._certificate.renewed.wait()
+            self._certificate.renewed.clear()
+            self._uplink.reconnect()
+
+    def _connect(self) -> "grpc.aio.Channel":
+        cloud = self._config.cloud
+        try:
+            identity = load_identity(self._config.agent.state_dir)
+        except (EnrolmentError, KeyFileError) as error:
+            raise LinkDown(str(error)) from error
+        return open_channel(self._certificate.address, cloud.ca, cloud.server_name, identity)
+
+    def _device(self, name: str) -> Device | None:
+        return next((item.device for item in self._pollers if item.spec.name == name), None)
+
+    def _heard(self, poller: Poller, sample: Sample, qualities: tuple[Quality, ...]) -> None:
+        self._sampling.heard(poller, sample, qualities)
+        if poller.count.reads == 1:
+            item = steerable(poller)
+            if item is not None:
+                self._dispatch.add(item)
+                self._steering.wake()
+        if poller.spec.role is Role.GRID:
+            self._trading.observe(steered=self._dispatch.holding > 0)
+
+    async def _report(self, reports: list[LeaseReport]) -> None:
+        try:
+            await self._outbox.append([encode_payload(LeaseReports(tuple(reports)))])
+        except OutboxError as error:
+            self._alarm("lease reports lost", str(error))
+
+    def _alarm(self, what: str, problem: str) -> None:
+        """Counted for health; logged the first time, so that a storm does not fill the disk."""
+        if what not in self._alarms and len(self._alarms) < ALARMS_KEPT:
+            log.error(what, extra={"problem": problem})
+        if what in self._alarms or len(self._alarms) < ALARMS_KEPT:
+            self._alarms[what] = self._alarms.get(what, 0) + 1
+
+    # ---- what comes down ------------------------------------------------------------------
+
+    def welcomed(self, terms: Terms, skew_ns: int) -> None:
+        self._trading.terms = terms
+        self._sampling.cloud_time(skew_ns)
+
+    def leased(self, lease: Lease) -> None:
+        self._steering.give(lease)
+
+    def offers_changed(self, news: gateway_pb2.OfferNews) -> None:
+        self._trading.outcome(news)
+
+    def market_moved(self, news: gateway_pb2.MarketNews) -> None:
+        log.debug("market", extra={"slot": news.slot, "price": news.last_price_micro_per_kwh})
+
+    def refused(self, seq: int, reason: int, text: str) -> None:
+        name = Refusal(reason).name if reason in list(Refusal) else str(reason)
+        self._alarm(f"envelope refused, {name}", f"number {seq}: {text}")
+
+    def checkpoint(self, note: bytes) -> None:
+        try:
+            self._checkpoints.take(note)
+        except CheckpointError as error:
+            self._alarm("the cloud's log contradicts itself", str(error))
+            return
+        now_ns = self._clock.monotonic_ns()
+        if not self._checkpoint_kept_ns or now_ns - self._checkpoint_kept_ns > CHECKPOINT_NS:
+            self._checkpoint_kept_ns = now_ns
+            self._outbox.keep_note(CHECKPOINT_NOTE, self._checkpoints.text)
+
+    # ---- what is said about it ------------------------------------------------------------
+
+    def status(self) -> Status:
+        """The status document: numbers, and for each trouble the sentence that names it."""
+        outbox, link, sampling = self._outbox, self._uplink.count, self._sampling
+        return {
+            "name": self._config.agent.name,
+            "device": self._device_id,
+            "site": self._certificate.enrolment.site,
+            "zone": self._certificate.enrolment.zone,
+            "certificate": {
+                "left_s": self._certificate.left_s,
+                "problem": self._certificate.problem,
+            },
+            "uplink": {
+                "connected": link.connected,
+                "streams": link.streams,
+                "sent": link.sent,
+                "receipts": link.receipts,
+                "refusals": link.refusals,
+                "rewinds": link.rewinds,
+                "problem": link.problem,
+            },
+            "outbox": {
+                "head_seq": outbox.head_seq,
+                "durable_seq": outbox.durable_seq,
+                "waiting": outbox.waiting,
+                "used_per_mille": outbox.used_per_mille,
+                "stride": outbox.stride,
+                "commits": outbox.commits,
+            },
+            "sampling": {
+                "sweeps": sampling.sweeps,
+                "thinned": sampling.thinned,
+                "lost": sampling.lost,
+                "clock_steps": sampling.clock_steps,
+                "clock_quality": sampling.clock_quality.name,
+                "problem": sampling.problem,
+            },
+            "dispatch": {"holding": self._dispatch.holding, "idle": self._dispatch.is_idle},
+            "offers": {
+                "open": self._trading.open_offers,
+                "traded_wh": self._trading.traded_wh,
+                "refused": self._trading.refused,
+            },
+            "log_size": self._checkpoints.size,
+            "devices": {
+                poller.spec.name: {
+                    "reads": poller.count.reads,
+                    "failures": poller.count.failures,
+                    "failing": poller.count.failing,
+                    "problem": poller.count.problem,
+                }
+                for poller in self._pollers
+            },
+            "alarms": dict(self._alarms),
+        }
+
+
+def _token(config: Config) -> str:
+    cloud = config.cloud
+    if cloud.token_file is None or not cloud.enrolment:
+        raise EnrolmentError(
+            f"{config.agent.state_dir} holds no enrolment; run: gridtokenx-edge enrol --token TOKEN"
+            f" --cloud HOST:PORT --ca {cloud.ca} --state-dir {config.agent.state_dir}"
+        )
+    try:
+        return cloud.token_file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EnrolmentError(f"{cloud.token_file}: {error}; put the token there") from error
+
+
+def _fork_advice(problem: str) -> str:
+    return (
+        f"the chain of this key is forked: {problem}; nothing more is sent under it."
+        " Ask the operator to revoke it, then: gridtokenx-edge enrol --fresh --token TOKEN"
+    )

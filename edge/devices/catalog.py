@@ -1,0 +1,72 @@
+"""From an installer's line to an open device: finds the profile, picks the driver, shares the bus.
+
+It decides which driver a spec gets. It must never open a device with a profile that did not pass
+its golden registers.
+"""
+
+from pathlib import Path
+
+from edge.devices.device import Device, DeviceError, DeviceSpec
+from edge.devices.metered import MeteredDevice
+from edge.devices.modbus.bus import BusPool
+from edge.devices.profile import Profile
+from edge.devices.profile_file import load_profile
+from edge.devices.profile_table import BadProfile
+from protos.clock import Clock
+
+SUNSPEC = "sunspec"
+
+
+def profile_directory() -> Path:
+    """Where the profile files are: beside this module when installed, firmware-configs in a
+    checkout.
+    """
+    installed = Path(__file__).parent / "profiles"
+    if installed.is_dir():
+        return installed
+    return Path(__file__).parents[2] / "firmware-configs"
+
+
+def profile_files() -> list[Path]:
+    """Every shipped profile file, sorted."""
+    return sorted(profile_directory().glob("*/*.toml"))
+
+
+def load_profiles() -> dict[str, Profile]:
+    """Every shipped profile by id. Raises BadProfile."""
+    return {profile.id: profile for profile in map(load_profile, profile_files())}
+
+
+def find_profile(spec: DeviceSpec) -> Profile:
+    """The profile a spec names. Raises DeviceError with the nearest names."""
+    known = [f"{path.parent.name}/{path.stem}" for path in profile_files()]
+    if spec.profile not in known:
+        names = ", ".join([SUNSPEC, *known])
+        raise DeviceError(spec.name, f"unknown profile {spec.profile!r}", f"use one of {names}")
+    vendor, _, model = spec.profile.partition("/")
+    try:
+        return load_profile(profile_directory() / vendor / f"{model}.toml")
+    except BadProfile as error:
+        raise DeviceError(spec.name, error.problem, error.advice) from error
+
+
+async def open_device(spec: DeviceSpec, clock: Clock, buses: BusPool) -> Device:
+    """The device behind a spec. Raises DeviceError.
+
+    A profiled device is not asked anything yet, so a dead one opens too; a SunSpec device is
+    discovered, so it must answer.
+    """
+    if not 0 <= spec.unit <= 255:
+        raise DeviceError(spec.name, f"unit {spec.unit}", "units are 1 to 247 (0 and 255 on TCP)")
+    if spec.profile == SUNSPEC:
+        from edge.devices.sunspec import SunspecDevice
+
+        return await SunspecDevice.discover(spec, clock, buses.bus(spec))
+    profile = find_profile(spec)
+    if spec.transport not in profile.transport.kinds:
+        raise DeviceError(
+            spec.name,
+            f"{profile.id} is not spoken to over {spec.transport}",
+            f"use {' or '.join(profile.transport.kinds)}",
+        )
+    return MeteredDevice(spec, profile, buses.bus(spec), clock)

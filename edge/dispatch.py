@@ -1,0 +1,343 @@
+"""Setpoint leases: accept, ramp, hold, expire, revert. A pure state machine without a clock.
+
+It returns actions and is told what became of them. Bounds come from the devices' own profiles and
+from the owner's reserve, so a hostile cloud can at most do what the owner's hardware permits, for at
+most a day. The default is restored at the start, at the end of every lease and at the exit, and a
+`Remember` always precedes the setpoint it insures.
+
+Must never emit a setpoint outside the limits, hold one beyond its lease, or stop trying to restore.
+"""
+
+from dataclasses import dataclass
+
+from edge.leases import (
+    LEASE_ID_MAX,
+    Action,
+    Measured,
+    Remember,
+    Restore,
+    SetExportLimit,
+    Setpoint,
+    SetPower,
+    Steerable,
+    known,
+    power_range,
+    problem_of,
+    report,
+    report_of,
+)
+from protos.clock import SECOND_NS
+from protos.ids import DeviceId
+from protos.messages import Lease, LeaseState
+from protos.units import largest_remainder
+
+LEASES_MAX = 64
+KNOWN_MAX = 512
+RETRY_NS = 5 * SECOND_NS
+RAMP_TICK_NS = SECOND_NS
+
+
+@dataclass(slots=True)
+class _Held:
+    """An accepted lease and the last thing that was said about it."""
+
+    lease: Lease
+    reported: LeaseState = LeaseState.ACCEPTED
+    failed: bool = False
+
+
+@dataclass(slots=True)
+class _Output:
+    """One device. `power_w` and `limit_w` are what it confirmed, None where that is not known;
+    `touched` names the kinds of setpoint that were tried since its default was last confirmed.
+    """
+
+    power_w: int | None = None
+    limit_w: int | None = None
+    touched: tuple[type[Setpoint], ...] = ()
+    written_ns: int = 0
+    must_restore: bool = True
+    retry_ns: int = 0
+
+
+class Dispatch:
+    """The leases of one gateway. `refresh_ns` is how often a setpoint is renewed at a device whose
+    own timer would otherwise end it; on the agent's clock.
+    """
+
+    def __init__(self, device: DeviceId, reserve_per_mille: int, refresh_ns: int) -> None:
+        self._device = device
+        self._reserve = reserve_per_mille
+        self._refresh_ns = refresh_ns
+        self._fleet: tuple[Steerable, ...] = ()
+        self._outputs: dict[str, _Output] = {}
+        self._awaited: set[str] = set()
+        self._held: list[_Held] = []
+        self._known: dict[str, LeaseState] = {}
+        self._ended: list[str] = []
+        self._ramp_w = 0
+        self._ramp_ns: int | None = None
+        self._remembered: Remember | None = None
+        self._stopping = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is held and every device is known to be at its default."""
+        return not self._held and not self._pending_restore()
+
+    @property
+    def holding(self) -> int:
+        return len(self._held)
+
+    def recover(self, devices: tuple[str, ...], leases: tuple[str, ...]) -> None:
+        """What a former run left steering: restored as soon as the devices are there again."""
+        self._awaited.update(devices)
+        self._ended.extend(leases)
+
+    def add(self, steerable: Steerable) -> None:
+        """A device appeared. Its default is restored before it is steered."""
+        if steerable.name not in self._outputs:
+            self._fleet = (*self._fleet, steerable)
+            self._outputs[steerable.name] = _Output()
+        self._awaited.discard(steerable.name)
+
+    def offer(self, lease: Lease, at_ns: int) -> list[Action]:
+        """A lease came down. Answered with ACCEPTED or REFUSED; a repeat with where it stands."""
+        before = self._known.get(lease.lease_id)
+        if before is not None:
+            return [report(lease.lease_id, before, at_ns, detail="already known")]
+        problem = problem_of(lease, self._device, self._fleet, at_ns)
+        if self._stopping:
+            problem = "the agent is stopping"
+        if len(self._held) >= LEASES_MAX:
+            problem = f"{LEASES_MAX} leases are waiting already"
+        if problem:
+            lease_id = lease.lease_id[:LEASE_ID_MAX]
+            return [report(lease_id, LeaseState.REFUSED, at_ns, detail=problem)]
+        self._held.append(_Held(lease))
+        self._learn(lease.lease_id, LeaseState.ACCEPTED)
+        return [report(lease.lease_id, LeaseState.ACCEPTED, at_ns)]
+
+    def tick(self, at_ns: int, measured: Measured) -> list[Action]:
+        """Everything that is due now. Called on time changes, new leases and new measurements."""
+        actions = self._expire(at_ns, measured)
+        power = self._governing(at_ns, SetPower)
+        limit = self._governing(at_ns, SetExportLimit)
+        self._ramp(power, at_ns, measured)
+        wanted = self._wanted(power, limit)
+        self._mark_restores(wanted)
+        restoring = {name for name, output in self._outputs.items() if output.must_restore}
+        remember = Remember(
+            tuple(sorted({*wanted, *restoring, *self._awaited})),
+            tuple(item.lease.lease_id for item in self._held),
+        )
+        if remember != self._remembered:
+            self._remembered = remember
+            actions.append(remember)
+        for item in self._fleet:
+            actions.extend(self._drive(item.name, wanted.get(item.name, ()), at_ns))
+        return actions
+
+    def stop(self, at_ns: int, measured: Measured) -> list[Action]:
+        """The agent exits: every lease ends, every device goes back to its default."""
+        self._stopping = True
+        actions: list[Action] = []
+        for item in self._held:
+            actions.append(
+                report_of(
+                    item.lease, LeaseState.EXPIRED, at_ns, measured, self._ramp_w, "agent stops"
+                )
+            )
+            self._end(item)
+        self._held.clear()
+        for output in self._outputs.values():
+            output.must_restore, output.retry_ns = True, 0
+        return [*actions, *self.tick(at_ns, measured)]
+
+    def next_ns(self, at_ns: int) -> int:
+        """When `tick` is due again if nothing else happens."""
+        times = [at_ns + self._refresh_ns]
+        for item in self._held:
+            times += [t for t in (item.lease.not_before_ns, item.lease.expires_ns) if t > at_ns]
+        if any(output.must_restore or output.retry_ns > at_ns for output in self._outputs.values()):
+            times.append(at_ns + RETRY_NS)
+        power = self._governing(at_ns, SetPower)
+        if power is not None and power.lease.power_w != self._ramp_w:
+            times.append(at_ns + RAMP_TICK_NS)
+        return min(times)
+
+    def forgotten(self) -> None:
+        """The disk did not take the last `Remember`; the next tick gives it again."""
+        self._remembered = None
+
+    def succeeded(self, action: Action, at_ns: int, measured: Measured) -> list[Action]:
+        """The device took it."""
+        if isinstance(action, Restore):
+            return self._restored(action.device, at_ns, measured)
+        if not isinstance(action, Setpoint):
+            return []
+        output = self._outputs[action.device]
+        output.written_ns, output.retry_ns = at_ns, 0
+        if isinstance(action, SetPower):
+            output.power_w = action.power_w
+        else:
+            output.limit_w = action.limit_w
+        item = self._governing(at_ns, type(action))
+        if item is None:
+            return []
+        item.failed = False
+        if item.reported is LeaseState.ACTIVE:
+            return []
+        return [self._said(item, LeaseState.ACTIVE, at_ns, measured)]
+
+    def failed(self, action: Action, at_ns: int, problem: str, measured: Measured) -> list[Action]:
+        """The device did not take it. It is tried again; the lease says so once."""
+        if not isinstance(action, Setpoint | Restore):
+            return []
+        output = self._outputs[action.device]
+        output.retry_ns = at_ns + RETRY_NS
+        if isinstance(action, Restore):
+            return []
+        if isinstance(action, SetPower):
+            output.power_w = None
+        else:
+            output.limit_w = None
+        item = self._governing(at_ns, type(action))
+        if item is None or item.failed:
+            return []
+        item.failed = True
+        return [self._said(item, LeaseState.FAILED, at_ns, measured, problem[:200])]
+
+    def _said(
+        self, item: _Held, state: LeaseState, at_ns: int, measured: Measured, detail: str = ""
+    ) -> Action:
+        item.reported = state
+        self._learn(item.lease.lease_id, state)
+        return report_of(item.lease, state, at_ns, measured, self._ramp_w, detail)
+
+    def _pending_restore(self) -> bool:
+        return bool(self._awaited) or any(out.must_restore for out in self._outputs.values())
+
+    def _restored(self, device: str, at_ns: int, measured: Measured) -> list[Action]:
+        output = self._outputs[device]
+        output.must_restore, output.retry_ns, output.touched = False, 0, ()
+        output.power_w = output.limit_w = None
+        if self._pending_restore():
+            return []
+        ended, self._ended = self._ended, []
+        for lease_id in ended:
+            self._learn(lease_id, LeaseState.REVERTED)
+        power_w = known(measured.battery_w)
+        return [report(lease_id, LeaseState.REVERTED, at_ns, 0, power_w) for lease_id in ended]
+
+    def _learn(self, lease_id: str, state: LeaseState) -> None:
+        self._known[lease_id] = state
+        while len(self._known) > KNOWN_MAX:
+            del self._known[next(iter(self._known))]
+
+    def _expire(self, at_ns: int, measured: Measured) -> list[Action]:
+        over = [item for item in self._held if item.lease.expires_ns <= at_ns]
+        self._held = [item for item in self._held if item.lease.expires_ns > at_ns]
+        reports: list[Action] = []
+        for item in over:
+            end_ns = item.lease.expires_ns
+            reports.append(
+                report_of(item.lease, LeaseState.EXPIRED, end_ns, measured, self._ramp_w)
+            )
+            self._end(item)
+        return reports
+
+    def _end(self, item: _Held) -> None:
+        """A lease is over; REVERTED follows once its devices are back at their default."""
+        self._learn(item.lease.lease_id, LeaseState.EXPIRED)
+        if item.reported is not LeaseState.ACCEPTED:
+            self._ended.append(item.lease.lease_id)
+
+    def _governing(self, at_ns: int, kind: type[Setpoint]) -> _Held | None:
+        """The lease that rules now: of those in force, the one that was given last."""
+        current = None
+        for item in self._held:
+            lease = item.lease
+            value = lease.power_w if kind is SetPower else lease.export_limit_w
+            if value is not None and lease.not_before_ns <= at_ns:
+                current = item
+        return current
+
+    @property
+    def _stores(self) -> list[Steerable]:
+        return [item for item in self._fleet if item.stores]
+
+    def _ramp(self, item: _Held | None, at_ns: int, measured: Measured) -> None:
+        """Moves the commanded power towards the lease's, from what the battery does now."""
+        if item is None:
+            self._ramp_w, self._ramp_ns = 0, None
+            return
+        assert item.lease.power_w is not None
+        target = self._within_reserve(item.lease.power_w, measured)
+        if self._ramp_ns is None:
+            low, high = power_range(self._stores)
+            self._ramp_w = max(low, min(high, known(measured.battery_w)))
+            self._ramp_ns = at_ns
+        if item.lease.ramp_w_per_s == 0:
+            # No ramp was asked for: at once.
+            self._ramp_w, self._ramp_ns = target, at_ns
+            return
+        step = item.lease.ramp_w_per_s * (at_ns - self._ramp_ns) // SECOND_NS
+        if step > 0:
+            self._ramp_w = min(max(target, self._ramp_w - step), self._ramp_w + step)
+            self._ramp_ns = at_ns
+
+    def _within_reserve(self, power_w: int, measured: Measured) -> int:
+        """What the owner keeps for himself is not the cloud's, also where the charge is unknown."""
+        if power_w <= 0 or not self._reserve or not measured.knows_charge:
+            return power_w
+        charge = measured.charge_per_mille
+        return 0 if charge is None or charge <= self._reserve else power_w
+
+    def _wanted(self, power: _Held | None, limit: _Held | None) -> dict[str, list[Setpoint]]:
+        """The setpoints of each device, split in proportion to what each can do."""
+        wanted: dict[str, list[Setpoint]] = {}
+        if power is not None:
+            charging = self._ramp_w < 0
+            weights = [
+                item.limits.max_charge_w if charging else item.limits.max_discharge_w
+                for item in self._stores
+            ]
+            parts = largest_remainder(abs(self._ramp_w), weights)
+            for item, part in zip(self._stores, parts, strict=True):
+                power_w = -part if charging else part
+                action = SetPower(item.name, power_w, power.lease.expires_ns)
+                wanted.setdefault(item.name, []).append(action)
+        if limit is not None:
+            inverters = [item for item in self._fleet if item.limits.max_export_w is not None]
+            weights = [known(item.limits.max_export_w) for item in inverters]
+            total = min(known(limit.lease.export_limit_w), sum(weights))
+            for item, part in zip(inverters, largest_remainder(total, weights), strict=True):
+                cap = SetExportLimit(item.name, part, limit.lease.expires_ns)
+                wanted.setdefault(item.name, []).append(cap)
+        return wanted
+
+    def _mark_restores(self, wanted: dict[str, list[Setpoint]]) -> None:
+        """A setpoint nobody holds any more is undone, with everything else on that device."""
+        for name, output in self._outputs.items():
+            kinds = {type(action) for action in wanted.get(name, ())}
+            if not output.must_restore and any(kind not in kinds for kind in output.touched):
+                output.must_restore, output.retry_ns = True, 0
+
+    def _drive(self, name: str, wanted: "list[Setpoint] | tuple[()]", at_ns: int) -> list[Action]:
+        output = self._outputs[name]
+        if at_ns < output.retry_ns:
+            return []
+        if output.must_restore:
+            return [Restore(name)]
+        due: list[Action] = []
+        for action in wanted:
+            if isinstance(action, SetPower):
+                same = output.power_w == action.power_w
+            else:
+                same = output.limit_w == action.limit_w
+            if not same or at_ns - output.written_ns >= self._refresh_ns:
+                due.append(action)
+                if type(action) not in output.touched:
+                    output.touched = (*output.touched, type(action))
+        return due

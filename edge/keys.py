@@ -1,0 +1,117 @@
+"""The keys of a gateway: the Ed25519 device key, which is its identity, and the TLS key.
+
+A key is made on the device and never leaves it. Must never overwrite a key that exists, use one
+that other users can read, or hand the private half to anybody. A TPM or a PKCS#11 token stands
+behind the same `protos.seal.Signer` port.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from edge.files import create_new
+from protos.ids import DeviceId, device_id
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+DEVICE_KEY = "device.key"
+TLS_KEY = "tls.key"
+
+
+class KeyFileError(Exception):
+    """A key file is missing, damaged or open to others. The message says what to do."""
+
+
+class FileSigner:
+    """A `Signer` whose key lies in a file that only its owner can read."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        self.public_key = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self._device = device_id(self.public_key)
+
+    @property
+    def device(self) -> DeviceId:
+        return self._device
+
+    def sign(self, message: bytes) -> bytes:
+        return self._key.sign(message)
+
+
+def load_signer(state_dir: Path) -> FileSigner:
+    """The device key of this state directory. Raises KeyFileError."""
+    key = load_pem(_private_text(state_dir / DEVICE_KEY), state_dir / DEVICE_KEY)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyFileError(f"{state_dir / DEVICE_KEY} holds no Ed25519 key; restore the right file")
+    return FileSigner(key)
+
+
+def load_or_create_signer(state_dir: Path) -> FileSigner:
+    """The device key, made now if this gateway has none."""
+    path = state_dir / DEVICE_KEY
+    if not path.exists():
+        _store(path, Ed25519PrivateKey.generate())
+    return load_signer(state_dir)
+
+
+def load_or_create_tls_key(state_dir: Path) -> "EllipticCurvePrivateKey":
+    """The P-256 key of the TLS certificate, made now if there is none. Raises KeyFileError."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    path = state_dir / TLS_KEY
+    if not path.exists():
+        _store(path, ec.generate_private_key(ec.SECP256R1()))
+    key = load_pem(_private_text(path), path)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise KeyFileError(f"{path} holds no P-256 key; remove it and enrol again")
+    return key
+
+
+def read_tls_key_pem(state_dir: Path) -> bytes:
+    """The TLS key as the transport wants it. Raises KeyFileError."""
+    return _private_text(state_dir / TLS_KEY)
+
+
+def load_pem(pem: bytes, path: Path) -> object:
+    try:
+        return load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyFileError(
+            f"{path} is damaged or not a PEM key; restore it, or enrol anew with --fresh"
+        ) from error
+
+
+def _private_text(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if mode & 0o077:
+                raise KeyFileError(f"{path} is open to other users; run: chmod 600 {path}")
+            return file.read()
+    except FileNotFoundError as error:
+        raise KeyFileError(
+            f"{path} is missing; enrol this gateway first: gridtokenx-edge enrol --token TOKEN"
+        ) from error
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}; run as the user who owns it") from error
+
+
+def _store(path: Path, key: "Ed25519PrivateKey | EllipticCurvePrivateKey") -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        create_new(path, pem)
+    except FileExistsError:
+        # Another process made it between the look and the link: theirs counts.
+        return

@@ -1,0 +1,147 @@
+"""What the dispatch machine is told and what it answers: measurements in, actions and reports out.
+
+Pure, with the rules a lease must meet before a device hears of it. Must never accept what the
+device's own profile or the treaty's limits forbid.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge.devices.device import SetpointLimits
+from protos.ids import DeviceId
+from protos.limits import LEASE_NS_MAX, SETPOINT_W_MAX
+from protos.messages import Lease, LeaseReport, LeaseState
+
+LEASE_ID_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Steerable:
+    """A device with setpoints. `stores` says whether it can charge and discharge."""
+
+    name: str
+    limits: SetpointLimits
+    stores: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the devices say now: power of all batteries and of the grid connection in W, and the
+    lowest state of charge; None where it is not known.
+    """
+
+    battery_w: int | None = None
+    charge_per_mille: int | None = None
+    knows_charge: bool = False
+    export_w: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Write to disk, before anything else, that these devices are steered; empty: none is."""
+
+    devices: tuple[str, ...]
+    leases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetPower:
+    device: str
+    power_w: int
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetExportLimit:
+    device: str
+    limit_w: int
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    report: LeaseReport
+
+
+Setpoint = SetPower | SetExportLimit
+Action = Remember | Setpoint | Restore | Report
+
+
+def power_range(stores: Sequence[Steerable]) -> tuple[int, int]:
+    """From full charge (negative) to full discharge, in W, of all batteries together."""
+    charge = sum(item.limits.max_charge_w for item in stores)
+    return -charge, sum(item.limits.max_discharge_w for item in stores)
+
+
+def problem_of(lease: Lease, device: DeviceId, fleet: Sequence[Steerable], at_ns: int) -> str:
+    """Why a lease must not be followed; empty for one that may."""
+    if lease.device != device:
+        return "another gateway's lease"
+    if not 0 < len(lease.lease_id) <= LEASE_ID_MAX or not lease.lease_id.isprintable():
+        return f"a lease id has 1 to {LEASE_ID_MAX} printable characters"
+    if lease.expires_ns <= at_ns:
+        return "expired"
+    if lease.expires_ns <= lease.not_before_ns:
+        return "ends before it starts"
+    if lease.not_before_ns > at_ns + LEASE_NS_MAX:
+        return "more than a day ahead"
+    if lease.expires_ns - max(at_ns, lease.not_before_ns) > LEASE_NS_MAX:
+        return "longer than a day"
+    if not 0 <= lease.ramp_w_per_s <= SETPOINT_W_MAX:
+        return "the ramp is out of range"
+    return _outside(lease, fleet)
+
+
+def _outside(lease: Lease, fleet: Sequence[Steerable]) -> str:
+    if lease.power_w is None and lease.export_limit_w is None:
+        return "neither power nor export limit"
+    if lease.power_w is not None:
+        stores = [item for item in fleet if item.stores]
+        if not stores:
+            return "no battery that can be steered"
+        low, high = power_range(stores)
+        if not low <= lease.power_w <= high:
+            return f"{lease.power_w} W is outside {low} to {high} W"
+    if lease.export_limit_w is not None:
+        if all(item.limits.max_export_w is None for item in fleet):
+            return "no inverter that can be curtailed"
+        if not 0 <= lease.export_limit_w <= SETPOINT_W_MAX:
+            return "the export limit is out of range"
+    return ""
+
+
+def known(value: int | None) -> int:
+    return 0 if value is None else value
+
+
+def report(
+    lease_id: str,
+    state: LeaseState,
+    at_ns: int,
+    applied_w: int = 0,
+    measured_w: int = 0,
+    detail: str = "",
+) -> Report:
+    return Report(LeaseReport(lease_id, state, at_ns, applied_w, measured_w, detail))
+
+
+def report_of(
+    lease: Lease,
+    state: LeaseState,
+    at_ns: int,
+    measured: Measured,
+    ramp_w: int,
+    detail: str = "",
+) -> Report:
+    """With the battery's power, or for a curtailment with what is fed in."""
+    if lease.power_w is not None:
+        applied, seen = ramp_w, measured.battery_w
+    else:
+        applied, seen = known(lease.export_limit_w), measured.export_w
+    note = detail or ("not measured" if seen is None else "")
+    return report(lease.lease_id, state, at_ns, applied, known(seen), note)

@@ -1,0 +1,82 @@
+"""The process round the agents: signals, logs, systemd, and several gateways at once for a demo.
+
+Must never end with a setpoint in force because another gateway failed.
+"""
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import Sequence
+from functools import partial
+
+from edge.agent import Agent, AgentStopped, gateway_name
+from edge.config import Config
+from edge.enrol import EnrolmentError
+from edge.health import notify, start_logging, watchdog_period_s
+from edge.keys import KeyFileError
+from edge.outbox import OutboxError
+from edge.poller import Opener
+from protos.clock import Clock, clock_from_environment
+
+STATE, FORKED = 3, 4
+
+log = logging.getLogger("edge")
+
+
+def run_all(configs: Sequence[Config], log_level: str) -> int:
+    """Runs every gateway until SIGTERM or SIGINT; the highest exit code of all."""
+    start_logging(log_level)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_name_gateway)
+    return asyncio.run(_run(configs, clock_from_environment()))
+
+
+def _name_gateway(record: logging.LogRecord) -> bool:
+    name = gateway_name.get()
+    if name:
+        record.gateway = name
+    return True
+
+
+async def _run(configs: Sequence[Config], clock: Clock) -> int:
+    from edge.devices.catalog import open_device
+    from edge.devices.modbus.bus import BusPool
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    buses = BusPool()
+    opener: Opener = partial(open_device, clock=clock, buses=buses)
+    watchdog = asyncio.create_task(_feed_watchdog())
+    # What the imports left behind stays: without this every full collection walks it again.
+    gc.collect()
+    gc.freeze()
+    notify("READY=1")
+    codes = await asyncio.gather(*(_run_one(config, clock, opener, stop) for config in configs))
+    notify("STOPPING=1")
+    watchdog.cancel()
+    await asyncio.gather(watchdog, return_exceptions=True)
+    return max(codes)
+
+
+async def _run_one(config: Config, clock: Clock, opener: Opener, stop: asyncio.Event) -> int:
+    try:
+        agent = await Agent.open(config, clock, opener)
+        await agent.run(stop)
+    except AgentStopped as error:
+        log.critical(str(error), extra={"gateway": config.agent.name})
+        return FORKED
+    except (KeyFileError, EnrolmentError, OutboxError) as error:
+        log.critical(str(error), extra={"gateway": config.agent.name})
+        return STATE
+    return 0
+
+
+async def _feed_watchdog() -> None:
+    """A loop that is stuck does not feed, and systemd starts us again."""
+    period_s = watchdog_period_s()
+    while period_s:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(period_s)

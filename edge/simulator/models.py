@@ -1,0 +1,114 @@
+"""The layout of SunSpec's information models, and a chain of them as one stretch of registers.
+
+The tables were written for the simulator alone and are not the ones the agent's driver reads with,
+so that a slip in either shows. A point that is never set stands as the standard's "not implemented"
+value, never as zero. This module decides nothing about what a device measures.
+"""
+
+from collections.abc import Iterator, Sequence
+
+MARK = (0x5375, 0x6E53)
+"""The letters "SunS", where a chain begins."""
+
+END = (0xFFFF, 0)
+
+_LAYOUTS = {
+    1: "Mn:S16 Md:S16 Opt:S8 Vr:S8 SN:S16 DA:u Pad:p",
+    103: """
+        A:u AphA:u AphB:u AphC:u A_SF:f PPVphAB:u PPVphBC:u PPVphCA:u PhVphA:u PhVphB:u
+        PhVphC:u V_SF:f W:s W_SF:f Hz:u Hz_SF:f VA:s VA_SF:f VAr:s VAr_SF:f PF:s PF_SF:f
+        WH:A WH_SF:f DCA:u DCA_SF:f DCV:u DCV_SF:f DCW:s DCW_SF:f TmpCab:s TmpSnk:s
+        TmpTrns:s TmpOt:s Tmp_SF:f St:e StVnd:e Evt1:B Evt2:B EvtVnd1:B EvtVnd2:B EvtVnd3:B
+        EvtVnd4:B
+    """,
+    120: """
+        DERTyp:e WRtg:u WRtg_SF:f VARtg:u VARtg_SF:f VArRtgQ1:s VArRtgQ2:s VArRtgQ3:s
+        VArRtgQ4:s VArRtg_SF:f ARtg:u ARtg_SF:f PFRtgQ1:s PFRtgQ2:s PFRtgQ3:s PFRtgQ4:s
+        PFRtg_SF:f WHRtg:u WHRtg_SF:f AhrRtg:u AhrRtg_SF:f MaxChaRte:u MaxChaRte_SF:f
+        MaxDisChaRte:u MaxDisChaRte_SF:f Pad:p
+    """,
+    123: """
+        Conn_WinTms:u Conn_RvrtTms:u Conn:e WMaxLimPct:u WMaxLimPct_WinTms:u
+        WMaxLimPct_RvrtTms:u WMaxLimPct_RmpTms:u WMaxLim_Ena:e OutPFSet:s OutPFSet_WinTms:u
+        OutPFSet_RvrtTms:u OutPFSet_RmpTms:u OutPFSet_Ena:e VArWMaxPct:s VArMaxPct:s
+        VArAvalPct:s VArPct_WinTms:u VArPct_RvrtTms:u VArPct_RmpTms:u VArPct_Mod:e
+        VArPct_Ena:e WMaxLimPct_SF:f OutPFSet_SF:f VArPct_SF:f
+    """,
+    124: """
+        WChaMax:u WChaGra:u WDisChaGra:u StorCtl_Mod:b VAChaMax:u MinRsvPct:u ChaState:u
+        StorAval:u InBatV:u ChaSt:e OutWRte:s InWRte:s InOutWRte_WinTms:u
+        InOutWRte_RvrtTms:u InOutWRte_RmpTms:u ChaGriSet:e WChaMax_SF:f WChaDisChaGra_SF:f
+        VAChaMax_SF:f MinRsvPct_SF:f ChaState_SF:f StorAval_SF:f InBatV_SF:f InOutWRte_SF:f
+    """,
+    802: """
+        AHRtg:u WHRtg:u WChaRteMax:u WDisChaRteMax:u DisChaRte:u SoCMax:u SoCMin:u
+        SocRsvMax:u SoCRsvMin:u SoC:u DoD:u SoH:u NCyc:U ChaSt:e LocRemCtl:e Hb:u CtrlHb:u
+        AlmRst:u Typ:e State:e StateVnd:e WarrDt:U Evt1:B Evt2:B EvtVnd1:B EvtVnd2:B V:u
+        VMax:u VMin:u CellVMax:u CellVMaxStr:u CellVMaxMod:u CellVMin:u CellVMinStr:u
+        CellVMinMod:u CellVAvg:u A:s AChaMax:u ADisChaMax:u W:s ReqInvState:e ReqW:s SetOp:e
+        SetInvState:e AHRtg_SF:f WHRtg_SF:f WChaDisChaMax_SF:f DisChaRte_SF:f SoC_SF:f
+        DoD_SF:f SoH_SF:f V_SF:f CellV_SF:f A_SF:f AMax_SF:f W_SF:f
+    """,
+}
+"""Points in order after each model's number and length. Letters: u, s 16 bits unsigned and signed,
+f scale factor, e enumeration, b, B bit fields of 16 and 32, U, A 32 bits and accumulator, p pad,
+Sn text of n registers."""
+
+_UNBUILT = {"u": 0xFFFF, "s": 0x8000, "f": 0x8000, "e": 0xFFFF, "b": 0xFFFF, "p": 0x8000}
+_UNBUILT_WIDE = {"U": 0xFFFF_FFFF, "B": 0xFFFF_FFFF, "A": 0}
+
+
+class Chain:
+    """The models of one device from the mark to the end, as words counted from the mark."""
+
+    def __init__(self, models: Sequence[int]) -> None:
+        self.words: list[int] = list(MARK)
+        self._places: dict[tuple[int, str], tuple[int, str]] = {}
+        for model in models:
+            self._append(model)
+        self.words.extend(END)
+
+    def place(self, model: int, point: str) -> int:
+        """Which word, counted from the mark, a point begins with."""
+        return self._places[model, point][0]
+
+    def set(self, model: int, point: str, value: int | str) -> None:
+        index, kind = self._places[model, point]
+        if isinstance(value, str):
+            width = 2 * int(kind[1:])
+            octets = value.encode("ascii")[:width].ljust(width, b"\0")
+            words = [int.from_bytes(octets[i : i + 2], "big") for i in range(0, width, 2)]
+            self.words[index : index + len(words)] = words
+        elif kind in _UNBUILT_WIDE:
+            self.words[index : index + 2] = (value >> 16 & 0xFFFF, value & 0xFFFF)
+        else:
+            self.words[index] = value & 0xFFFF
+
+    def get(self, model: int, point: str) -> int:
+        """A 16-bit point, signed where its kind is."""
+        index, kind = self._places[model, point]
+        word = self.words[index]
+        return word - 0x10000 if kind in "sf" and word >= 0x8000 else word
+
+    def _append(self, model: int) -> None:
+        start = len(self.words)
+        self.words.extend((model, 0))
+        for name, kind in _points(model):
+            self._places[model, name] = (len(self.words), kind)
+            self.words.extend(_unbuilt(kind))
+        self.words[start + 1] = len(self.words) - start - 2
+
+
+def _points(model: int) -> Iterator[tuple[str, str]]:
+    for entry in _LAYOUTS[model].split():
+        name, _, kind = entry.partition(":")
+        yield name, kind
+
+
+def _unbuilt(kind: str) -> list[int]:
+    if kind[0] == "S":
+        return [0] * int(kind[1:])
+    if kind in _UNBUILT_WIDE:
+        value = _UNBUILT_WIDE[kind]
+        return [value >> 16, value & 0xFFFF]
+    return [_UNBUILT[kind]]

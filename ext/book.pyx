@@ -1,0 +1,845 @@
+# cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False
+"""Price-time order books of many delivery slots in one process.
+
+It decides who trades with whom: a better price first, then the class, then arrival, at the resting
+order's price, and on a network only what the network lets through. Commands come from records or
+arguments that nobody checked, so every field is checked here, and a refused command changes
+nothing. There is no clock, no float, no address and no hash order in any outcome: the same commands
+give the same events on every machine.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from ext.ladder cimport enter_ladder, next_rank, queue_last, unqueue
+from ext.nodes cimport ARRIVAL_BITS, NOBODY, drop, enter_on_network, rest_on_network, sweep, unhang
+from ext.pool cimport (
+    BAD_BOOK, BAD_CLASS, BAD_NODE, BAD_OPERATION, BAD_QUANTITY, BAD_SELF_TRADE, BAD_SIDE,
+    BAD_TICK, BAD_TIME_IN_FORCE, BAD_VERSION, BOTH, CANCEL, CANCELLED, CLASS_BITS, DECREMENT,
+    DUPLICATE, FILL_OR_KILL, FILLED, FULL, GOOD_TILL_GATE, IMMEDIATE_OR_CANCEL, KILLED, NEWEST,
+    NO_NODE, NONE, OLDEST, RECORD_VERSION, REDUCED, REJECTED, REMAINDER, REPLACE, RESTED,
+    SELF_TRADE, SUBMIT, SWEPT, TRADE, UNKNOWN_ORDER, Command, Engine, Event, Level, Order, Place, Spot, bucket_of, find, forget,
+    gtx_arena, gtx_arena_free, gtx_clock, gtx_likely, gtx_prefetch, gtx_unlikely, place_of, put,
+    rank_of, side_of, tick_of,
+)
+from ext.tree cimport BLOCK, BLOCK_BITS, Headroom, Net
+
+import struct
+from hashlib import blake2b
+
+COMMAND = struct.Struct("<QIIIIHBBBBBB")
+EVENT = struct.Struct("<QQIIIBBBB")
+_HEADER = struct.Struct("<4sHHII")
+_BOOK = struct.Struct("<IIQ")
+_ORDER = struct.Struct("<QIIIHBB")
+_MAGIC = b"GTXB"
+
+# The names under which Python sees the numbers of `ext/pool.pxd`.
+globals().update(
+    GOOD_TILL_GATE=GOOD_TILL_GATE, IMMEDIATE_OR_CANCEL=IMMEDIATE_OR_CANCEL,
+    FILL_OR_KILL=FILL_OR_KILL, OLDEST=OLDEST, NEWEST=NEWEST, BOTH=BOTH, DECREMENT=DECREMENT,
+    TRADE=TRADE, RESTED=RESTED, FILLED=FILLED, CANCELLED=CANCELLED, REDUCED=REDUCED,
+    REJECTED=REJECTED, NONE=NONE, SWEPT=SWEPT, REMAINDER=REMAINDER, KILLED=KILLED,
+    SELF_TRADE=SELF_TRADE, BAD_BOOK=BAD_BOOK, BAD_SIDE=BAD_SIDE, BAD_TICK=BAD_TICK,
+    BAD_QUANTITY=BAD_QUANTITY, BAD_CLASS=BAD_CLASS, BAD_NODE=BAD_NODE,
+    BAD_TIME_IN_FORCE=BAD_TIME_IN_FORCE, BAD_SELF_TRADE=BAD_SELF_TRADE, DUPLICATE=DUPLICATE,
+    UNKNOWN_ORDER=UNKNOWN_ORDER, FULL=FULL, BAD_OPERATION=BAD_OPERATION, BAD_VERSION=BAD_VERSION,
+    SUBMIT=SUBMIT, CANCEL=CANCEL, REPLACE=REPLACE, BUY=0, SELL=1, RECORD_VERSION=RECORD_VERSION,
+)
+
+cdef uint64_t CLOSED = <uint64_t>1 << 63
+
+cdef enum:
+    NEVER = 0xFFFFFFFF  # the 32-bit number that stands for what does not fit
+    KEY_TICK_SHIFT = ARRIVAL_BITS + CLASS_BITS
+
+
+# ---- one command -------------------------------------------------------------------------------
+
+cdef int refusal(Engine* e, Command* c) noexcept nogil:
+    """Why these terms are none, in a fixed order; NONE if they are."""
+    cdef Place* p = e.places + (c.book & e.place_mask)
+    if p.book != c.book:
+        return BAD_BOOK
+    if c.side > 1:
+        return BAD_SIDE
+    if c.tick >= e.ticks:
+        return BAD_TICK
+    if c.quantity == 0:
+        return BAD_QUANTITY
+    if c.cls >> CLASS_BITS:
+        return BAD_CLASS
+    if c.node >= (p.net.size if p.net != NULL else NO_NODE):
+        return BAD_NODE
+    if c.tif > 2:
+        return BAD_TIME_IN_FORCE
+    if c.self_trade > 3:
+        return BAD_SELF_TRADE
+    return NONE
+
+
+cdef inline Event* reject(Command* c, Event* ev, int reason) noexcept nogil:
+    return put(ev, c.order, 0, c.book, 0, 0, REJECTED, reason, 0)
+
+
+cdef inline Event* enter(
+    Engine* e, Place* p, Command* c, Event* ev, Event* end, uint32_t* link
+) noexcept nogil:
+    if gtx_likely(p.net == NULL):
+        return enter_ladder(e, c, ev, link)
+    ev = enter_on_network(e, p, c, ev, link)
+    if gtx_unlikely(p.net.opened):
+        ev = sweep(e, p, c.book, ev, end)
+    return ev
+
+
+cdef inline Event* submit(Engine* e, Command* c, Event* ev, Event* end) noexcept nogil:
+    cdef Place* p = e.places + (c.book & e.place_mask)
+    cdef uint32_t* link
+    cdef uint32_t o
+    if gtx_unlikely(
+        (p.book != c.book) | (c.tick >= e.ticks) | (c.quantity == 0) | (c.side > 1)
+        | (c.cls > 3) | (c.tif > 2) | (c.self_trade > 3) | (c.node == NO_NODE)
+        | (p.net != NULL)
+    ):
+        o = refusal(e, c)
+        if o != NONE:
+            return reject(c, ev, o)
+    link = e.bucket + bucket_of(e, c.order)
+    o = link[0]
+    while gtx_unlikely(o != 0):
+        if e.pool[o].id == c.order:
+            return reject(c, ev, DUPLICATE)
+        o = e.pool[o].chain
+    if gtx_unlikely(e.free_head == 0) and c.tif == GOOD_TILL_GATE:
+        return reject(c, ev, FULL)
+    return enter(e, p, c, ev, end, link)
+
+
+cdef inline void remove(Engine* e, Place* p, uint32_t o) noexcept nogil:
+    if gtx_likely(p.net == NULL):
+        unqueue(e, o)
+    else:
+        unhang(e, p, o)
+    forget(e, o)
+
+
+cdef inline Event* cancel(Engine* e, Command* c, Event* ev) noexcept nogil:
+    cdef Place* p = e.places + (c.book & e.place_mask)
+    cdef uint32_t o
+    cdef Order* m
+    if gtx_unlikely(p.book != c.book):
+        return reject(c, ev, BAD_BOOK)
+    o = find(e, c.order)
+    m = e.pool + o
+    if gtx_unlikely(o == 0) or gtx_unlikely(place_of(e, m) != (c.book & e.place_mask)):
+        return reject(c, ev, UNKNOWN_ORDER)
+    ev = put(
+        ev, c.order, 0, c.book, tick_of(e, side_of(e, m), rank_of(e, m)), m.quantity, CANCELLED,
+        NONE, side_of(e, m)
+    )
+    remove(e, p, o)
+    return ev
+
+
+cdef Event* replace(Engine* e, Command* c, Event* ev, Event* end) noexcept nogil:
+    """New tick and quantity. All is checked first; the place in the queue is kept only by an order
+    that asks for nothing more.
+    """
+    cdef Place* p = e.places + (c.book & e.place_mask)
+    cdef Command changed = c[0]
+    cdef uint32_t o = find(e, c.order)
+    cdef Order* m = e.pool + o
+    cdef int reason
+    changed.side = changed.cls = changed.tif = 0
+    changed.node = 0
+    reason = refusal(e, &changed)
+    if reason == NONE and (o == 0 or place_of(e, m) != (c.book & e.place_mask)):
+        reason = UNKNOWN_ORDER
+    if reason != NONE:
+        return reject(c, ev, reason)
+    changed.side = <uint8_t>side_of(e, m)
+    if tick_of(e, changed.side, rank_of(e, m)) == c.tick and c.quantity <= m.quantity:
+        m.quantity = c.quantity
+        return put(ev, c.order, 0, c.book, c.tick, c.quantity, RESTED, NONE, changed.side)
+    changed.cls = rank_of(e, m) & 3
+    changed.owner = m.owner
+    if p.net != NULL:
+        changed.node = <uint16_t>e.spots[o].node
+    remove(e, p, o)
+    # enter_on_network expects the node's name, the spot holds its position.
+    if p.net != NULL:
+        changed.node = <uint16_t>p.names[changed.node]
+    return enter(e, p, &changed, ev, end, e.bucket + bucket_of(e, c.order))
+
+
+cdef inline Event* step(Engine* e, Command* c, Event* ev, Event* end) noexcept nogil:
+    if gtx_unlikely(c.version != RECORD_VERSION):
+        return reject(c, ev, BAD_VERSION)
+    if c.operation == SUBMIT:
+        return submit(e, c, ev, end)
+    if c.operation == CANCEL:
+        return cancel(e, c, ev)
+    if c.operation == REPLACE:
+        return replace(e, c, ev, end)
+    return reject(c, ev, BAD_OPERATION)
+
+
+# ---- many commands -----------------------------------------------------------------------------
+
+cdef struct Batch:
+    Event* events  # where to write, up to `end`
+    Event* end
+    Event* spare  # one command's events when there is not certainly room
+    Event* spare_end
+    Event* waiting  # what of `spare` is still to be delivered
+    Event* waiting_end
+
+
+cdef inline uint64_t level_of(Engine* e, Command* c) noexcept nogil:
+    """Where a command's order would rest. Fields are masked: nobody has checked them yet."""
+    cdef uint32_t tick = c.tick & (e.ticks - 1)
+    cdef uint32_t steps = tick if c.side & 1 else e.ticks - 1 - tick
+    return (
+        (<uint64_t>(((c.book & e.place_mask) << 1) | (c.side & 1)) << e.rank_bits)
+        + (steps << CLASS_BITS) + (c.cls & 3)
+    )
+
+
+cdef inline void look_ahead(Engine* e, Command* c) noexcept nogil:
+    """Fetch what the commands 16, 10 and 5 places on will need. It must not change anything."""
+    cdef Command* d = c + 10
+    cdef Order* m
+    gtx_prefetch(e.bucket + bucket_of(e, c[16].order))
+    gtx_prefetch(e.pool + e.bucket[bucket_of(e, d.order)])
+    gtx_prefetch(e.levels + level_of(e, d))
+    d = c + 5
+    m = e.pool + e.bucket[bucket_of(e, d.order)]
+    gtx_prefetch(e.levels + m.level)
+    gtx_prefetch(e.pool + m.next)
+    gtx_prefetch(e.pool + m.prev)
+    gtx_prefetch(e.pool + e.levels[level_of(e, d)].tail)
+
+
+cdef bint deliver(Batch* b) noexcept nogil:
+    """Copy waiting events while there is room; true when none is left."""
+    cdef size_t count = b.waiting_end - b.waiting, room = b.end - b.events
+    if count > room:
+        count = room
+    memcpy(b.events, b.waiting, count * sizeof(Event))
+    b.events += count
+    b.waiting += count
+    return b.waiting == b.waiting_end
+
+
+cdef bint step_aside(Engine* e, Command* c, Batch* b) noexcept nogil:
+    """One command whose events may not fit: into the spare room, then out as far as they do."""
+    b.waiting = b.spare
+    b.waiting_end = step(e, c, b.spare, b.spare_end)
+    return deliver(b)
+
+
+cdef size_t run(Engine* e, Command* c, size_t count, Batch* b) noexcept nogil:
+    """The number of commands done. It stops after the first whose events do not all fit."""
+    cdef size_t i, ahead = count - 16 if count > 16 else 0
+    for i in range(count):
+        if i < ahead:
+            look_ahead(e, c + i)
+        if gtx_likely(
+            (<size_t>(b.end - b.events) > <size_t>e.live + 2)
+            & (e.places[c[i].book & e.place_mask].net == NULL)
+        ):
+            b.events = step(e, c + i, b.events, b.end)
+        elif not step_aside(e, c + i, b):
+            return i + 1
+    return count
+
+
+cdef size_t run_timed(
+    Engine* e, Command* c, size_t count, Batch* b, uint32_t* times
+) noexcept nogil:
+    """As `run`, command by command, with the clock read around each."""
+    cdef size_t i
+    cdef uint64_t start
+    cdef bint fits
+    for i in range(count):
+        start = gtx_clock()
+        fits = step_aside(e, c + i, b)
+        times[i] = <uint32_t>(gtx_clock() - start)
+        if not fits:
+            return i + 1
+    return count
+
+
+# ---- the class ---------------------------------------------------------------------------------
+
+cdef inline uint32_t narrow(long long value, uint32_t never) noexcept:
+    """A field of a record; what does not fit becomes a value that no check lets pass."""
+    return <uint32_t>value if 0 <= value < never else never
+
+
+cdef class Books:
+    """The order books of many delivery slots.
+
+    `orders_max` orders may rest in all books together and `books_max` books, a power of two, may be
+    open at once: books whose numbers agree modulo `books_max` exclude each other, so consecutive
+    slots never do. Ticks run from 0 to `ticks` - 1, a power of two from 1,024 to 65,536. All memory
+    is taken here, except 8 bytes a tick, class and side when a book is opened the first time.
+
+    Methods that change a book answer with a list of events (kind, order, other, tick, quantity,
+    reason); a refused command is one event of kind REJECTED.
+    """
+
+    cdef Engine engine
+    cdef Event* spare
+    cdef size_t spare_count
+    cdef Batch batch
+    cdef dict headrooms
+    cdef readonly int books_max
+
+    def __cinit__(self, uint32_t orders_max, uint32_t ticks=4096, uint32_t books_max=256):
+        cdef uint32_t ranks = ticks << CLASS_BITS, hash_bits = 1, i
+        cdef Engine* e = &self.engine
+        if not 0 < orders_max <= 1 << 28:
+            raise ValueError(f"room for {orders_max} orders; it may be 1 to 2^28")
+        if not 1024 <= ticks <= 65536 or ticks & (ticks - 1):
+            raise ValueError(f"{ticks} ticks; a power of two from 1024 to 65536")
+        if not 0 < books_max <= 4096 or books_max & (books_max - 1):
+            raise ValueError(f"{books_max} books; a power of two up to 4096")
+        while (<uint64_t>1 << hash_bits) < orders_max:
+            hash_bits += 1
+        e.hash_shift = 64 - hash_bits
+        while (<uint32_t>1 << e.rank_bits) < ranks:
+            e.rank_bits += 1
+        e.ticks = ticks
+        e.orders_max = orders_max
+        e.place_mask = books_max - 1
+        self.books_max = books_max
+        self.headrooms = {}
+        self.spare_count = 2 * <size_t>orders_max + 4 * NO_NODE
+        cdef size_t levels = <size_t>books_max * 2 * ranks
+        e.pool = <Order*>gtx_arena((<size_t>orders_max + 1) * sizeof(Order))
+        e.bucket = <uint32_t*>gtx_arena(sizeof(uint32_t) << hash_bits)
+        e.levels = <Level*>gtx_arena(levels * sizeof(Level))
+        e.words = <uint64_t*>gtx_arena(levels >> 3)
+        e.summary = <uint64_t*>gtx_arena(levels >> 9)
+        e.best = <int32_t*>calloc(2 * books_max, sizeof(int32_t))
+        e.places = <Place*>calloc(books_max, sizeof(Place))
+        self.spare = <Event*>gtx_arena(self.spare_count * sizeof(Event))
+        if (
+            e.pool == NULL or e.bucket == NULL or e.levels == NULL or e.words == NULL
+            or e.summary == NULL or e.best == NULL or e.places == NULL or self.spare == NULL
+        ):
+            raise MemoryError
+        for i in range(books_max):
+            e.places[i].book = CLOSED
+            e.best[2 * i] = e.best[2 * i + 1] = <int32_t>ranks
+        for i in range(orders_max):
+            e.pool[i + 1].next = i + 2 if i + 1 < orders_max else 0
+        e.free_head = 1
+        memset(e.bucket, 0, sizeof(uint32_t) << hash_bits)
+        memset(self.spare, 0, min(self.spare_count, 1 << 15) * sizeof(Event))
+
+    def __dealloc__(self):
+        cdef Engine* e = &self.engine
+        if e.places != NULL:
+            for i in range(self.books_max):
+                free(e.places[i].keys)
+        gtx_arena_free(e.pool)
+        gtx_arena_free(e.spots)
+        gtx_arena_free(e.bucket)
+        gtx_arena_free(e.levels)
+        gtx_arena_free(e.words)
+        gtx_arena_free(e.summary)
+        gtx_arena_free(self.spare)
+        free(e.best)
+        free(e.places)
+
+    # ---- books ---------------------------------------------------------------------------------
+
+    def open(self, long long book, Headroom headroom=None):
+        """An empty book. Raises ValueError where its place is taken or the headroom is in use."""
+        if not 0 <= book < NEVER:
+            raise ValueError(f"{book} is no book number")
+        cdef Place* p = self.engine.places + (<uint32_t>book & self.engine.place_mask)
+        if p.book != CLOSED:
+            raise ValueError(f"book {book} has the place of book {p.book}, which is open")
+        if headroom is None:
+            self._touch(<uint32_t>book)
+        elif headroom.attached:
+            raise ValueError("this headroom already belongs to an open book")
+        else:
+            self._attach(p, headroom)
+            self.headrooms[book] = headroom
+        p.book = <uint64_t>book
+
+    cdef void _touch(self, uint32_t book) noexcept:
+        """Bring the ladder's memory in before the first order needs it. It is zero already."""
+        cdef Engine* e = &self.engine
+        cdef size_t ranks = <size_t>2 << e.rank_bits
+        cdef size_t first = (book & e.place_mask) * ranks
+        memset(e.levels + first, 0, ranks * sizeof(Level))
+        memset(e.words + (first >> 6), 0, ranks >> 3)
+
+    cdef int _attach(self, Place* p, Headroom headroom) except -1:
+        cdef Engine* e = &self.engine
+        cdef int32_t blocks = headroom.net.blocks, padded = blocks << BLOCK_BITS, i
+        if e.spots == NULL:
+            e.spots = <Spot*>gtx_arena((<size_t>e.orders_max + 1) * sizeof(Spot))
+            if e.spots == NULL:
+                raise MemoryError
+            memset(e.spots, 0, (<size_t>e.orders_max + 1) * sizeof(Spot))
+        p.keys = <int64_t*>calloc(2 * (padded * 12 + blocks * 12), 1)
+        if p.keys == NULL:
+            raise MemoryError
+        p.block_keys = p.keys + 2 * padded
+        p.block_at = <int32_t*>(p.block_keys + 2 * blocks)
+        p.roots = <uint32_t*>(p.block_at + 2 * blocks)
+        for i in range(2 * padded):
+            p.keys[i] = NOBODY
+        for i in range(2 * blocks):
+            p.block_keys[i] = NOBODY
+        p.padded = padded
+        p.blocks = blocks
+        p.position = headroom.tree.position
+        p.names = headroom.tree.node
+        p.net = &headroom.net
+        headroom.attached = True
+        return 0
+
+    def close(self, long long book):
+        """Remove every order, then the book. Returns [(order, side, tick, remaining)] by priority.
+
+        Raises ValueError where the book is not open.
+        """
+        cdef Place* p = self._place(book)
+        cdef Engine* e = &self.engine
+        cdef Order* m
+        cdef uint32_t o
+        closed = []
+        for o in [*self._queue(p, 0), *self._queue(p, 1)]:
+            m = e.pool + o
+            side = side_of(e, m)
+            closed.append((m.id, side, tick_of(e, side, rank_of(e, m)), m.quantity))
+            remove(e, p, o)
+        if p.net != NULL:
+            (<Headroom>self.headrooms.pop(book)).attached = False
+            free(p.keys)
+            p.keys = NULL
+            p.net = NULL
+        p.book = CLOSED
+        return closed
+
+    cdef Place* _place(self, long long book) except NULL:
+        cdef Place* p = self.engine.places + (<uint32_t>book & self.engine.place_mask)
+        if book < 0 or p.book != <uint64_t>book:
+            raise ValueError(f"book {book} is not open")
+        return p
+
+    # ---- one command ---------------------------------------------------------------------------
+
+    def submit(
+        self, long long book, uint64_t order_id, long long side, long long tick,
+        long long quantity, uint32_t owner, long long node=0, long long cls=3, long long tif=0,
+        long long self_trade=0
+    ):
+        """Match an order and rest, or give back, what is left of it."""
+        cdef Command c
+        c.order = order_id
+        c.book = narrow(book, NEVER)
+        c.tick = narrow(tick, NEVER)
+        c.quantity = <uint32_t>quantity if 0 < quantity <= NEVER else 0
+        c.owner = owner
+        c.node = <uint16_t>narrow(node, NO_NODE)
+        c.version = RECORD_VERSION
+        c.operation = SUBMIT
+        c.side = <uint8_t>narrow(side, 255)
+        c.cls = <uint8_t>narrow(cls, 255)
+        c.tif = <uint8_t>narrow(tif, 255)
+        c.self_trade = <uint8_t>narrow(self_trade, 255)
+        return self._one(&c)
+
+    def replace(
+        self, long long book, uint64_t order_id, long long tick, long long quantity,
+        long long self_trade=0
+    ):
+        """New terms for a resting order; it keeps its time only if it asks for nothing more."""
+        cdef Command c
+        memset(&c, 0, sizeof(Command))
+        c.order = order_id
+        c.book = narrow(book, NEVER)
+        c.tick = narrow(tick, NEVER)
+        c.quantity = <uint32_t>quantity if 0 < quantity <= NEVER else 0
+        c.version = RECORD_VERSION
+        c.operation = REPLACE
+        c.self_trade = <uint8_t>narrow(self_trade, 255)
+        return self._one(&c)
+
+    def cancel(self, long long book, uint64_t order_id):
+        """Take a resting order out of its book."""
+        cdef Command c
+        memset(&c, 0, sizeof(Command))
+        c.order = order_id
+        c.book = narrow(book, NEVER)
+        c.version = RECORD_VERSION
+        c.operation = CANCEL
+        return self._one(&c)
+
+    def resweep(self, long long book):
+        """Match what became feasible when a limit rose. Raises ValueError for a closed book."""
+        cdef Place* p = self._place(book)
+        self._nothing_waits()
+        if p.net == NULL:
+            return []
+        return self._tuples(
+            sweep(&self.engine, p, <uint32_t>book, self.spare, self.spare + self.spare_count)
+        )
+
+    cdef list _one(self, Command* c):
+        self._nothing_waits()
+        return self._tuples(step(&self.engine, c, self.spare, self.spare + self.spare_count))
+
+    cdef list _tuples(self, Event* end):
+        cdef Event* ev = self.spare
+        cdef list events = []
+        while ev != end:
+            events.append((ev.kind, ev.order, ev.other, ev.tick, ev.quantity, ev.reason))
+            ev += 1
+        return events
+
+    cdef int _nothing_waits(self) except -1:
+        if self.batch.waiting != self.batch.waiting_end:
+            raise RuntimeError("events of a batch wait: call process until it delivered them")
+        return 0
+
+    # ---- many commands -------------------------------------------------------------------------
+
+    def process(self, const uint8_t[::1] commands not None, uint8_t[::1] events not None):
+        """Carry out packed COMMAND records and write packed EVENT records.
+
+        Returns (commands consumed, events produced). It stops when `events` is full; what did not
+        fit comes first in the next call. Raises ValueError for buffers that are not whole records.
+        """
+        cdef size_t count = self._prepare(commands, events), done = 0
+        cdef Event* start = self.batch.events
+        if deliver(&self.batch) and count:
+            with nogil:
+                done = run(&self.engine, <Command*>&commands[0], count, &self.batch)
+        return done, self.batch.events - start
+
+    def measure(
+        self, const uint8_t[::1] commands not None, uint8_t[::1] events not None,
+        uint32_t[::1] times not None
+    ):
+        """`process`, with the duration of every command in `times`, in ticks of the processor."""
+        cdef size_t count = self._prepare(commands, events), done = 0
+        cdef Event* start = self.batch.events
+        if <size_t>times.shape[0] < count:
+            raise ValueError(f"{count} commands, room for {times.shape[0]} times")
+        if deliver(&self.batch) and count:
+            with nogil:
+                done = run_timed(
+                    &self.engine, <Command*>&commands[0], count, &self.batch, &times[0]
+                )
+        return done, self.batch.events - start
+
+    cdef Py_ssize_t _prepare(
+        self, const uint8_t[::1] commands, uint8_t[::1] events
+    ) except -1:
+        cdef Batch* b = &self.batch
+        if commands.shape[0] % 32 or events.shape[0] % 32:
+            raise ValueError("buffers of whole 32-byte records, please")
+        if (
+            (commands.shape[0] and <size_t>&commands[0] & 7)
+            or (events.shape[0] and <size_t>&events[0] & 7)
+        ):
+            raise ValueError("records begin at addresses that are multiples of 8")
+        b.events = <Event*>&events[0] if events.shape[0] else self.spare
+        b.end = b.events + events.shape[0] // 32
+        b.spare = self.spare
+        b.spare_end = self.spare + self.spare_count
+        return commands.shape[0] // 32
+
+    # ---- views ---------------------------------------------------------------------------------
+
+    @property
+    def open_orders(self):
+        """How many orders rest, in all books."""
+        return self.engine.live
+
+    @property
+    def orders_max(self):
+        """How many may."""
+        return self.engine.orders_max
+
+    @property
+    def ticks(self):
+        """Prices are ticks below this number."""
+        return self.engine.ticks
+
+    @property
+    def books(self):
+        """The numbers of the open books, ascending."""
+        return sorted(
+            self.engine.places[i].book
+            for i in range(self.books_max)
+            if self.engine.places[i].book != CLOSED
+        )
+
+    @property
+    def orders_nbytes(self):
+        """Bytes held for `orders_max` orders: pool, map and, once a network came, heap places."""
+        cdef size_t size = (<size_t>self.engine.orders_max + 1) * sizeof(Order)
+        size += sizeof(uint32_t) << (64 - self.engine.hash_shift)
+        if self.engine.spots != NULL:
+            size += (<size_t>self.engine.orders_max + 1) * sizeof(Spot)
+        return size
+
+    def best(self, book, side):
+        """(tick, quantity) of the best price of a side, or None. Raises ValueError if closed."""
+        levels = self.depth(book, side, 1)
+        return levels[0][:2] if levels else None
+
+    def depth(self, long long book, int side, Py_ssize_t n):
+        """The best n prices: [(tick, quantity, orders)]. Raises ValueError for a closed book."""
+        cdef Place* p = self._place(book)
+        cdef Engine* e = &self.engine
+        cdef uint32_t o, tick
+        cdef list levels = []
+        if side not in (0, 1):
+            raise ValueError(f"{side} is no side: 0 buys, 1 sells")
+        for o in self._queue(p, side, n):
+            tick = tick_of(e, side, rank_of(e, e.pool + o))
+            if not levels or levels[-1][0] != tick:
+                if len(levels) == n:
+                    break
+                levels.append([tick, 0, 0])
+            levels[-1][1] += e.pool[o].quantity
+            levels[-1][2] += 1
+        return [tuple(level) for level in levels]
+
+    cdef list _queue(self, Place* p, int side, Py_ssize_t prices=-1):
+        """Pool indices of a side by priority; with `prices`, at least those of the first few."""
+        if p.net != NULL:
+            return self._heaps(p, side, prices)
+        cdef Engine* e = &self.engine
+        cdef uint32_t s = <uint32_t>(2 * (p - e.places) + side), o
+        cdef int32_t rank = e.best[s], last = -1
+        cdef list queue = []
+        while rank < <int32_t>(1 << e.rank_bits):
+            if rank >> CLASS_BITS != last:
+                last = rank >> CLASS_BITS
+                if prices == 0:
+                    break
+                prices -= 1
+            o = e.levels[(<uint64_t>s << e.rank_bits) + <uint32_t>rank].head
+            while o != 0:
+                queue.append(o)
+                o = e.pool[o].next
+            rank = next_rank(e, s, rank)
+        return queue
+
+    cdef list _heaps(self, Place* p, int side, Py_ssize_t prices):
+        cdef Engine* e = &self.engine
+        cdef int64_t bound = NOBODY
+        cdef int32_t v
+        cdef uint32_t o
+        if prices == 1:
+            # A heap is not entered below an order that is worse than the best price.
+            for v in range(p.blocks):
+                bound = min(bound, p.block_keys[side * p.blocks + v])
+            if bound != NOBODY:
+                bound |= (<int64_t>1 << KEY_TICK_SHIFT) - 1
+        cdef list found = [], waiting = []
+        for v in range(p.padded):
+            o = p.roots[side * p.padded + v]
+            if o != 0:
+                waiting.append(o)
+        while waiting:
+            o = waiting.pop()
+            if e.spots[o].key <= bound:
+                found.append((e.spots[o].key, o))
+                waiting.extend(child for child in (e.pool[o].next, e.pool[o].prev) if child)
+        return [order for _, order in sorted(found)]
+
+    # ---- state ---------------------------------------------------------------------------------
+
+    def snapshot(self):
+        """Everything but the headrooms, as bytes that depend on nothing but the resting orders.
+
+        Books stand by number; their orders by priority, or by arrival on a network.
+        """
+        cdef Place* p
+        cdef Engine* e = &self.engine
+        self._nothing_waits()
+        numbers = self.books
+        out = [_HEADER.pack(_MAGIC, RECORD_VERSION, 0, e.ticks, len(numbers))]
+        for number in numbers:
+            p = self._place(number)
+            orders = [*self._queue(p, 0), *self._queue(p, 1)]
+            if p.net != NULL:
+                orders.sort(key=self._arrival)
+            out.append(_BOOK.pack(number, p.net != NULL, len(orders)))
+            out.extend([self._record(p, o) for o in orders])
+        return b"".join(out)
+
+    def _arrival(self, uint32_t o):
+        return self.engine.spots[o].key & ((<int64_t>1 << ARRIVAL_BITS) - 1)
+
+    cdef bytes _record(self, Place* p, uint32_t o):
+        cdef Engine* e = &self.engine
+        cdef Order* m = e.pool + o
+        side = side_of(e, m)
+        rank = rank_of(e, m)
+        node = p.names[e.spots[o].node] if p.net != NULL else 0
+        return _ORDER.pack(
+            m.id, tick_of(e, side, rank), m.quantity, m.owner, node, side, rank & 3
+        )
+
+    def state_hash(self):
+        """BLAKE2b-256 of the snapshot and of every headroom's state."""
+        digest = blake2b(self.snapshot(), digest_size=32)
+        for number in sorted(self.headrooms):
+            digest.update(self.headrooms[number].state())
+        return digest.digest()
+
+    def restore(self, bytes data not None, headrooms=None):
+        """Replace all books by those of a snapshot. `headrooms` gives, by book number, the room of
+        each book that was on a network. Raises ValueError, and changes nothing, for bytes that are
+        no snapshot of such books.
+        """
+        self._nothing_waits()
+        books = _parse(data, self.engine.ticks)
+        given = dict(headrooms or {})
+        self._admissible(books, given)
+        for number in self.books:
+            self.close(number)
+        for number, gridded, orders in books:
+            self.open(number, given[number] if gridded else None)
+            for order in orders:
+                self._put_back(number, order)
+
+    def _admissible(self, list books, dict headrooms):
+        if sum(len(orders) for _, _, orders in books) > self.engine.orders_max:
+            raise ValueError("snapshot: more orders than there is room for")
+        if len({number % self.books_max for number, _, _ in books}) < len(books):
+            raise ValueError("snapshot: two books of one place")
+        cdef Headroom headroom
+        seen = []
+        for number, gridded, orders in books:
+            if not gridded:
+                continue
+            headroom = headrooms.get(number)
+            if headroom is None:
+                raise ValueError(f"snapshot: book {number} needs its headroom")
+            ours = any(headroom is other for other in self.headrooms.values())
+            if (headroom.attached and not ours) or any(headroom is other for other in seen):
+                raise ValueError(f"snapshot: the headroom of book {number} is in use")
+            seen.append(headroom)
+            if any(order[4] >= headroom.net.size for order in orders):
+                raise ValueError(f"snapshot: book {number} has an order outside its network")
+
+    def _put_back(self, uint32_t number, tuple order):
+        cdef Engine* e = &self.engine
+        cdef Place* p = e.places + (number & e.place_mask)
+        cdef Command c
+        c.order, c.tick, c.quantity, c.owner, c.node, c.side, c.cls = order
+        c.book = number
+        cdef uint32_t* link = e.bucket + bucket_of(e, c.order)
+        cdef uint32_t o = e.free_head
+        cdef Order* m = e.pool + o
+        e.free_head = m.next
+        e.live += 1
+        m.id = c.order
+        m.chain = link[0]
+        link[0] = o
+        m.quantity = c.quantity
+        if p.net != NULL:
+            rest_on_network(e, p, o, &c, p.position[c.node])
+            return
+        m.owner = c.owner
+        m.level = <uint32_t>level_of(e, &c)
+        queue_last(e, o)
+
+    def check(self):
+        """Walk everything and compare it with what is remembered of it. Raises AssertionError."""
+        cdef Engine* e = &self.engine
+        cdef Place* p
+        cdef uint32_t o, found = 0
+        for number in self.books:
+            p = self._place(number)
+            for side in range(2):
+                queue = self._queue(p, side)
+                found += len(queue)
+                for o in queue:
+                    assert e.pool[o].quantity > 0 and find(e, e.pool[o].id) == o, number
+                    assert side_of(e, e.pool + o) == side, number
+                    assert place_of(e, e.pool + o) == p - e.places, number
+                if p.net != NULL:
+                    self._check_nodes(p, side)
+        assert found == e.live, (found, e.live)
+        o = e.free_head
+        while o != 0:
+            found += 1
+            o = e.pool[o].next
+        assert found == e.orders_max, (found, e.orders_max)
+
+    cdef int _check_nodes(self, Place* p, int side) except -1:
+        cdef Engine* e = &self.engine
+        cdef int64_t* keys = p.keys + side * p.padded
+        cdef int32_t b, v
+        cdef uint32_t root
+        for v in range(p.padded):
+            root = p.roots[side * p.padded + v]
+            assert keys[v] == (e.spots[root].key if root else NOBODY), v
+            assert root == 0 or (e.spots[root].node == v and e.spots[root].parent == 0), v
+        for b in range(p.blocks):
+            least = min([keys[v] for v in range(b << BLOCK_BITS, (b + 1) << BLOCK_BITS)])
+            assert p.block_keys[side * p.blocks + b] == least, b
+            assert least == NOBODY or keys[p.block_at[side * p.blocks + b]] == least, b
+        return 0
+
+
+def _parse(bytes data, uint32_t ticks):
+    """[(number, on a network, [order])] of a snapshot, every field checked."""
+    books, ids, at = [], set(), _HEADER.size
+    try:
+        magic, version, spare, its_ticks, count = _HEADER.unpack_from(data)
+        if magic != _MAGIC or version != RECORD_VERSION or spare:
+            raise ValueError("snapshot: not made by this version")
+        if its_ticks != ticks:
+            raise ValueError(f"snapshot: {its_ticks} ticks, these books have {ticks}")
+        for _ in range(count):
+            number, gridded, length = _BOOK.unpack_from(data, at)
+            at += _BOOK.size
+            if gridded > 1 or number == NEVER or length > len(data):
+                raise ValueError("snapshot: a book that cannot be")
+            orders = [
+                _ORDER.unpack_from(data, at + i * _ORDER.size) for i in range(length)
+            ]
+            at += length * _ORDER.size
+            _check_orders(orders, gridded, ticks)
+            ids.update(order[0] for order in orders)
+            books.append((number, bool(gridded), orders))
+    except struct.error:
+        raise ValueError("snapshot: cut short") from None
+    if at != len(data) or len(ids) != sum(len(orders) for _, _, orders in books):
+        raise ValueError("snapshot: bytes left over, or an order twice")
+    return books
+
+
+def _check_orders(list orders, bint gridded, uint32_t ticks):
+    bid, ask = -1, ticks
+    for _, tick, quantity, _, node, side, cls in orders:
+        if tick >= ticks or not quantity or side > 1 or cls > 3 or node >= NO_NODE:
+            raise ValueError("snapshot: an order that cannot be")
+        if node and not gridded:
+            raise ValueError("snapshot: a node without a network")
+        if side:
+            ask = min(ask, tick)
+        else:
+            bid = max(bid, tick)
+    if bid >= ask and not gridded:
+        raise ValueError("snapshot: a crossed book")

@@ -1,0 +1,103 @@
+# cython: language_level=3
+"""The network as the order book sees it: C structs and the inline walks over them.
+
+Positions are depth-first numbers, so a subtree is the interval [v, end[v]). `up` and `down` hold
+the room left on the edge above a position, towards the root and towards the customers. An edge
+without room is shut in that direction; `*_low` and `*_high` hold, for every position, the subtree
+that energy moving up (or arriving down) there can span without crossing a shut edge. They change
+only where an edge shuts or opens, and only inside its subtree.
+"""
+
+from libc.stdint cimport int32_t, int64_t
+
+cdef enum:
+    BLOCK_BITS = 6
+    BLOCK = 64
+
+cdef struct Reach:
+    # One direction of flow.
+    int64_t* room  # on the edge above each position
+    int32_t* low  # the reachable subtree, as an interval
+    int32_t* high
+    int32_t* block_low_min  # bounds over blocks of 64 positions
+    int32_t* block_low_max
+    int32_t* block_high_min
+    int32_t* block_high_max
+
+cdef struct Net:
+    int32_t size
+    int32_t blocks
+    int32_t* parent
+    int32_t* end
+    Reach up
+    Reach down
+    bint opened  # an edge opened since a book last looked
+
+cdef void bound_blocks(Net* net, Reach* reach, int32_t start, int32_t end) noexcept nogil
+cdef void shut(Net* net, Reach* reach, int32_t v) noexcept nogil
+cdef void unshut(Net* net, Reach* reach, int32_t v) noexcept nogil
+
+cdef inline bint reachable(Net* net, int32_t seller, int32_t buyer) noexcept nogil:
+    return (
+        net.up.low[seller] <= buyer < net.up.high[seller]
+        and net.down.low[buyer] <= seller < net.down.high[buyer]
+    )
+
+cdef inline int64_t room_between(
+    Net* net, int32_t seller, int32_t buyer, int64_t wanted
+) noexcept nogil:
+    # The larger position is no ancestor of the smaller: it is the one to climb from.
+    while seller != buyer:
+        if seller > buyer:
+            if net.up.room[seller] < wanted:
+                wanted = net.up.room[seller]
+            seller = net.parent[seller]
+        else:
+            if net.down.room[buyer] < wanted:
+                wanted = net.down.room[buyer]
+            buyer = net.parent[buyer]
+    return wanted if wanted > 0 else 0
+
+cdef inline void move_edge(
+    Net* net, Reach* less, Reach* more, int32_t v, int64_t wh
+) noexcept nogil:
+    cdef int64_t left = less.room[v], gained = more.room[v]
+    less.room[v] = left - wh
+    more.room[v] = gained + wh
+    if left > 0 and left <= wh:
+        shut(net, less, v)
+    if gained <= 0 and gained > -wh:
+        unshut(net, more, v)
+        net.opened = True
+
+cdef inline void reserve_between(
+    Net* net, int32_t seller, int32_t buyer, int64_t wh
+) noexcept nogil:
+    # `wh` > 0. What one direction loses the other gains: their sum never changes.
+    while seller != buyer:
+        if seller > buyer:
+            move_edge(net, &net.up, &net.down, seller, wh)
+            seller = net.parent[seller]
+        else:
+            move_edge(net, &net.down, &net.up, buyer, wh)
+            buyer = net.parent[buyer]
+
+cdef class Tree:
+    cdef readonly int size
+    cdef int32_t* position  # node -> depth-first position
+    cdef int32_t* node  # and back
+    cdef int32_t* parent  # by position; -1 at the root
+    cdef int32_t* end
+
+    cdef int32_t place(self, object node) except -1
+
+cdef class Headroom:
+    cdef Net net
+    cdef readonly Tree tree
+    cdef void* arena
+    cdef bint attached  # to an open book
+
+    cdef void refresh(self) noexcept
+    cdef void _carve(self, Reach* reach, int32_t* at, int size, int blocks) noexcept
+    cdef void _set_room(self, Reach* reach, int32_t v, int64_t room) noexcept
+    cdef int64_t _amount(self, object wh) except -1

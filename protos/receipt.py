@@ -1,0 +1,238 @@
+"""A receipt: proof that one fact is in the log under a signed root, checkable without a network.
+
+One text file in public formats (C2SP tlog-proof, tlog-checkpoint, signed-note; RFC 6962 hashes):
+
+    c2sp.org/tlog-proof@v1
+    extra <base64 of the leaf>
+    index <number of the leaf>
+    <base64 of a hash, one line each, from the leaf's sibling to the root's child>
+
+    <origin>
+    <size>
+    <base64 of the root>
+
+    — <key name> <base64 of key id and Ed25519 signature>
+
+Decides whether such a text holds. It is stricter than the formats: one spelling of each receipt,
+and no signature that the reader cannot check, so that any changed byte is noticed. Must never
+trust anything but the key it is given.
+"""
+
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from protos.limits import RECEIPT_BYTES_MAX
+
+HEADER = "c2sp.org/tlog-proof@v1"
+HASH_BYTES = 32
+KEY_ID_BYTES = 4
+ED25519 = b"\x01"
+"""The signature type that a signed note's key id and key text name."""
+
+_DASH = "\N{EM DASH} "
+_SIZE_MAX = 1 << 62
+
+
+class ReceiptError(ValueError):
+    """The text proves nothing. `part` names what does not fit."""
+
+    def __init__(self, part: str, advice: str) -> None:
+        super().__init__(f"{part}: {advice}")
+        self.part = part
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierKey:
+    """Whose signature counts: a key name and a raw 32-byte Ed25519 public key."""
+
+    name: str
+    public_key: bytes
+
+    @property
+    def key_id(self) -> bytes:
+        return sha256(self.name.encode() + b"\n" + ED25519 + self.public_key).digest()[
+            :KEY_ID_BYTES
+        ]
+
+    def text(self) -> str:
+        """The C2SP spelling: name+hash+base64."""
+        return f"{self.name}+{self.key_id.hex()}+{_base64(ED25519 + self.public_key)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The state of a log: which log, how many leaves, and the root over them."""
+
+    origin: str
+    size: int
+    root: bytes
+
+    def text(self) -> str:
+        """What is signed."""
+        return f"{self.origin}\n{self.size}\n{_base64(self.root)}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedLeaf:
+    """A leaf that was proven to be in the log."""
+
+    leaf: bytes
+    index: int
+    checkpoint: Checkpoint
+
+
+def leaf_hash(leaf: bytes) -> bytes:
+    return sha256(b"\x00" + leaf).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    return sha256(b"\x01" + left + right).digest()
+
+
+def is_key_name(name: str) -> bool:
+    """A name or origin that may stand in a note: one printable word without a plus."""
+    return bool(name) and name.isprintable() and "+" not in name and len(name.split()) == 1
+
+
+def parse_key(text: str) -> VerifierKey:
+    """The key of a `name+hash+base64` text. Raises ReceiptError."""
+    name, _, rest = text.partition("+")
+    _, _, encoded = rest.partition("+")
+    octets = _octets(encoded, "verifier key")
+    if len(octets) != 1 + HASH_BYTES or octets[:1] != ED25519 or not is_key_name(name):
+        raise ReceiptError("verifier key", "write name+hash+base64 of an Ed25519 key")
+    key = VerifierKey(name, octets[1:])
+    if key.text() != text:
+        raise ReceiptError("verifier key", "its hash is not that of this name and key")
+    return key
+
+
+def signature_line(key: VerifierKey, signature: bytes) -> str:
+    """The line of a signed note that carries this key's signature."""
+    return f"{_DASH}{key.name} {_base64(key.key_id + signature)}\n"
+
+
+def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
+    """The checkpoint of a note that this key alone signed. Raises ReceiptError."""
+    body, blank, signed = note.partition("\n\n")
+    lines = body.split("\n")
+    if not blank or len(lines) != 3:
+        raise ReceiptError("checkpoint", "it needs origin, size and root, then a blank line")
+    checkpoint = Checkpoint(
+        lines[0], _number(lines[1], "tree size"), _octets(lines[2], "root hash")
+    )
+    if len(checkpoint.root) != HASH_BYTES:
+        raise ReceiptError("root hash", "it is not 32 bytes long")
+    if checkpoint.origin != key.name:
+        raise ReceiptError("origin", f"this is not the log {key.name}")
+    _check_signature(checkpoint, signed, key)
+    return checkpoint
+
+
+def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
+    """The root that an audit path leads to, RFC 9162 section 2.1.3.2; None if its length is off."""
+    at, last, node = index, size - 1, leaf_hash(leaf)
+    for sibling in path:
+        if last == 0:
+            return None
+        if at & 1 or at == last:
+            node = node_hash(sibling, node)
+            while at and not at & 1:
+                at >>= 1
+                last >>= 1
+        else:
+            node = node_hash(node, sibling)
+        at >>= 1
+        last >>= 1
+    return node if last == 0 else None
+
+
+def write(leaf: bytes, index: int, path: Sequence[bytes], note: str) -> str:
+    """The receipt's one spelling. The note is the signed checkpoint, verbatim."""
+    lines = [HEADER, f"extra {_base64(leaf)}", f"index {index}", *map(_base64, path), "", note]
+    return "\n".join(lines)
+
+
+def verify(receipt: str | bytes, trusted_key: str) -> VerifiedLeaf:
+    """The leaf that this receipt proves under the trusted `name+hash+base64` key.
+
+    Read the file as bytes: a text mode that translates line ends would hide a change. Raises
+    ReceiptError, which names what does not fit.
+    """
+    key = parse_key(trusted_key)
+    octets = receipt.encode("utf-8", "surrogatepass") if isinstance(receipt, str) else receipt
+    if len(octets) > RECEIPT_BYTES_MAX:
+        raise ReceiptError("length", f"a receipt has at most {RECEIPT_BYTES_MAX} bytes")
+    try:
+        text = octets.decode()
+    except UnicodeDecodeError:
+        raise ReceiptError("encoding", "it is not UTF-8") from None
+    proof, _, note = text.partition("\n\n")
+    leaf, index, path = _parse_proof(proof)
+    checkpoint = open_checkpoint(note, key)
+    if index >= checkpoint.size:
+        raise ReceiptError("index", "the signed tree has no such leaf")
+    if root_from_path(leaf, index, checkpoint.size, path) != checkpoint.root:
+        raise ReceiptError("inclusion proof", "leaf, index and hashes do not lead to the root")
+    return VerifiedLeaf(leaf, index, checkpoint)
+
+
+def _parse_proof(proof: str) -> tuple[bytes, int, list[bytes]]:
+    lines = proof.split("\n")
+    if lines[0] != HEADER:
+        raise ReceiptError("header", f"the first line is not {HEADER}")
+    if len(lines) < 3 or not lines[1].startswith("extra ") or not lines[2].startswith("index "):
+        raise ReceiptError("header", "the lines extra and index must follow")
+    leaf = _octets(lines[1].removeprefix("extra "), "leaf")
+    index = _number(lines[2].removeprefix("index "), "index")
+    path = [_octets(line, "inclusion proof") for line in lines[3:]]
+    if any(len(node) != HASH_BYTES for node in path):
+        raise ReceiptError("inclusion proof", "a hash is not 32 bytes long")
+    return leaf, index, path
+
+
+def _check_signature(checkpoint: Checkpoint, signed: str, key: VerifierKey) -> None:
+    """Exactly one signature line, by this key."""
+    name, space, encoded = signed.removeprefix(_DASH).removesuffix("\n").partition(" ")
+    octets = _octets(encoded, "signature")
+    signature = octets[KEY_ID_BYTES:]
+    if not space or name != key.name or octets[:KEY_ID_BYTES] != key.key_id:
+        raise ReceiptError("signature", f"it is not by the key {key.name}+{key.key_id.hex()}")
+    if signed != signature_line(key, signature):
+        raise ReceiptError("signature", "there must be one signature line and nothing after it")
+    try:
+        public_key = Ed25519PublicKey.from_public_bytes(key.public_key)
+        public_key.verify(signature, checkpoint.text().encode())
+    except InvalidSignature:
+        raise ReceiptError("signature", "it does not fit the checkpoint") from None
+
+
+def _number(text: str, part: str) -> int:
+    """A decimal without sign, spaces or leading zeroes."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20) or str(int(text)) != text:
+        raise ReceiptError(part, "it is not a plain decimal number")
+    number = int(text)
+    if number > _SIZE_MAX:
+        raise ReceiptError(part, "it is larger than any log")
+    return number
+
+
+def _base64(octets: bytes) -> str:
+    return b64encode(octets).decode()
+
+
+def _octets(text: str, part: str) -> bytes:
+    """Standard base64, refused in any but its one spelling."""
+    try:
+        octets = b64decode(text.encode("ascii"), validate=True)
+    except (Base64Error, UnicodeEncodeError):
+        raise ReceiptError(part, "it is not base64") from None
+    if _base64(octets) != text:
+        raise ReceiptError(part, "it is not base64 in its one spelling")
+    return octets
