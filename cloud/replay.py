@@ -80,7 +80,7 @@ def verify(journal: Journal, core: Core) -> Verification:
     found = rebuild(journal, core)
     seconds = time.perf_counter() - began
     leaves = core.take_leaves()
-    problems = _compare_leaves(journal, leaves) + _compare_roots(journal, found.blocks)
+    problems = compare_published(journal, leaves, found.blocks)
     return Verification(
         found.commands,
         seconds,
@@ -89,6 +89,13 @@ def verify(journal: Journal, core: Core) -> Verification:
         core.bank.log.root(),
         tuple(problems),
     )
+
+
+def compare_published(
+    journal: Journal, leaves: Sequence[bytes], blocks: Sequence[BlockSealed]
+) -> list[str]:
+    """What of the stored leaves and signed roots is not what the journal makes; empty for none."""
+    return _compare_leaves(journal, leaves) + _compare_roots(journal, blocks)
 
 
 def _compare_leaves(journal: Journal, leaves: Sequence[bytes]) -> list[str]:

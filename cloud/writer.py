@@ -23,8 +23,8 @@ from cloud.commands import RULES_VERSION, Command, encode_command
 from cloud.core import Core
 from cloud.facts import BlockSealed, Fact
 from cloud.flows import follow
-from cloud.replay import FactListener, rebuild
-from cloud.store.journal import Journal, Record
+from cloud.replay import FactListener, compare_published, rebuild
+from cloud.store.journal import Journal, Record, TamperedJournalError
 from protos.clock import Clock
 from protos.limits import WRITER_INBOX_MAX
 
@@ -79,6 +79,7 @@ class Writer:
         self._blocks: list[BlockSealed] = []
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        self._applying: Sequence[_Entry] = ()
 
     def listen(self, listener: FactListener) -> None:
         """Calls back with the facts of every commit, in order, also during recovery."""
@@ -94,6 +95,9 @@ class Writer:
         self._seq, self._at_ns, self.commands = found.seq, found.at_ns, found.commands
         # The stored leaves may end early: they are written after the commands that made them.
         leaves = self.core.take_leaves()
+        problems = compare_published(self._journal, leaves, found.blocks)
+        if problems:
+            raise TamperedJournalError(found.seq, "; ".join(problems))
         stored = self._journal.leaf_count()
         await self._in_thread(self._journal.append_leaves, stored, leaves[stored:])
         self._leaf_count = len(leaves)
@@ -196,6 +200,7 @@ class Writer:
                     entry.answer.set_exception(problem)
             raise
         self._at_ns = at_ns
+        self._applying = batch
         published: list[Fact] = []
         for entry, record in zip(batch, records, strict=True):
             if record is None:
@@ -265,7 +270,7 @@ class Writer:
             listener(facts, at_ns)
 
     def _fail_all(self, problem: BaseException) -> None:
-        for entry in (*self._inbox, *self._follow_ups):
+        for entry in (*self._applying, *self._inbox, *self._follow_ups):
             if entry.answer is not None and not entry.answer.done():
                 entry.answer.set_exception(
                     WriterStoppedError(f"the writer has stopped: {problem!r}")

@@ -12,7 +12,7 @@ from ext.pool cimport (
     BOTH, CANCELLED, CLASS_BITS, DECREMENT, FILL_OR_KILL, FILLED, GOOD_TILL_GATE,
     KILLED, NEWEST, NONE, REDUCED, REMAINDER, RESTED,
     SELF_TRADE, TRADE, Command, Engine, Event, Level, Order, find, forget, gtx_ctz, gtx_likely,
-    gtx_prefetch, gtx_unlikely, put, rank_of, recall, tick_of,
+    gtx_prefetch, gtx_unlikely, mirror, put, rank_of, recall, tick_of,
 )
 
 cdef inline int32_t next_rank(Engine* e, uint32_t s, int32_t rank) noexcept nogil:
@@ -55,15 +55,17 @@ cdef inline void vacate(Engine* e, uint32_t s, uint32_t rank) noexcept nogil:
 cdef inline void unqueue(Engine* e, uint32_t o) noexcept nogil:
     cdef Order* m = e.pool + o
     cdef Level* level = e.levels + m.level
-    if m.prev != 0:
-        e.pool[m.prev].next = m.next
-    else:
-        level.head = m.next
-    if m.next != 0:
-        e.pool[m.next].prev = m.prev
-    else:
-        level.tail = m.prev
-    if level.head == 0:
+    cdef uint32_t before = m.prev, after = m.next
+    cdef uint32_t* forward = &e.pool[before].next
+    cdef uint32_t* backward = &e.pool[after].prev
+    # Selected, not branched: where in its queue an order stands cannot be predicted.
+    if before == 0:
+        forward = &level.head
+    if after == 0:
+        backward = &level.tail
+    forward[0] = after
+    backward[0] = before
+    if before == 0 and after == 0:
         vacate(e, m.level >> e.rank_bits, rank_of(e, m))
 
 cdef inline void queue_last(Engine* e, uint32_t o) noexcept nogil:
@@ -106,14 +108,44 @@ cdef inline Event* kill_in_ladder(
             queue_first(e, o)
     return put(ev, c.order, 0, c.book, c.tick, c.quantity, CANCELLED, KILLED, c.side)
 
-cdef inline Event* enter_ladder(
+cdef inline Event* finish_ladder(
+    Engine* e, Command* c, Event* start, Event* ev, uint32_t left, uint32_t lost, uint64_t rival,
+    bint stopped
+) noexcept nogil:
+    # What ends without resting: killed, stopped by an own order, filled, or given back.
+    if c.tif == FILL_OR_KILL and (left != 0 or lost != 0):
+        return kill_in_ladder(e, c, start, ev)
+    if stopped:
+        return put(ev, c.order, rival, c.book, c.tick, left, CANCELLED, SELF_TRADE, c.side)
+    if left == 0:
+        return put(ev, c.order, 0, c.book, c.tick, 0, FILLED, NONE, c.side)
+    return put(ev, c.order, 0, c.book, c.tick, left, CANCELLED, REMAINDER, c.side)
+
+cdef inline Event* rest_in_ladder(
+    Engine* e, Command* c, Event* ev, uint32_t* link, uint32_t left
+) noexcept nogil:
+    cdef uint32_t own = ((c.book & e.place_mask) << 1) | c.side
+    cdef uint32_t o = e.free_head
+    cdef Order* m = e.pool + o
+    e.free_head = m.next
+    e.live += 1
+    m.id = c.order
+    m.chain = link[0]
+    link[0] = o
+    m.quantity = left
+    m.level = (own << e.rank_bits) + (mirror(e, c.side, c.tick) << CLASS_BITS) + c.cls
+    m.owner = c.owner
+    queue_last(e, o)
+    return put(ev, c.order, 0, c.book, c.tick, left, RESTED, NONE, c.side)
+
+cdef inline Event* cross_ladder(
     Engine* e, Command* c, Event* start, uint32_t* link
 ) noexcept nogil:
-    # A checked order: match it, then rest what is left, or give it back. `link` is its bucket.
+    # The whole of an order that has someone to meet, or that must not rest. Level by level, and
+    # in a level from the head, which is written back once.
     cdef Event* ev = start
-    cdef uint32_t own = ((c.book & e.place_mask) << 1) | c.side, other = own ^ 1
-    cdef uint32_t steps = c.tick if c.side else e.ticks - 1 - c.tick
-    cdef int32_t limit = <int32_t>(((e.ticks - steps) << CLASS_BITS) - 1)
+    cdef uint32_t other = (((c.book & e.place_mask) << 1) | c.side) ^ 1
+    cdef int32_t limit = <int32_t>(((e.ticks - mirror(e, c.side, c.tick)) << CLASS_BITS) - 1)
     cdef int32_t rank = e.best[other]
     cdef uint32_t left = c.quantity, lost = 0, owner = c.owner, o, after, fill, tick
     cdef uint64_t rival = 0
@@ -165,23 +197,10 @@ cdef inline Event* enter_ladder(
         rank = e.best[other]
         if left == 0 or stopped:
             break
-    if gtx_unlikely(c.tif == FILL_OR_KILL) and (left != 0 or lost != 0):
-        return kill_in_ladder(e, c, start, ev)
-    if gtx_unlikely(stopped):
-        return put(ev, c.order, rival, c.book, c.tick, left, CANCELLED, SELF_TRADE, c.side)
-    if left == 0:
-        return put(ev, c.order, 0, c.book, c.tick, 0, FILLED, NONE, c.side)
-    if gtx_unlikely(c.tif != GOOD_TILL_GATE):
-        return put(ev, c.order, 0, c.book, c.tick, left, CANCELLED, REMAINDER, c.side)
-    o = e.free_head
-    m = e.pool + o
-    e.free_head = m.next
-    e.live += 1
-    m.id = c.order
-    m.chain = link[0]
-    link[0] = o
-    m.quantity = left
-    m.level = (own << e.rank_bits) + (steps << CLASS_BITS) + c.cls
-    m.owner = owner
-    queue_last(e, o)
-    return put(ev, c.order, 0, c.book, c.tick, left, RESTED, NONE, c.side)
+    if left == 0 or stopped or c.tif != GOOD_TILL_GATE:
+        return finish_ladder(e, c, start, ev, left, lost, rival, stopped)
+    return rest_in_ladder(e, c, ev, link, left)
+
+cdef inline bint crosses_ladder(Engine* e, Command* c) noexcept nogil:
+    cdef uint32_t other = (((c.book & e.place_mask) << 1) | c.side) ^ 1
+    return e.best[other] < <int32_t>((e.ticks - mirror(e, c.side, c.tick)) << CLASS_BITS)

@@ -13,7 +13,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from ext.pool cimport (
     CANCELLED, CLASS_BITS, DECREMENT, FILL_OR_KILL, FILLED, GOOD_TILL_GATE, KILLED, NEWEST, NONE,
     BOTH, REDUCED, REMAINDER, RESTED, SELF_TRADE, SWEPT, TRADE, Command, Engine, Event, Order,
-    Place, Spot, find, forget, gtx_unlikely, place_of, put, rank_of, recall, side_of, tick_of,
+    Place, Spot, find, forget, gtx_unlikely, mirror, put, rank_of, recall, side_of, tick_of,
 )
 from ext.tree cimport BLOCK, BLOCK_BITS, Net, Reach, reserve_between, room_between
 
@@ -195,7 +195,7 @@ cdef inline Event* enter_on_network(
     # As in the ladder, but the counterparty is the first that the network lets through.
     cdef Event* ev = start
     cdef uint32_t other = c.side ^ 1
-    cdef uint32_t steps = c.tick if c.side else e.ticks - 1 - c.tick
+    cdef uint32_t steps = mirror(e, c.side, c.tick)
     cdef int64_t bound = <int64_t>((e.ticks - steps) << CLASS_BITS) << ARRIVAL_BITS
     cdef uint32_t left = c.quantity, lost = 0, o, fill, tick
     cdef uint64_t rival = 0
@@ -259,7 +259,7 @@ cdef inline Event* enter_on_network(
 cdef inline void rest_on_network(
     Engine* e, Place* p, uint32_t o, Command* c, int32_t x
 ) noexcept nogil:
-    cdef uint32_t steps = c.tick if c.side else e.ticks - 1 - c.tick
+    cdef uint32_t steps = mirror(e, c.side, c.tick)
     cdef uint32_t rank = (steps << CLASS_BITS) + c.cls
     e.arrivals += 1
     e.pool[o].level = (

@@ -82,9 +82,15 @@ cdef extern from * nogil:
                                     uint32_t tick, uint32_t quantity, unsigned kind,
                                     unsigned reason, unsigned side) {
         at->order = order; at->other = other; at->book = book; at->tick = tick;
-        at->quantity = quantity; at->kind = (uint8_t)kind; at->reason = (uint8_t)reason;
-        at->side = (uint8_t)side; at->version = 1;
+        uint32_t tail = kind | reason << 8 | side << 16 | 1u << 24;
+        at->quantity = quantity;
+        memcpy(&at->kind, &tail, 4);
         return at + 1;
+    }
+    /* The last eight bytes of a command as one number: node, version, operation, side, class,
+       time in force, self-trade. */
+    static inline uint64_t gtx_tail(const GtxCommand* c) {
+        uint64_t tail; memcpy(&tail, &c->node, 8); return tail;
     }
     """
     void* gtx_arena(size_t size)
@@ -141,6 +147,7 @@ cdef extern from * nogil:
         Event* at, uint64_t order, uint64_t other, uint32_t book, uint32_t tick, uint32_t quantity,
         unsigned kind, unsigned reason, unsigned side
     )
+    uint64_t gtx_tail(const Command* c)
 
 cdef enum:
     RECORD_VERSION = 1
@@ -193,6 +200,7 @@ cdef enum Reason:
 
 cdef struct Place:
     uint64_t book  # its number, or CLOSED, which no 32-bit number equals
+    uint64_t ladder  # its number if it has no network, else CLOSED
     Net* net  # NULL for a book without a network; the rest is for one with
     int32_t* position  # node to depth-first position, and back
     int32_t* names
@@ -250,9 +258,12 @@ cdef inline uint32_t recall(Engine* e) noexcept nogil:
     e.live += 1
     return o
 
+cdef inline uint32_t mirror(Engine* e, uint32_t side, uint32_t tick) noexcept nogil:
+    # Steps from the best price of a side to a tick, or back. Without a branch: sides are random.
+    return tick ^ ((side - 1) & (e.ticks - 1))
+
 cdef inline uint32_t tick_of(Engine* e, uint32_t side, uint32_t rank) noexcept nogil:
-    cdef uint32_t steps = rank >> CLASS_BITS
-    return steps if side else e.ticks - 1 - steps
+    return mirror(e, side, rank >> CLASS_BITS)
 
 cdef inline uint32_t side_of(Engine* e, Order* m) noexcept nogil:
     return (m.level >> e.rank_bits) & 1

@@ -48,6 +48,7 @@ from protos.messages import (
 TIME_UNIT_MS = 10
 """Reply times are sent to 10 ms: one byte a device and sweep at the usual jitter."""
 
+VALUE_MAX = 1 << 62
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 _VARINT_BYTES_MAX = 10
 
@@ -60,11 +61,16 @@ class Malformed(ValueError):
 
 
 def encode_columns(columns: Iterable[Sequence[int]]) -> bytes:
-    """Column-major zigzag varints of first value, then differences."""
+    """Column-major zigzag varints of first value, then differences.
+
+    Values lie within ±2^62, so that every difference fits 64 bits; no register comes near.
+    """
     out = bytearray()
     for column in columns:
         last = 0
         for value in column:
+            if not -VALUE_MAX <= value <= VALUE_MAX:
+                raise ValueError(f"a value of {value} is beyond 62 bits and cannot be sent")
             delta = value - last
             last = value
             _append_varint(out, delta << 1 if delta >= 0 else ~(delta << 1))

@@ -60,8 +60,10 @@ class Referee:
         active = self._network.baseline.node_w(quarter).astype(np.float64)
         reactive = self._network.baseline.node_var(quarter).astype(np.float64)
         for node, power_w in injections_w.items():
+            assert 0 <= node < self._network.size, f"no node {node}"
             active[node] -= power_w
-        return self._solve(active, reactive)
+        # power-grid-model reads a NaN as "as before", so one must not get that far.
+        return self._solve(active, reactive) if np.isfinite(active).all() else UNSOLVED
 
     def _solve(self, active: Floats, reactive: Floats) -> RefereeResult:
         from power_grid_model.errors import (  # type: ignore[attr-defined]

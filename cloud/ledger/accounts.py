@@ -34,8 +34,8 @@ AMOUNT_MAX = (1 << 63) - 1
 class Kind(StrEnum):
     """What an account is for; it fixes which assets it may hold and how far each may fall."""
 
-    HOME = "home"
-    BUSINESS = "business"
+    PROSUMER = "prosumer"
+    CONSUMER = "consumer"
     UTILITY = "utility"
     GRID = "grid"
     FUND = "fund"
@@ -45,14 +45,14 @@ class Kind(StrEnum):
     FURNACE = "furnace"
 
 
-OPENABLE = (Kind.HOME, Kind.BUSINESS)
+OPENABLE = (Kind.PROSUMER, Kind.CONSUMER)
 """Kinds that anybody may be given; the others belong to the bank."""
 
 Floors = dict[str, int | None]
 _CUSTOMER: Floors = {GT: 0, MONEY: 0, GTX: 0, GC: 0, CO2: 0, CLAIM: None}
 FLOORS: dict[Kind, Floors] = {
-    Kind.HOME: _CUSTOMER,
-    Kind.BUSINESS: _CUSTOMER,
+    Kind.PROSUMER: _CUSTOMER,
+    Kind.CONSUMER: _CUSTOMER,
     Kind.UTILITY: {GT: 0, MONEY: None, CLAIM: 0},
     Kind.GRID: {MONEY: 0},
     Kind.FUND: {MONEY: 0, GTX: 0},

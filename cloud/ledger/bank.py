@@ -57,8 +57,9 @@ from cloud.ledger.postings import Run, posted_in, steps
 from cloud.ledger.reserving import Reserving
 from cloud.ledger.settlement import FUND_SHARES, rules_are_sound, settle
 from cloud.ledger.statements import accepted_meters, slot_settled, statements, verified_wh
-from protos.clock import slot_end_ns
+from protos.clock import slot_at, slot_end_ns
 from protos.ids import AccountId, effect_id
+from protos.limits import SLOTS_AHEAD_MAX
 from protos.messages import Refusal
 
 
@@ -230,6 +231,8 @@ class Bank:
         zone = self._zones.get(command.zone)
         if zone is None:
             return _refuse(subject, Refusal.UNKNOWN_ACCOUNT)
+        if command.slot > slot_at(at_ns) + 2 * SLOTS_AHEAD_MAX:
+            return _refuse(subject, Refusal.UNKNOWN_SLOT)
         if at_ns >= final_ns(command.slot):
             return _refuse(subject, Refusal.TOO_OLD)
         book = self._book(command.zone, command.slot)

@@ -1,6 +1,6 @@
 """The operator's signature under the log: a C2SP checkpoint, the block that validators witness.
 
-Decides nothing. Must never sign two different roots for one size: the caller hands over what
+Decides nothing; `protos.receipt.open_checkpoint` is the reading side. Must never sign two different roots for one size: the caller hands over what
 `BlockSealed` says, and the bank seals each size once.
 """
 
@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cloud.facts import BlockSealed
-from protos.receipt import Checkpoint, VerifierKey, is_key_name, open_checkpoint, signature_line
+from protos.receipt import Checkpoint, VerifierKey, is_key_name, signature_line
 
 
 class CheckpointSigner:
@@ -35,6 +35,3 @@ class CheckpointSigner:
 
     def sign_block(self, block: BlockSealed) -> str:
         return self.sign(block.size, block.root)
-
-
-__all__ = ["Checkpoint", "CheckpointSigner", "VerifierKey", "open_checkpoint"]

@@ -24,6 +24,8 @@ FUND_SHARES = {"validators": 50, "treasury": 40, "insurance": 10}
 TRADING_FEE_BPS_MAX = 1_000
 """Above a tenth the margin would no longer cover a seller's worst case."""
 
+ERROR_WH_MAX = (1 << 63) - 1
+
 
 @dataclass(slots=True)
 class Totals:
@@ -167,7 +169,7 @@ def conservation_error_wh(outcome: Outcome, meters: Iterable[MeterSlot]) -> int:
 
     The meters give export and import; what flowed over the grid connection is what the settled
     accounts exchanged beyond the deliveries among them. Wh of a meter that no account stands for
-    remain, and are the error.
+    remain, and are the error; what an absurd meter adds ends at 64 bits.
     """
     export = imported = 0
     for meter in meters:
@@ -176,7 +178,8 @@ def conservation_error_wh(outcome: Outcome, meters: Iterable[MeterSlot]) -> int:
     accounts = outcome.accounts.values()
     grid_out = sum(t.export_wh - t.delivered_sold_wh for t in accounts)
     grid_in = sum(t.import_wh - t.delivered_bought_wh for t in accounts)
-    return export + grid_in - imported - grid_out
+    error = export + grid_in - imported - grid_out
+    return max(-ERROR_WH_MAX, min(ERROR_WH_MAX, error))
 
 
 def rules_are_sound(rules: ZoneRules) -> bool:

@@ -124,7 +124,9 @@ class Reading:
 
     async def _read(self, function: int, block: Block) -> tuple[int, ...]:
         spare = min(self._transport.spare, self._max_words - block.count)
-        if any(low < block.end + spare and block.end < high for low, high in self._transport.forbidden):
+        if any(
+            low < block.end + spare and block.end < high for low, high in self._transport.forbidden
+        ):
             spare = 0
         return await self._bus.read(self._spec.unit, function, block.start, block.count, spare)
 

@@ -18,6 +18,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
+from edge.devices.catalog import profile_directory
 from edge.devices.device import DeviceSpec
 from edge.devices.profile import Profile
 from edge.devices.profile_file import load_profile
@@ -43,7 +44,6 @@ METERS = (
 )
 """The grid meters of the street, in turn, on terminals and on sockets alike."""
 
-FIRMWARE_CONFIGS = Path(__file__).parents[2] / "firmware-configs"
 SERIAL_EVERY = 3
 BAUD = 9_600
 SAVE_EVERY_S = 60
@@ -172,7 +172,7 @@ class Fleet:
 @cache
 def meter_profile(name: str) -> Profile:
     """The shipped profile of a meter. Raises BadProfile."""
-    return load_profile(FIRMWARE_CONFIGS / f"{name}.toml")
+    return load_profile(profile_directory() / f"{name}.toml")
 
 
 def spec_fields(spec: DeviceSpec) -> dict[str, object]:

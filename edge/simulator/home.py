@@ -102,13 +102,35 @@ def traits_of(number: int, seed: int) -> Traits:
 class Counters:
     """Energy since the home was built, in mW·ns. They only ever grow."""
 
-    imported: int = 0
-    exported: int = 0
-    consumed: int = 0
-    produced: int = 0
-    charged: int = 0
-    discharged: int = 0
-    lost: int = 0
+    imported: int
+    exported: int
+    consumed: int
+    produced: int
+    charged: int
+    discharged: int
+    lost: int
+
+
+def history(traits: Traits) -> Counters:
+    """What the counters show when the simulation begins: a home a few months old, in balance.
+
+    Not zero, which in a SunSpec accumulator means not available; and below 8 MWh, so that a float
+    in kWh still tells one Wh from the next.
+    """
+    consumed_wh = traits.load_peak_w * HOURS_AT_PEAK[traits.load] // 4
+    produced_wh = traits.pv_peak_w * 160
+    discharged_wh = traits.capacity_wh * 50
+    lost_wh = discharged_wh * 6 // 100
+    imported_wh = max(consumed_wh * 2 // 5, consumed_wh - produced_wh + lost_wh + 100_000)
+    return Counters(
+        imported=imported_wh * MW_NS_PER_WH,
+        exported=(imported_wh - consumed_wh + produced_wh - lost_wh) * MW_NS_PER_WH,
+        consumed=consumed_wh * MW_NS_PER_WH,
+        produced=produced_wh * MW_NS_PER_WH,
+        charged=(discharged_wh + lost_wh) * MW_NS_PER_WH,
+        discharged=discharged_wh * MW_NS_PER_WH,
+        lost=lost_wh * MW_NS_PER_WH,
+    )
 
 
 class Home:
@@ -117,9 +139,9 @@ class Home:
     def __init__(self, traits: Traits, profiles: Profiles, at_ns: int) -> None:
         self.traits = traits
         self.at_ns = at_ns
-        self.counters = Counters()
-        self.phase_imported = [0] * PHASES
-        self.phase_exported = [0] * PHASES
+        self.counters = history(traits)
+        self.phase_imported = [self.counters.imported * share // 1_000 for share in traits.shares]
+        self.phase_exported = [self.counters.exported // PHASES] * PHASES
         self.stored = traits.stored_wh * MW_NS_PER_WH
         self.load_mw = self.pv_mw = self.battery_mw = self.grid_mw = 0
         self.phases_mw = [0] * PHASES

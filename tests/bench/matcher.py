@@ -252,7 +252,8 @@ class Outcome:
 
 
 def fresh_books(work: Workload, orders_max: int = 1 << 20) -> Books:
-    books = Books(orders_max, work.flow.ticks, 128)
+    import os
+    books = Books(int(os.environ.get("OM", orders_max)), work.flow.ticks, 128)
     for number in range(work.flow.books):
         books.open(number)
     return books

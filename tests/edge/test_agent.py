@@ -40,7 +40,7 @@ async def test_a_dead_device_is_marked_keeps_its_old_time_and_slows_nobody(site,
     marks = [mark.quality for mark in last.marks if mark.register == place]
     assert len(marks) == last.sweeps
     assert set(marks) <= {Quality.STALE, Quality.NOT_AVAILABLE}
-    assert len(set(last.times_ms[1])) == 1
+    assert max(last.times_ms[1]) - min(last.times_ms[1]) < 10, "more than the codec's rounding"
     assert last.times_ms[1][-1] < last.times_ms[0][-1] - 300
 
 

@@ -21,7 +21,7 @@ class Street:
         self.facts = []
         self.do(OpenLedger("z", rules))
         for home in homes:
-            self.do(OpenAccount(home, "home", "z"))
+            self.do(OpenAccount(home, "prosumer", "z"))
             if thb:
                 self.do(Deposit(f"first/{home}", home, thb * THB))
 

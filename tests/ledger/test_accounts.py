@@ -24,7 +24,7 @@ def ledger() -> Ledger:
     ledger.open("bank", Kind.PROVIDER, "")
     ledger.open("clearing", Kind.CLEARING, "z")
     for name in ("anna", "boon"):
-        ledger.open(name, Kind.HOME, "z")
+        ledger.open(name, Kind.PROSUMER, "z")
         assert ledger.link([move("bank", name, 1_000)]) is None
     return ledger
 
@@ -166,9 +166,9 @@ def test_a_claim_may_fall_below_zero_for_a_customer_only(ledger):
 
 
 def test_an_account_keeps_the_kind_it_was_opened_with(ledger):
-    assert ledger.open("anna", Kind.HOME, "z") is None
+    assert ledger.open("anna", Kind.PROSUMER, "z") is None
     assert ledger.open("anna", Kind.FUND, "z") is Refusal.CHANGED_REPLAY
-    assert ledger.open("anna", Kind.HOME, "y") is Refusal.CHANGED_REPLAY
+    assert ledger.open("anna", Kind.PROSUMER, "y") is Refusal.CHANGED_REPLAY
 
 
 def test_a_group_is_known_by_its_id_and_its_cause(ledger):

@@ -51,15 +51,17 @@ def refusals(facts):
 
 def test_an_account_is_opened_once():
     street = Street(homes=())
-    opened = street.do(OpenAccount("anna", "home", "z"))
-    assert opened == [AccountOpened("anna", "home", "z")]
-    assert street.do(OpenAccount("anna", "home", "z")) == []
-    assert refusals(street.do(OpenAccount("anna", "business", "z"))) == [
+    opened = street.do(OpenAccount("anna", "prosumer", "z"))
+    assert opened == [AccountOpened("anna", "prosumer", "z")]
+    assert street.do(OpenAccount("anna", "prosumer", "z")) == []
+    assert refusals(street.do(OpenAccount("anna", "consumer", "z"))) == [
         ("anna", Refusal.CHANGED_REPLAY)
     ]
 
 
-@pytest.mark.parametrize(("account", "kind"), [("@mint", "home"), ("dora", "mint"), ("dora", "x")])
+@pytest.mark.parametrize(
+    ("account", "kind"), [("@mint", "prosumer"), ("dora", "mint"), ("dora", "x")]
+)
 def test_nobody_gets_an_account_of_the_banks_own(street, account, kind):
     assert refusals(street.do(OpenAccount(account, kind, "z"))) == [(account, Refusal.MALFORMED)]
 
@@ -153,7 +155,7 @@ def test_a_trade_that_makes_no_sense_is_refused(street, trade, refusal):
 
 def test_a_trade_of_another_zones_account_is_refused(street):
     street.do(OpenLedger("y", ZoneRules()))
-    street.do(OpenAccount("yuda", "home", "y"))
+    street.do(OpenAccount("yuda", "prosumer", "y"))
     facts = street.do(reserve(terms(1, "anna", "yuda", 10)))
     assert refusals(facts) == [("z/1", Refusal.UNKNOWN_ACCOUNT)]
 
@@ -169,6 +171,11 @@ def test_a_trade_sent_again_is_reserved_once_and_a_changed_one_is_refused(street
 def test_commands_for_a_zone_without_a_ledger_are_refused(street):
     for command in (reserve(terms(1, "anna", "boon", 1), zone="x"), settle(zone="x")):
         assert refusals(street.do(command, AFTER_NS)) == [(f"x/{SLOT}", Refusal.UNKNOWN_ACCOUNT)]
+
+
+def test_a_trade_for_a_slot_that_is_not_yet_open_is_refused(street):
+    facts = street.do(reserve(terms(1, "anna", "boon", 1), slot=1 << 60))
+    assert refusals(facts) == [(f"z/{1 << 60}", Refusal.UNKNOWN_SLOT)]
 
 
 def test_a_ledgers_rules_are_given_once(street):

@@ -8,7 +8,7 @@ from cloud.commands import ReserveTrades, SealBlock, SettleSlot, TradeTerms, Zon
 from cloud.facts import AllowanceChanged, BankRefused, SlotSettled, Statement, TradesReserved
 from cloud.ledger.settlement import escrow, margin
 from protos.clock import slot_end_ns, slot_start_ns
-from tests.ledger.street import SLOT, Street, meter
+from tests.ledger.street import BEFORE_NS, SLOT, Street, meter
 from tests.oracle import bank as oracle
 
 HOMES = tuple(f"home-{number}" for number in range(8))
@@ -94,10 +94,10 @@ def test_corrections_end_where_the_last_meters_alone_would_have_led(seed):
     corrected, straight = Street(homes=HOMES, thb=10_000), Street(homes=HOMES, thb=10_000)
     zone = CarefulZone()
     zone.hears(corrected.facts)
-    trade_a_while(draw, zone, corrected, SLOT, 1, 0)
+    trade_a_while(draw, zone, corrected, SLOT, 1, BEFORE_NS)
     for fact in corrected.facts:
         if isinstance(fact, TradesReserved):
-            straight.do(ReserveTrades("z", SLOT, fact.trades), 0)
+            straight.do(ReserveTrades("z", SLOT, fact.trades), BEFORE_NS)
     runs = [random_meters(draw) for _ in range(draw.randint(2, 5))]
     for revision, meters in enumerate(runs):
         corrected.do(SettleSlot("z", SLOT, revision, meters), slot_end_ns(SLOT))
@@ -120,7 +120,7 @@ def test_the_bank_delivers_the_optimum(seed):
     draw = random.Random(2_000 + seed)
     street, zone = Street(homes=HOMES, thb=10_000), CarefulZone()
     zone.hears(street.facts)
-    trade_a_while(draw, zone, street, SLOT, 1, 0)
+    trade_a_while(draw, zone, street, SLOT, 1, BEFORE_NS)
     trades = [t for fact in street.facts if isinstance(fact, TradesReserved) for t in fact.trades]
     meters = random_meters(draw)
     (settled,) = [

@@ -164,6 +164,16 @@ def test_a_compliant_seller_gets_exactly_price_times_quantity_when_the_buyer_fai
         assert seller.money_micro + seller.fees_micro == oracle.value(999, 3_333_333)
 
 
+def test_a_rounding_that_would_pass_the_margin_is_borne_by_the_utility():
+    # One of two Wh was needed: replacing it costs 1, but the margin of both rounds to 0.
+    rules = ZoneRules(fallback_export_micro_per_kwh=0, fallback_import_micro_per_kwh=500)
+    terms = TradeTerms(1, "b", "s", 2, 499)
+    assert margin(2, 499, rules) == 0
+    outcome = settle([terms], meters_of({"s": 0}, {"b": 1}), rules)
+    assert outcome.accounts["s"].money_micro == 0
+    assert outcome.utility_micro == 0
+
+
 def test_where_both_fail_their_deviations_cancel():
     terms = TradeTerms(1, "b", "s", 1_000, 3_000_000)
     outcome = settle([terms], meters_of({"s": 400}, {"b": 400}), RULES)

@@ -14,7 +14,7 @@ from cloud.commands import (
     OpenZone,
     ZoneRules,
 )
-from cloud.facts import Fact
+from cloud.facts import BatchAccepted, Fact
 from cloud.grid.network import Network, load_network
 from cloud.market.zone import Zone
 from protos.clock import SECOND_NS, SLOT_NS
@@ -96,9 +96,12 @@ class Scene:
     def open(self) -> list[Fact]:
         return self.apply(OpenZone("north", NETWORK.sha256, SLOT, self.rules))
 
-    def admit(self, name: str, node: int, allowance: int = 1_000_000 * BAHT) -> Chain:
-        self.apply(AdmitGateway("north", device(name), f"acc-{name}", node))
-        self.apply(GrantAllowance("north", f"acc-{name}", allowance))
+    def admit(
+        self, name: str, node: int, allowance: int = 1_000_000 * BAHT, account: str = ""
+    ) -> Chain:
+        account = account or f"acc-{name}"
+        self.apply(AdmitGateway("north", device(name), account, node))
+        self.apply(GrantAllowance("north", account, allowance))
         chain = self.chains[name] = Chain(device(name))
         self.send(name, METER_MAP)
         return chain
@@ -131,7 +134,7 @@ class Scene:
     def offer(
         self, name: str, side: Side, energy_wh: int, price: int, **more: object
     ) -> list[Fact]:
-        """Facts without the batch's own acceptance. Prices in micro-units per kWh."""
+        """What followed the batch's own acceptance. Prices in micro-units per kWh."""
         chain = self.chains[name]
         number = more.pop("number", None)
         if number is None:
@@ -139,7 +142,9 @@ class Scene:
             number = chain.number
         slot = more.pop("slot", SLOT + 2)
         offer = Offer(number, slot, side, energy_wh, price, **more)
-        return self.send(name, OfferBatch((offer,)))[1:]
+        facts = self.send(name, OfferBatch((offer,)))
+        places = [place for place, fact in enumerate(facts) if isinstance(fact, BatchAccepted)]
+        return facts[places[0] + 1 :]
 
     def buy(self, name: str, energy_wh: int, price: int, **more: object) -> list[Fact]:
         return self.offer(name, Side.BUY, energy_wh, price, **more)

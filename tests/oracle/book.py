@@ -233,7 +233,7 @@ class Books:
             (BAD_TICK, 0 <= tick < self.ticks),
             (BAD_QUANTITY, 0 < quantity <= QUANTITY_MAX),
             (BAD_CLASS, 0 <= cls <= 3),
-            (BAD_NODE, 0 <= node < (grid.tree.size if grid else 65_535)),
+            (BAD_NODE, not grid or 0 <= node < grid.tree.size),
             (BAD_TIME_IN_FORCE, 0 <= tif <= 2),
             (BAD_SELF_TRADE, 0 <= own <= 3),
         ]

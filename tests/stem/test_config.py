@@ -1,0 +1,52 @@
+"""What an operator may write, and how a slip is answered."""
+
+import pytest
+
+from cloud.config import ConfigError, config_from, load_config
+
+
+def test_an_empty_configuration_is_a_working_one(tmp_path):
+    path = tmp_path / "cloud.toml"
+    path.write_text("")
+    config = load_config(path)
+    assert config.zones[0].name == "rural"
+    assert config.http_port == 8080
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"htp_port": 1}, "did you mean http_port"),
+        ({"http_port": "8080"}, "whole number"),
+        ({"http_port": True}, "whole number"),
+        ({"http_port": 70_000}, "0 .any free one. to 65535"),
+        ({"zones": [{"nane": "x"}]}, r"did you mean zones\.name"),
+        ({"zones": []}, r"at least one \[\[zones\]\]"),
+        ({"zones": [{"tick_micro_per_kwh": 0}]}, "must be > 0"),
+        ({"zones": [{"name": "a"}, {"name": "a"}]}, "name of its own"),
+        ({"zones": [{"fallback_export_micro_per_kwh": 9_000_000}]}, "below fallback_import"),
+        ({"desk": {"power_mx_w": 1}}, r"did you mean desk\.power_max_w"),
+    ],
+)
+def test_a_slip_is_named_with_its_cure(table, words):
+    with pytest.raises(ConfigError, match=words):
+        config_from(table)
+
+
+def test_the_environment_comes_last(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRIDTOKENX_HTTP_PORT", "9999")
+    monkeypatch.setenv("GRIDTOKENX_STATE_DIR", str(tmp_path))
+    config = load_config(None)
+    assert (config.http_port, config.state_dir) == (9999, tmp_path)
+    monkeypatch.setenv("GRIDTOKENX_HTTP_PORT", "many")
+    with pytest.raises(ConfigError, match="GRIDTOKENX_HTTP_PORT"):
+        load_config(None)
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_config(tmp_path / "absent.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("a = = 1")
+    with pytest.raises(ConfigError, match="not TOML"):
+        load_config(broken)
