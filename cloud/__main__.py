@@ -195,7 +195,8 @@ def _receipt(options: argparse.Namespace) -> int:
     operator = Operator(options.url, options.state_dir)
     query = "" if options.slot is None else f"?slot={options.slot}"
     output = options.output or Path(f"{options.account}.receipt")
-    output.write_text(operator.get(f"/api/receipts/{options.account}{query}"), encoding="ascii")
+    text = operator.get(f"/api/receipts/{options.account}{query}")
+    output.write_text(text, encoding="utf-8")
     key = output.with_name(output.name + ".key")
     key.write_text(operator.get("/api/log/key"), encoding="ascii")
     print(f"{output} written; check it offline with: gridtokenx verify {output}")

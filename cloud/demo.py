@@ -38,6 +38,7 @@ ORIGIN_NS = 1_781_519_400 * SECOND_NS
 DEPOSIT_MICRO = 1_000_000_000
 READY_WITHIN_S = 60
 SETTLE_WITHIN_S = 60
+RECEIPT_WITHIN_S = 10
 RESTART_PAUSE_S = 0.3
 POLL_S = 0.25
 PERIOD_S = 60
@@ -310,11 +311,25 @@ def _close_agents(demo: Demo) -> None:
     for child in agents:
         child.stop()
         demo.children.remove(child)
-    with contextlib.suppress(RemoteError):
-        path = demo.options.directory / "home-01.receipt"
-        operator = Operator(demo.url, demo.cloud_dir)
-        path.write_text(operator.get("/api/receipts/home-01"), encoding="ascii")
-        path.with_name(path.name + ".key").write_text(operator.get("/api/log/key"), "ascii")
+    _export_receipt(demo, "home-01")
+
+
+def _export_receipt(demo: Demo, account: str) -> None:
+    """One home's receipt with the key that checks it. Its root may still be up to 3 s away."""
+    operator = Operator(demo.url, demo.cloud_dir)
+    path = demo.options.directory / f"{account}.receipt"
+    deadline = time.monotonic() + RECEIPT_WITHIN_S
+    while True:
+        try:
+            text = operator.get(f"/api/receipts/{account}")
+            break
+        except RemoteError as error:
+            if time.monotonic() > deadline:
+                raise DemoError(f"no receipt for {account}: {error}") from error
+        time.sleep(POLL_S)
+    path.write_text(text, encoding="utf-8")
+    path.with_name(path.name + ".key").write_text(operator.get("/api/log/key"), encoding="ascii")
+    _say(demo, f"receipt  {path}; check it offline with: gridtokenx verify {path}")
 
 
 def _conclude(demo: Demo) -> int:

@@ -32,6 +32,7 @@ from protos.clock import MINUTE_NS, SECOND_NS, Clock
 from protos.codec import encode_payload
 from protos.ids import DeviceId
 from protos.messages import Lease, LeaseReport, LeaseReports, Quality, Refusal, Role
+from protos.receipt import ReceiptError, open_checkpoint, parse_key
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -245,8 +246,10 @@ class Agent:
 
     def checkpoint(self, note: bytes) -> None:
         try:
+            if self._config.cloud.log_key:
+                open_checkpoint(note.decode(), parse_key(self._config.cloud.log_key))
             self._checkpoints.take(note)
-        except CheckpointError as error:
+        except (CheckpointError, ReceiptError, UnicodeDecodeError) as error:
             self._alarm("the cloud's log contradicts itself", str(error))
             return
         now_ns = self._clock.monotonic_ns()

@@ -19,7 +19,7 @@ from protos.limits import DEVICES_PER_MAP_MAX, SWEEPS_PER_BATCH_MAX
 from protos.messages import Role
 
 ENVIRONMENT_PREFIX = "GRIDTOKENX_EDGE_"
-TRANSPORTS = ("tcp", "rtu", "rtu_over_tcp", "serial", "mqtt", "simulated")
+TRANSPORTS = ("tcp", "rtu", "rtu_over_tcp", "serial", "mqtt")
 MEGABYTE = 1 << 20
 
 
@@ -41,7 +41,8 @@ class CloudSection:
 
     `gateway` may stay empty: enrolment then says where it is. `server_name` is the name in the
     server's certificate where it differs from the host. With `token_file` an agent that is not
-    enrolled yet enrols itself at its first start.
+    enrolled yet enrols itself at its first start. `log_key` (name+hash+base64) is whose signature
+    a checkpoint must bear.
     """
 
     ca: Path
@@ -49,6 +50,7 @@ class CloudSection:
     enrolment: str = ""
     server_name: str = ""
     token_file: Path | None = None
+    log_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

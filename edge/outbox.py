@@ -12,6 +12,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +25,8 @@ RESERVED_PER_MILLE = 30
 """Kept from telemetry, so that offers, maps and lease reports still fit into a full outbox."""
 
 STRIDE_MAX = 1 << 12
-_BALLAST_ROOM = 4
+WAL_PAGES_MAX = 256
+_BALLAST_ROOM = 2
 _SCHEMA = """
 create table if not exists envelope(
     seq integer primary key, previous blob not null, payload blob not null, signature blob not null
@@ -86,6 +88,7 @@ class Outbox:
         self._wake = asyncio.Event()
         self._one_commit = asyncio.Lock()
         self._ballast_bytes = 0
+        self._is_short = False
         self._committer: asyncio.Task[None] | None = None
         self.appended = asyncio.Event()
         self.commits = 0
@@ -99,6 +102,7 @@ class Outbox:
             db = await aiosqlite.connect(path, isolation_level=None, timeout=0.2)
             try:
                 self = cls(db, signer, path, max(16, size_bytes // PAGE_BYTES))
+                self._ballast_bytes = ballast_bytes
                 await self._prepare()
             except BaseException:
                 await db.close()
@@ -107,7 +111,6 @@ class Outbox:
             raise OutboxError(
                 f"{path}: {error}; is another agent using it, or is the disk damaged?"
             ) from error
-        self._ballast_bytes = ballast_bytes
         self._fill_ballast()
         self._committer = asyncio.create_task(self._commit_forever(), name="outbox")
         return self
@@ -120,12 +123,18 @@ class Outbox:
             "journal_mode=wal",
             "synchronous=full",
             f"max_page_count={self._pages_max}",
-            "journal_size_limit=4194304",
+            f"wal_autocheckpoint={self._wal_pages}",
+            f"journal_size_limit={self._wal_pages * PAGE_BYTES}",
             "cache_size=-256",
         ):
             await (await self._db.execute(f"pragma {pragma}")).close()
         await self._db.executescript(_SCHEMA)
         await self._load()
+
+    @property
+    def _wal_pages(self) -> int:
+        """So few that the ballast's room is enough to carry the log over into the file."""
+        return max(16, min(WAL_PAGES_MAX, self._ballast_bytes // 2 // PAGE_BYTES or WAL_PAGES_MAX))
 
     async def _load(self) -> None:
         """State from the disk: after opening, and after a commit of unknown outcome."""
@@ -172,7 +181,10 @@ class Outbox:
 
     @property
     def has_telemetry_room(self) -> bool:
-        return self._pages_used < self._telemetry_pages
+        """Whether sweeps may still be sealed. Not while the ballast is given up: what is left of
+        the disk is for leases, offers and the trimming that makes room again.
+        """
+        return self._pages_used < self._telemetry_pages and not self._is_short
 
     @property
     def _telemetry_pages(self) -> int:
@@ -222,6 +234,10 @@ class Outbox:
                 f"the cloud receipted number {durable_seq}, but {self._seq} is the newest here"
             )
         self._trimmed_to = max(self._trimmed_to, durable_seq)
+        if not self.has_telemetry_room:
+            # No sweep will come along to carry the trimming, so it goes alone.
+            self._waiting.append(_Entry((), {}))
+            self._wake.set()
 
     async def adopt(self, durable_seq: int, durable_link: bytes) -> None:
         """Compares the cloud's end of the chain with ours. Raises ChainForked, OutboxError."""
@@ -355,38 +371,50 @@ class Outbox:
             return
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
             raise OutboxError(f"{self._path}: {error}; check the disk") from error
-        if not (may_retry and self.drop_ballast()):
-            raise OutboxFull(f"{self._path}: {error}; connect the gateway or give it more room")
+        if may_retry:
+            self._drop_ballast()
+            if await self._is_checkpointed():
+                return
+        raise OutboxFull(f"{self._path}: {error}; connect the gateway or give it more room")
+
+    async def _is_checkpointed(self) -> bool:
+        """Carries the write-ahead log over into the file, so that its room can be used again."""
+        try:
+            rows = await self._db.execute_fetchall("pragma wal_checkpoint(truncate)")
+        except sqlite3.Error:
+            return False
+        return all(row[0] == 0 for row in rows)
 
     async def _measure_quietly(self) -> None:
-        try:
+        """The commit stands; an old fill level only makes the stride late by one batch."""
+        with suppress(sqlite3.Error):
             await self._measure()
-        except sqlite3.Error:
-            # The commit stands; an old fill level only makes the stride late by one batch.
-            return
+        if self._is_short:
+            with suppress(OSError):
+                self._fill_ballast()
+            self._is_short = self._is_short and self._ballast_bytes > 0
 
     @property
     def _ballast(self) -> Path:
         return self._path.with_name("ballast")
 
-    def drop_ballast(self) -> bool:
-        """Gives the reserved file's room back to the disk. True if there was one."""
-        try:
-            self._ballast.unlink()
-        except FileNotFoundError:
-            return False
-        return True
+    def _drop_ballast(self) -> None:
+        """Gives the reserved file's room back, where the disk and not the bound is what is full."""
+        if self._pages_used < self._pages_max * 9 // 10:
+            self._is_short = True
+            self._ballast.unlink(missing_ok=True)
 
     def _fill_ballast(self) -> None:
-        """Reserves room while there is plenty; its absence is no error."""
+        """Reserves room while there is plenty; without it only what matters most is written."""
         wanted = self._ballast_bytes
-        if not wanted or self._ballast.exists():
+        if not wanted or (self._ballast.exists() and not self._is_short):
             return
         space = os.statvfs(self._path.parent)
         if space.f_bavail * space.f_frsize < _BALLAST_ROOM * wanted:
             return
         with self._ballast.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, wanted)
+        self._is_short = False
 
 
 def _fail(entry: _Entry, error: OutboxError) -> None:

@@ -21,9 +21,9 @@ from ext.pool cimport (
     BAD_BOOK, BAD_CLASS, BAD_NODE, BAD_OPERATION, BAD_QUANTITY, BAD_SELF_TRADE, BAD_SIDE,
     BAD_TICK, BAD_TIME_IN_FORCE, BAD_VERSION, BOTH, CANCEL, CANCELLED, CLASS_BITS, DECREMENT,
     DUPLICATE, FILL_OR_KILL, FILLED, FULL, GOOD_TILL_GATE, IMMEDIATE_OR_CANCEL, KILLED, NEWEST,
-    NO_NODE, NONE, OLDEST, RECORD_VERSION, REDUCED, REJECTED, REMAINDER, REPLACE, RESTED,
-    SELF_TRADE, SUBMIT, SWEPT, TRADE, UNKNOWN_ORDER, Command, Engine, Event, Level, Order, Place, Spot, bucket_of, find, forget,
-    gtx_arena, gtx_arena_free, gtx_clock, gtx_likely, gtx_prefetch, gtx_tail, gtx_unlikely, mirror,
+    NO_NODE, NONE, OLDEST, RANK_BITS, RECORD_VERSION, REDUCED, REJECTED, REMAINDER, REPLACE, RESTED,
+    SELF_TRADE, SUBMIT, SWEPT, TICKS_MAX, TRADE, UNKNOWN_ORDER, Command, Engine, Event, Level, Order, Place, Spot, bucket_of, find, find_link, forget, forget_at,
+    gtx_arena, gtx_arena_free, gtx_clock, gtx_likely, gtx_prefetch, gtx_tail, gtx_unlikely, level_at, mirror,
     place_of, put,
     rank_of, side_of, tick_of,
 )
@@ -71,6 +71,8 @@ cdef extern from * nogil:
 
 cdef enum:
     NEVER = 0xFFFFFFFF  # the 32-bit number that stands for what does not fit
+    PART = 4096
+    SHALLOW = 16384  # so many orders and their queues stay in a core's own cache
     KEY_TICK_SHIFT = ARRIVAL_BITS + CLASS_BITS
 
 
@@ -145,11 +147,13 @@ cdef inline void remove(Engine* e, Place* p, uint32_t o) noexcept nogil:
 
 cdef inline Event* cancel(Engine* e, Command* c, Event* ev) noexcept nogil:
     cdef Place* p = e.places + (c.book & e.place_mask)
+    cdef uint32_t* link
     cdef uint32_t o
     cdef Order* m
     if gtx_unlikely(p.book != c.book):
         return reject(c, ev, BAD_BOOK)
-    o = find(e, c.order)
+    link = find_link(e, c.order)
+    o = link[0]
     m = e.pool + o
     if gtx_unlikely(o == 0) or gtx_unlikely(place_of(e, m) != (c.book & e.place_mask)):
         return reject(c, ev, UNKNOWN_ORDER)
@@ -157,7 +161,11 @@ cdef inline Event* cancel(Engine* e, Command* c, Event* ev) noexcept nogil:
         ev, c.order, 0, c.book, tick_of(e, side_of(e, m), rank_of(e, m)), m.quantity, CANCELLED,
         NONE, side_of(e, m)
     )
-    remove(e, p, o)
+    if gtx_likely(p.net == NULL):
+        unqueue(e, o)
+    else:
+        unhang(e, p, o)
+    forget_at(e, link, o)
     return ev
 
 
@@ -212,7 +220,7 @@ cdef inline Event* step(Engine* e, Command* c, Event* ev, Event* end) noexcept n
     cdef uint32_t* link
     if (tail & PLAIN_MASK) == PLAIN:
         if gtx_likely(
-            (e.places[c.book & e.place_mask].ladder == c.book) & (c.tick < e.ticks)
+            (e.ladders[c.book & e.place_mask] == c.book) & (c.tick < e.ticks)
             & (c.quantity != 0) & (e.free_head != 0)
         ):
             link = e.bucket + bucket_of(e, c.order)
@@ -237,29 +245,37 @@ cdef struct Batch:
     Event* waiting_end
 
 
-cdef inline uint64_t level_of(Engine* e, Command* c) noexcept nogil:
+cdef inline uint32_t level_of(Engine* e, Command* c) noexcept nogil:
     """Where a command's order would rest. Fields are masked: nobody has checked them yet."""
     cdef uint32_t tick = c.tick & (e.ticks - 1)
     cdef uint32_t steps = mirror(e, c.side & 1, tick)
     return (
-        (<uint64_t>(((c.book & e.place_mask) << 1) | (c.side & 1)) << e.rank_bits)
+        ((((c.book & e.place_mask) << 1) | (c.side & 1)) << RANK_BITS)
         + (steps << CLASS_BITS) + (c.cls & 3)
     )
 
 
-cdef inline void look_ahead(Engine* e, Command* c) noexcept nogil:
+cdef struct Ahead:
+    uint32_t* links[32]  # the buckets of the commands to come, by number modulo 32
+    Level* levels[32]
+
+
+cdef inline void look_ahead(Engine* e, Command* c, size_t i, Ahead* ahead) noexcept nogil:
     """Fetch what the commands 16, 10 and 5 places on will need. It must not change anything."""
-    cdef Command* d = c + 10
+    cdef uint32_t* link = e.bucket + bucket_of(e, c[i + 16].order)
+    cdef Level* level
     cdef Order* m
-    gtx_prefetch(e.bucket + bucket_of(e, c[16].order))
-    gtx_prefetch(e.pool + e.bucket[bucket_of(e, d.order)])
-    gtx_prefetch(e.levels + level_of(e, d))
-    d = c + 5
-    m = e.pool + e.bucket[bucket_of(e, d.order)]
-    gtx_prefetch(e.levels + m.level)
+    gtx_prefetch(link)
+    ahead.links[(i + 16) & 31] = link
+    gtx_prefetch(e.pool + ahead.links[(i + 10) & 31][0])
+    level = level_at(e, level_of(e, c + i + 10))
+    gtx_prefetch(level)
+    ahead.levels[(i + 10) & 31] = level
+    m = e.pool + ahead.links[(i + 5) & 31][0]
+    gtx_prefetch(level_at(e, m.level))
     gtx_prefetch(e.pool + m.next)
     gtx_prefetch(e.pool + m.prev)
-    gtx_prefetch(e.pool + e.levels[level_of(e, d)].tail)
+    gtx_prefetch(e.pool + ahead.levels[(i + 5) & 31].tail)
 
 
 cdef bint deliver(Batch* b) noexcept nogil:
@@ -280,20 +296,44 @@ cdef bint step_aside(Engine* e, Command* c, Batch* b) noexcept nogil:
     return deliver(b)
 
 
-cdef size_t run(Engine* e, Command* c, size_t count, Batch* b) noexcept nogil:
-    """The number of commands done. It stops after the first whose events do not all fit."""
-    cdef size_t i, ahead = count - 16 if count > 16 else 0
+cdef inline size_t run_part(
+    Engine* e, Command* c, size_t count, Batch* b, bint deep
+) noexcept nogil:
+    cdef size_t i, known = count - 16 if deep and count > 16 else 0
+    cdef Ahead ahead
+    if deep:
+        for i in range(32):
+            ahead.links[i] = e.bucket
+            ahead.levels[i] = e.levels
     for i in range(count):
-        if i < ahead:
-            look_ahead(e, c + i)
+        if i < known:
+            look_ahead(e, c, i, &ahead)
         if gtx_likely(
             (<size_t>(b.end - b.events) > <size_t>e.live + 2)
-            & (e.places[c[i].book & e.place_mask].net == NULL)
+            & (e.ladders[c[i].book & e.place_mask] == c[i].book)
         ):
             b.events = step(e, c + i, b.events, b.end)
         elif not step_aside(e, c + i, b):
             return i + 1
     return count
+
+
+cdef size_t run(Engine* e, Command* c, size_t count, Batch* b) noexcept nogil:
+    """The number of commands done. It stops after the first whose events do not all fit.
+
+    Part by part, because whether looking ahead pays depends on how much there is to miss.
+    """
+    cdef size_t done = 0, part, did
+    while done < count:
+        part = count - done if count - done < PART else PART
+        if e.live > SHALLOW:
+            did = run_part(e, c + done, part, b, True)
+        else:
+            did = run_part(e, c + done, part, b, False)
+        done += did
+        if did != part or b.waiting != b.waiting_end:
+            break
+    return done
 
 
 cdef size_t run_timed(
@@ -324,8 +364,8 @@ cdef class Books:
 
     `orders_max` orders may rest in all books together and `books_max` books, a power of two, may be
     open at once: books whose numbers agree modulo `books_max` exclude each other, so consecutive
-    slots never do. Ticks run from 0 to `ticks` - 1, a power of two from 1,024 to 65,536. All memory
-    is taken here, except 8 bytes a tick, class and side when a book is opened the first time.
+    slots never do. Ticks run from 0 to `ticks` - 1, a power of two from 1,024 to 8,192. All memory
+    is taken here, except half a megabyte when a place is opened the first time.
 
     Methods that change a book answer with a list of events (kind, order, other, tick, quantity,
     reason); a refused command is one event of kind REJECTED.
@@ -339,46 +379,46 @@ cdef class Books:
     cdef readonly int books_max
 
     def __cinit__(self, uint32_t orders_max, uint32_t ticks=4096, uint32_t books_max=256):
-        cdef uint32_t ranks = ticks << CLASS_BITS, hash_bits = 1, i
+        cdef uint32_t buckets = 2, i
         cdef Engine* e = &self.engine
         if not 0 < orders_max <= 1 << 28:
             raise ValueError(f"room for {orders_max} orders; it may be 1 to 2^28")
-        if not 1024 <= ticks <= 65536 or ticks & (ticks - 1):
-            raise ValueError(f"{ticks} ticks; a power of two from 1024 to 65536")
+        if not 1024 <= ticks <= TICKS_MAX or ticks & (ticks - 1):
+            raise ValueError(f"{ticks} ticks; a power of two from 1024 to {TICKS_MAX}")
         if not 0 < books_max <= 4096 or books_max & (books_max - 1):
             raise ValueError(f"{books_max} books; a power of two up to 4096")
-        while (<uint64_t>1 << hash_bits) < orders_max:
-            hash_bits += 1
-        e.hash_shift = 64 - hash_bits
-        while (<uint32_t>1 << e.rank_bits) < ranks:
-            e.rank_bits += 1
+        while buckets < orders_max:
+            buckets *= 2
+        e.bucket_mask = buckets - 1
         e.ticks = ticks
         e.orders_max = orders_max
         e.place_mask = books_max - 1
         self.books_max = books_max
         self.headrooms = {}
         self.spare_count = 2 * <size_t>orders_max + 4 * NO_NODE
-        cdef size_t levels = <size_t>books_max * 2 * ranks
+        cdef size_t levels = <size_t>books_max << (RANK_BITS + 1)
         e.pool = <Order*>gtx_arena((<size_t>orders_max + 1) * sizeof(Order))
-        e.bucket = <uint32_t*>gtx_arena(sizeof(uint32_t) << hash_bits)
+        e.bucket = <uint32_t*>gtx_arena(buckets * sizeof(uint32_t))
         e.levels = <Level*>gtx_arena(levels * sizeof(Level))
         e.words = <uint64_t*>gtx_arena(levels >> 3)
         e.summary = <uint64_t*>gtx_arena(levels >> 9)
         e.best = <int32_t*>calloc(2 * books_max, sizeof(int32_t))
         e.places = <Place*>calloc(books_max, sizeof(Place))
+        e.ladders = <uint64_t*>calloc(books_max, sizeof(uint64_t))
         self.spare = <Event*>gtx_arena(self.spare_count * sizeof(Event))
         if (
             e.pool == NULL or e.bucket == NULL or e.levels == NULL or e.words == NULL
-            or e.summary == NULL or e.best == NULL or e.places == NULL or self.spare == NULL
+            or e.summary == NULL or e.best == NULL or e.places == NULL or e.ladders == NULL
+            or self.spare == NULL
         ):
             raise MemoryError
         for i in range(books_max):
-            e.places[i].book = e.places[i].ladder = CLOSED
-            e.best[2 * i] = e.best[2 * i + 1] = <int32_t>ranks
+            e.places[i].book = e.ladders[i] = CLOSED
+            e.best[2 * i] = e.best[2 * i + 1] = 1 << RANK_BITS
         for i in range(orders_max):
             e.pool[i + 1].next = i + 2 if i + 1 < orders_max else 0
         e.free_head = 1
-        memset(e.bucket, 0, sizeof(uint32_t) << hash_bits)
+        memset(e.bucket, 0, buckets * sizeof(uint32_t))
         memset(self.spare, 0, min(self.spare_count, 1 << 15) * sizeof(Event))
 
     def __dealloc__(self):
@@ -395,6 +435,7 @@ cdef class Books:
         gtx_arena_free(self.spare)
         free(e.best)
         free(e.places)
+        free(e.ladders)
 
     # ---- books ---------------------------------------------------------------------------------
 
@@ -413,15 +454,18 @@ cdef class Books:
             self._attach(p, headroom)
             self.headrooms[book] = headroom
         p.book = <uint64_t>book
-        p.ladder = p.book if headroom is None else CLOSED
+        if headroom is None:
+            self.engine.ladders[p - self.engine.places] = p.book
 
     cdef void _touch(self, uint32_t book) noexcept:
         """Bring the ladder's memory in before the first order needs it. It is zero already."""
         cdef Engine* e = &self.engine
-        cdef size_t ranks = <size_t>2 << e.rank_bits
-        cdef size_t first = (book & e.place_mask) * ranks
-        memset(e.levels + first, 0, ranks * sizeof(Level))
-        memset(e.words + (first >> 6), 0, ranks >> 3)
+        cdef uint32_t first, side, cls
+        for side in range(2):
+            first = (2 * (book & e.place_mask) + side) << RANK_BITS
+            for cls in range(4):
+                memset(level_at(e, first + cls), 0, e.ticks * sizeof(Level))
+            memset(e.words + (first >> 6), 0, <size_t>e.ticks << CLASS_BITS >> 3)
 
     cdef int _attach(self, Place* p, Headroom headroom) except -1:
         cdef Engine* e = &self.engine
@@ -469,7 +513,7 @@ cdef class Books:
             free(p.keys)
             p.keys = NULL
             p.net = NULL
-        p.book = p.ladder = CLOSED
+        p.book = e.ladders[p - e.places] = CLOSED
         return closed
 
     cdef Place* _place(self, long long book) except NULL:
@@ -632,7 +676,7 @@ cdef class Books:
     def orders_nbytes(self):
         """Bytes held for `orders_max` orders: pool, map and, once a network came, heap places."""
         cdef size_t size = (<size_t>self.engine.orders_max + 1) * sizeof(Order)
-        size += sizeof(uint32_t) << (64 - self.engine.hash_shift)
+        size += (<size_t>self.engine.bucket_mask + 1) * sizeof(uint32_t)
         if self.engine.spots != NULL:
             size += (<size_t>self.engine.orders_max + 1) * sizeof(Spot)
         return size
@@ -668,13 +712,13 @@ cdef class Books:
         cdef uint32_t s = <uint32_t>(2 * (p - e.places) + side), o
         cdef int32_t rank = e.best[s], last = -1
         cdef list queue = []
-        while rank < <int32_t>(1 << e.rank_bits):
+        while rank < <int32_t>(1 << RANK_BITS):
             if rank >> CLASS_BITS != last:
                 last = rank >> CLASS_BITS
                 if prices == 0:
                     break
                 prices -= 1
-            o = e.levels[(<uint64_t>s << e.rank_bits) + <uint32_t>rank].head
+            o = level_at(e, (s << RANK_BITS) + <uint32_t>rank).head
             while o != 0:
                 queue.append(o)
                 o = e.pool[o].next
@@ -800,7 +844,7 @@ cdef class Books:
             rest_on_network(e, p, o, &c, p.position[c.node])
             return
         m.owner = c.owner
-        m.level = <uint32_t>level_of(e, &c)
+        m.level = level_of(e, &c)
         queue_last(e, o)
 
     def check(self):

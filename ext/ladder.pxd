@@ -10,43 +10,43 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from ext.pool cimport (
     BOTH, CANCELLED, CLASS_BITS, DECREMENT, FILL_OR_KILL, FILLED, GOOD_TILL_GATE,
-    KILLED, NEWEST, NONE, REDUCED, REMAINDER, RESTED,
+    KILLED, NEWEST, NONE, RANK_BITS, REDUCED, REMAINDER, RESTED,
     SELF_TRADE, TRADE, Command, Engine, Event, Level, Order, find, forget, gtx_ctz, gtx_likely,
-    gtx_prefetch, gtx_unlikely, mirror, put, rank_of, recall, tick_of,
+    gtx_prefetch, gtx_unlikely, level_at, mirror, put, rank_of, recall, tick_of,
 )
 
 cdef inline int32_t next_rank(Engine* e, uint32_t s, int32_t rank) noexcept nogil:
     # The lowest occupied rank above `rank` of queue set s, or the number of ranks.
-    cdef uint64_t* words = e.words + (<uint64_t>s << (e.rank_bits - 6))
-    cdef uint64_t* summary = e.summary + (<uint64_t>s << (e.rank_bits - 12))
+    cdef uint64_t* words = e.words + (<uint64_t>s << (RANK_BITS - 6))
+    cdef uint64_t* summary = e.summary + (<uint64_t>s << (RANK_BITS - 12))
     cdef uint32_t i = <uint32_t>rank >> 6, j, ends
     cdef uint64_t w = words[i] & ((~<uint64_t>0 << (rank & 63)) << 1)
     if gtx_likely(w != 0):
         return <int32_t>((i << 6) + <uint32_t>gtx_ctz(w))
     j = i >> 6
     w = summary[j] & ((~<uint64_t>0 << (i & 63)) << 1)
-    ends = <uint32_t>1 << (e.rank_bits - 12)
+    ends = <uint32_t>1 << (RANK_BITS - 12)
     while w == 0:
         j += 1
         if j >= ends:
-            return <int32_t>(<uint32_t>1 << e.rank_bits)
+            return <int32_t>(<uint32_t>1 << RANK_BITS)
         w = summary[j]
     i = (j << 6) + <uint32_t>gtx_ctz(w)
     return <int32_t>((i << 6) + <uint32_t>gtx_ctz(words[i]))
 
 cdef inline void occupy(Engine* e, uint32_t s, uint32_t rank) noexcept nogil:
-    e.words[(<uint64_t>s << (e.rank_bits - 6)) + (rank >> 6)] |= <uint64_t>1 << (rank & 63)
-    e.summary[(<uint64_t>s << (e.rank_bits - 12)) + (rank >> 12)] |= (
+    e.words[(<uint64_t>s << (RANK_BITS - 6)) + (rank >> 6)] |= <uint64_t>1 << (rank & 63)
+    e.summary[(<uint64_t>s << (RANK_BITS - 12)) + (rank >> 12)] |= (
         <uint64_t>1 << ((rank >> 6) & 63)
     )
     if <int32_t>rank < e.best[s]:
         e.best[s] = <int32_t>rank
 
 cdef inline void vacate(Engine* e, uint32_t s, uint32_t rank) noexcept nogil:
-    cdef uint64_t* word = e.words + (<uint64_t>s << (e.rank_bits - 6)) + (rank >> 6)
+    cdef uint64_t* word = e.words + (<uint64_t>s << (RANK_BITS - 6)) + (rank >> 6)
     word[0] &= ~(<uint64_t>1 << (rank & 63))
     if word[0] == 0:
-        e.summary[(<uint64_t>s << (e.rank_bits - 12)) + (rank >> 12)] &= ~(
+        e.summary[(<uint64_t>s << (RANK_BITS - 12)) + (rank >> 12)] &= ~(
             <uint64_t>1 << ((rank >> 6) & 63)
         )
     if <int32_t>rank == e.best[s]:
@@ -54,7 +54,7 @@ cdef inline void vacate(Engine* e, uint32_t s, uint32_t rank) noexcept nogil:
 
 cdef inline void unqueue(Engine* e, uint32_t o) noexcept nogil:
     cdef Order* m = e.pool + o
-    cdef Level* level = e.levels + m.level
+    cdef Level* level = level_at(e, m.level)
     cdef uint32_t before = m.prev, after = m.next
     cdef uint32_t* forward = &e.pool[before].next
     cdef uint32_t* backward = &e.pool[after].prev
@@ -66,30 +66,30 @@ cdef inline void unqueue(Engine* e, uint32_t o) noexcept nogil:
     forward[0] = after
     backward[0] = before
     if before == 0 and after == 0:
-        vacate(e, m.level >> e.rank_bits, rank_of(e, m))
+        vacate(e, m.level >> RANK_BITS, rank_of(e, m))
 
 cdef inline void queue_last(Engine* e, uint32_t o) noexcept nogil:
     cdef Order* m = e.pool + o
-    cdef Level* level = e.levels + m.level
+    cdef Level* level = level_at(e, m.level)
     m.next = 0
     m.prev = level.tail
     if level.tail != 0:
         e.pool[level.tail].next = o
     else:
         level.head = o
-        occupy(e, m.level >> e.rank_bits, rank_of(e, m))
+        occupy(e, m.level >> RANK_BITS, rank_of(e, m))
     level.tail = o
 
 cdef inline void queue_first(Engine* e, uint32_t o) noexcept nogil:
     cdef Order* m = e.pool + o
-    cdef Level* level = e.levels + m.level
+    cdef Level* level = level_at(e, m.level)
     m.prev = 0
     m.next = level.head
     if level.head != 0:
         e.pool[level.head].prev = o
     else:
         level.tail = o
-        occupy(e, m.level >> e.rank_bits, rank_of(e, m))
+        occupy(e, m.level >> RANK_BITS, rank_of(e, m))
     level.head = o
 
 cdef inline Event* kill_in_ladder(
@@ -133,7 +133,7 @@ cdef inline Event* rest_in_ladder(
     m.chain = link[0]
     link[0] = o
     m.quantity = left
-    m.level = (own << e.rank_bits) + (mirror(e, c.side, c.tick) << CLASS_BITS) + c.cls
+    m.level = (own << RANK_BITS) + (mirror(e, c.side, c.tick) << CLASS_BITS) + c.cls
     m.owner = c.owner
     queue_last(e, o)
     return put(ev, c.order, 0, c.book, c.tick, left, RESTED, NONE, c.side)
@@ -153,7 +153,7 @@ cdef inline Event* cross_ladder(
     cdef Level* level
     cdef Order* m
     while rank <= limit:
-        level = e.levels + ((<uint64_t>other << e.rank_bits) + <uint32_t>rank)
+        level = level_at(e, (other << RANK_BITS) + <uint32_t>rank)
         tick = tick_of(e, other & 1, <uint32_t>rank)
         o = level.head
         while True:

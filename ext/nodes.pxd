@@ -12,7 +12,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from ext.pool cimport (
     CANCELLED, CLASS_BITS, DECREMENT, FILL_OR_KILL, FILLED, GOOD_TILL_GATE, KILLED, NEWEST, NONE,
-    BOTH, REDUCED, REMAINDER, RESTED, SELF_TRADE, SWEPT, TRADE, Command, Engine, Event, Order,
+    BOTH, RANK_BITS, REDUCED, REMAINDER, RESTED, SELF_TRADE, SWEPT, TRADE, Command, Engine, Event, Order,
     Place, Spot, find, forget, gtx_unlikely, mirror, put, rank_of, recall, side_of, tick_of,
 )
 from ext.tree cimport BLOCK, BLOCK_BITS, Net, Reach, reserve_between, room_between
@@ -263,7 +263,7 @@ cdef inline void rest_on_network(
     cdef uint32_t rank = (steps << CLASS_BITS) + c.cls
     e.arrivals += 1
     e.pool[o].level = (
-        ((((c.book & e.place_mask) << 1) | c.side) << e.rank_bits) + rank
+        ((((c.book & e.place_mask) << 1) | c.side) << RANK_BITS) + rank
     )
     e.pool[o].owner = c.owner
     e.spots[o].key = (<int64_t>rank << ARRIVAL_BITS) | <int64_t>e.arrivals

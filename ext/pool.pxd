@@ -153,6 +153,8 @@ cdef enum:
     RECORD_VERSION = 1
     NO_NODE = 65_535
     CLASS_BITS = 2
+    RANK_BITS = 15  # a constant, because shifts by one are what the ladder does most
+    TICKS_MAX = 8192
 
 cdef enum Operation:
     SUBMIT = 0
@@ -200,7 +202,6 @@ cdef enum Reason:
 
 cdef struct Place:
     uint64_t book  # its number, or CLOSED, which no 32-bit number equals
-    uint64_t ladder  # its number if it has no network, else CLOSED
     Net* net  # NULL for a book without a network; the rest is for one with
     int32_t* position  # node to depth-first position, and back
     int32_t* names
@@ -214,23 +215,23 @@ cdef struct Place:
 cdef struct Engine:
     Order* pool
     Spot* spots
-    Level* levels  # [place][side][rank]
+    Level* levels  # [place][side][class][steps]: see level_at
     uint64_t* words  # which levels are occupied
     uint64_t* summary  # which words are
     int32_t* best  # [place][side] best occupied rank, or the number of ranks
     uint32_t* bucket
     Place* places
+    uint64_t* ladders  # by place: its book's number if that has no network, else CLOSED
     uint32_t free_head
     uint32_t live
     uint32_t orders_max
-    uint32_t hash_shift
+    uint32_t bucket_mask
     uint32_t place_mask
-    uint32_t rank_bits
     uint32_t ticks
     uint64_t arrivals
 
 cdef inline uint32_t bucket_of(Engine* e, uint64_t order_id) noexcept nogil:
-    return <uint32_t>((order_id * <uint64_t>0x9E3779B97F4A7C15) >> e.hash_shift)
+    return <uint32_t>((order_id * <uint64_t>0x9E3779B97F4A7C15) >> 32) & e.bucket_mask
 
 cdef inline uint32_t find(Engine* e, uint64_t order_id) noexcept nogil:
     cdef uint32_t o = e.bucket[bucket_of(e, order_id)]
@@ -238,11 +239,21 @@ cdef inline uint32_t find(Engine* e, uint64_t order_id) noexcept nogil:
         o = e.pool[o].chain
     return o
 
+cdef inline uint32_t* find_link(Engine* e, uint64_t order_id) noexcept nogil:
+    # The link that leads to the order, or the 0 at the end of its chain.
+    cdef uint32_t* link = e.bucket + bucket_of(e, order_id)
+    while link[0] != 0 and e.pool[link[0]].id != order_id:
+        link = &e.pool[link[0]].chain
+    return link
+
 cdef inline void forget(Engine* e, uint32_t o) noexcept nogil:
-    # Out of the map and back to the pool; the record itself stays readable until it is used again.
     cdef uint32_t* link = e.bucket + bucket_of(e, e.pool[o].id)
     while link[0] != o:
         link = &e.pool[link[0]].chain
+    forget_at(e, link, o)
+
+cdef inline void forget_at(Engine* e, uint32_t* link, uint32_t o) noexcept nogil:
+    # Out of the map and back to the pool; the record itself stays readable until it is used again.
     link[0] = e.pool[o].chain
     e.pool[o].next = e.free_head
     e.free_head = o
@@ -266,10 +277,18 @@ cdef inline uint32_t tick_of(Engine* e, uint32_t side, uint32_t rank) noexcept n
     return mirror(e, side, rank >> CLASS_BITS)
 
 cdef inline uint32_t side_of(Engine* e, Order* m) noexcept nogil:
-    return (m.level >> e.rank_bits) & 1
+    return (m.level >> RANK_BITS) & 1
 
 cdef inline uint32_t rank_of(Engine* e, Order* m) noexcept nogil:
-    return m.level & ((<uint32_t>1 << e.rank_bits) - 1)
+    return m.level & ((<uint32_t>1 << RANK_BITS) - 1)
 
 cdef inline uint32_t place_of(Engine* e, Order* m) noexcept nogil:
-    return m.level >> (e.rank_bits + 1)
+    return m.level >> (RANK_BITS + 1)
+
+cdef inline Level* level_at(Engine* e, uint32_t level) noexcept nogil:
+    # Ranks count class by class inside a price, but the queues of one class lie side by side: an
+    # ordinary book uses one class, and then eight prices share a cache line.
+    cdef uint32_t inside = level & ((<uint32_t>1 << RANK_BITS) - 1)
+    return e.levels + (
+        (level ^ inside) | ((level & 3) << (RANK_BITS - CLASS_BITS)) | (inside >> CLASS_BITS)
+    )

@@ -65,13 +65,15 @@ cdef extern from *:
         ji[first] += ci;
     }
 
-    static void gtx_forward(
-        int first, int end, const int *restrict parent, const double *restrict r,
+    /* Returns the greatest move where `measured`. A NaN is lost in a comparison, not in a sum. */
+    static inline double gtx_forward(
+        int first, int end, int measured, const int *restrict parent, const double *restrict r,
         const double *restrict x, const double *restrict jr, const double *restrict ji,
         double *restrict vr, double *restrict vi)
     {
+        double most = 0.0, total = 0.0;
         int start = first > 0 ? first : 1;
-        if (start >= end) return;
+        if (start >= end) return 0.0;
         double ar = vr[parent[start]], ai = vi[parent[start]];
         for (int i = start; i < end; i++) {
             if (parent[i] != i - 1) {
@@ -80,34 +82,29 @@ cdef extern from *:
             }
             ar -= r[i] * jr[i] - x[i] * ji[i];
             ai -= r[i] * ji[i] + x[i] * jr[i];
+            if (measured) {
+                double moved = fabs(ar - vr[i]) + fabs(ai - vi[i]);
+                total += moved;
+                most = moved > most ? moved : most;
+            }
             vr[i] = ar;
             vi[i] = ai;
         }
+        return isfinite(total) ? most : NAN;
     }
 
     static void gtx_sweep(const gtx_nodes *t, int first, int end)
     {
         gtx_currents(first, end, t->g, t->b, t->p, t->q, t->vr, t->vi, t->jr, t->ji);
         gtx_backward(first, end, t->parent, t->jr, t->ji);
-        gtx_forward(first, end, t->parent, t->r, t->x, t->jr, t->ji, t->vr, t->vi);
+        gtx_forward(first, end, 0, t->parent, t->r, t->x, t->jr, t->ji, t->vr, t->vi);
     }
 
-    /* A sweep that also tells the greatest move. A NaN is lost in a comparison, not in a sum. */
-    static double gtx_measured_sweep(
-        const gtx_nodes *t, int first, int end, double *restrict old_r, double *restrict old_i)
+    static double gtx_measured_sweep(const gtx_nodes *t, int first, int end)
     {
-        double most = 0.0, total = 0.0;
-        for (int i = first; i < end; i++) {
-            old_r[i] = t->vr[i];
-            old_i[i] = t->vi[i];
-        }
-        gtx_sweep(t, first, end);
-        for (int i = first; i < end; i++) {
-            double moved = fabs(t->vr[i] - old_r[i]) + fabs(t->vi[i] - old_i[i]);
-            total += moved;
-            most = moved > most ? moved : most;
-        }
-        return isfinite(total) ? most : NAN;
+        gtx_currents(first, end, t->g, t->b, t->p, t->q, t->vr, t->vi, t->jr, t->ji);
+        gtx_backward(first, end, t->parent, t->jr, t->ji);
+        return gtx_forward(first, end, 1, t->parent, t->r, t->x, t->jr, t->ji, t->vr, t->vi);
     }
     """
     ctypedef struct gtx_nodes:
@@ -124,12 +121,10 @@ cdef extern from *:
         double* ji
 
     void gtx_sweep(const gtx_nodes* t, int first, int end) noexcept nogil
-    double gtx_measured_sweep(
-        const gtx_nodes* t, int first, int end, double* old_r, double* old_i
-    ) noexcept nogil
+    double gtx_measured_sweep(const gtx_nodes* t, int first, int end) noexcept nogil
 
 ITERATIONS_MAX = 200
-_COLUMNS = 14
+_COLUMNS = 12
 
 cdef array _DOUBLES = array("d")
 
@@ -144,8 +139,6 @@ cdef class Sweep:
     cdef double* block
     cdef double* base
     cdef double* ratio
-    cdef double* old_r
-    cdef double* old_i
     cdef gtx_nodes t
 
     def __cinit__(self, parent, r_pu, x_pu, g_pu, b_pu, ratio, double root_voltage_pu):
@@ -166,7 +159,6 @@ cdef class Sweep:
         self.t.vr, self.t.vi = self.block + 6 * n, self.block + 7 * n
         self.t.jr, self.t.ji = self.block + 8 * n, self.block + 9 * n
         self.base, self.ratio = self.block + 10 * n, self.block + 11 * n
-        self.old_r, self.old_i = self.block + 12 * n, self.block + 13 * n
         self._number(parent)
         self._scale(r_pu, x_pu, g_pu, b_pu, ratio)
         self.reset()
@@ -240,7 +232,7 @@ cdef class Sweep:
         cdef int done = 0
         with nogil:
             for i in range(limit):
-                moved = gtx_measured_sweep(&self.t, 0, self.size, self.old_r, self.old_i)
+                moved = gtx_measured_sweep(&self.t, 0, self.size)
                 if moved < tolerance:
                     done = i + 1
                     break
@@ -261,9 +253,7 @@ cdef class Sweep:
         with nogil:
             for i in range(count - 1):
                 gtx_sweep(&self.t, element, self.end[element])
-            moved = gtx_measured_sweep(
-                &self.t, element, self.end[element], self.old_r, self.old_i
-            )
+            moved = gtx_measured_sweep(&self.t, element, self.end[element])
         return moved
 
     def trades(self, const int[::1] sellers, const int[::1] buyers, double power_w, int count,

@@ -5,10 +5,16 @@ ERCOT has served, is read member by member from its local headers; a member whos
 is an error. Document types and entities in XML are refused.
 """
 
+import csv
 import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import msgspec
 
 from cloud.feeds.rows import EmptyBody, Malformed, NotData, Throttled
 
@@ -20,6 +26,8 @@ THROTTLE = b"Acceptable Use Policy Violation"
 THROTTLE_RETRY_S = 5
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 HAS_DESCRIPTOR = 0x08
+
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def members(source: str, body: bytes) -> list[tuple[str, bytes]]:
@@ -65,6 +73,25 @@ def text(source: str, body: bytes) -> str:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Malformed(source, f"not UTF-8 at byte {error.start}") from error
+
+
+def table(source: str, body: bytes) -> Iterator[tuple[int, list[str]]]:
+    """The lines of a CSV file with their numbers, blank ones left out. Raises Malformed."""
+    reader = csv.reader(io.StringIO(text(source, body)))
+    try:
+        for cells in reader:
+            if cells and (cells[0] or any(cells)):
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise Malformed(source, str(error), reader.line_num) from error
+
+
+def document(source: str, body: bytes) -> Any:
+    """A JSON answer, its fractions as exact decimals. Raises Malformed."""
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError) as error:
+        raise Malformed(source, f"not JSON: {error}") from error
 
 
 def _by_directory(source: str, body: bytes) -> list[tuple[str, bytes]]:

@@ -7,15 +7,15 @@ every other code `RequestRefused`. Rows come unsorted and repeat at window edges
 the same value is dropped, one with another value is Malformed.
 """
 
-import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
+from sys import intern
 from xml.etree import ElementTree as ET
 
-from cloud.feeds.archive import members, safe_xml, text
+from cloud.feeds.archive import members, safe_xml, table, text
 from cloud.feeds.intervals import PACIFIC, NoSuchTime, hour_interval, to_ns
 from cloud.feeds.rows import EmptyBody, Malformed, NoData, Page, RequestRefused, Row, micro
 
@@ -63,8 +63,8 @@ def _column(header: Mapping[str, int], names: tuple[str, ...]) -> int:
 
 
 def _csv(body: bytes, page: Page, seen: dict[Key, int]) -> None:
-    lines = csv.reader(io.StringIO(text(SOURCE, body)))
-    names = next((line for line in lines if any(cell.strip() for cell in line)), [])
+    lines = table(SOURCE, body)
+    _, names = next(lines, (0, []))
     header = {name.strip(): index for index, name in enumerate(names)}
     start, end = _column(header, STARTS), _column(header, ENDS)
     value, place = _column(header, VALUES), _column(header, PLACES)
@@ -73,32 +73,26 @@ def _csv(body: bytes, page: Page, seen: dict[Key, int]) -> None:
         raise Malformed(SOURCE, f"no OASIS report has the columns {', '.join(names)[:200]}", 1)
     report = next((name for column, name in REPORTS.items() if column in header), "OASIS")
     width = len(names)
-    known: dict[str, int] = {}
-    for line in lines:
+    for number, line in lines:
         if len(line) != width:
-            if any(cell.strip() for cell in line):
-                raise Malformed(SOURCE, f"{len(line)} cells under {width} columns", lines.line_num)
-            continue
+            raise Malformed(SOURCE, f"{len(line)} cells under {width} columns", number)
         if not line[value].strip():
             page.absent += 1
             continue
         try:
-            amount = known.get(line[value])
-            if amount is None:
-                amount = known[line[value]] = micro(line[value])
             row = Row(
                 SOURCE,
                 report,
-                line[market] if market >= 0 else "",
-                line[place] if place >= 0 else "",
-                line[item] if item >= 0 else "",
+                intern(line[market]) if market >= 0 else "",
+                intern(line[place]) if place >= 0 else "",
+                intern(line[item]) if item >= 0 else "",
                 _instant(line[start]),
                 _instant(line[end]),
-                amount,
+                micro(line[value]),
             )
         except ValueError as error:
-            raise Malformed(SOURCE, str(error), lines.line_num) from error
-        _keep(row, page, seen, lines.line_num)
+            raise Malformed(SOURCE, str(error), number) from error
+        _keep(row, page, seen, number)
 
 
 def _keep(row: Row, page: Page, seen: dict[Key, int], line: int) -> None:
@@ -120,21 +114,30 @@ def _xml(body: bytes, page: Page, seen: dict[Key, int]) -> None:
     header: dict[str, str] = {}
     try:
         for _, element in ET.iterparse(io.BytesIO(body)):  # noqa: S314 - no document type
-            tag = element.tag.rpartition("}")[2]
+            if not len(element):
+                continue
+            tag = _local(element.tag)
             if tag == "ERROR":
                 raise _refusal(_fields(element))
             if tag == "REPORT_HEADER":
                 header = _fields(element)
-                element.clear()
             elif tag == "REPORT_DATA":
                 _xml_row(header, _fields(element), page, seen)
                 element.clear()
     except ET.ParseError as error:
         raise Malformed(SOURCE, str(error), error.position[0]) from error
+    except LookupError as error:
+        raise Malformed(SOURCE, f"not XML: {error}") from error
 
 
 def _fields(element: ET.Element) -> dict[str, str]:
-    return {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in element}
+    return {_local(child.tag): (child.text or "").strip() for child in element}
+
+
+@lru_cache(maxsize=256)
+def _local(tag: str) -> str:
+    """A tag without its namespace."""
+    return intern(tag.rpartition("}")[2])
 
 
 def _refusal(fields: Mapping[str, str]) -> RequestRefused:
@@ -157,9 +160,9 @@ def _xml_row(
         row = Row(
             SOURCE,
             header.get("REPORT", "OASIS"),
-            _first(header, MARKETS),
-            _first(data, PLACES),
-            _first(data, ITEMS),
+            intern(_first(header, MARKETS)),
+            intern(_first(data, PLACES)),
+            intern(_first(data, ITEMS)),
             _instant(_first(data, STARTS)),
             _instant(_first(data, ENDS)),
             micro(data["VALUE"]),

@@ -7,12 +7,9 @@ be years old, so freshness is judged by period (see `quality.age_ns`), never by 
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
-import msgspec
-
-from cloud.feeds.archive import members
+from cloud.feeds import archive
 from cloud.feeds.intervals import HOUR_NS, to_ns
 from cloud.feeds.rows import Malformed, NoData, Page, RequestRefused, Row, micro
 
@@ -22,15 +19,10 @@ PERIODS = {13: "%Y-%m-%dT%H", 10: "%Y-%m-%d", 7: "%Y-%m", 4: "%Y"}
 PLACES = ("duoarea", "respondent", "area")
 ITEMS = ("series", "type", "product")
 
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
-
 
 def parse(body: bytes) -> Page:
     """One page of a route. Raises FeedError."""
-    try:
-        document = _decoder.decode(members(SOURCE, body)[0][1])
-    except msgspec.DecodeError as error:
-        raise Malformed(SOURCE, str(error)) from error
+    document = archive.document(SOURCE, archive.members(SOURCE, body)[0][1])
     if not isinstance(document, dict):
         raise Malformed(SOURCE, "not an answer of API v2")
     if "error" in document:

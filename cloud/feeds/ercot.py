@@ -5,16 +5,12 @@ a line; load and solar reports are wide, each column a row. Also reads the dashb
 stamps carry offsets.
 """
 
-import csv
-import io
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-import msgspec
-
-from cloud.feeds.archive import members, text
+from cloud.feeds.archive import document, members, table
 from cloud.feeds.intervals import CENTRAL, HOUR_NS, NoSuchTime, hour_interval, to_ns
 from cloud.feeds.rows import EmptyBody, Malformed, NoData, NotData, Page, Row, micro
 from protos.clock import MINUTE_NS
@@ -29,8 +25,6 @@ PLACES = ("SettlementPoint", "SettlementPointName", "BusName")
 QUARTER = "DeliveryInterval"
 KINDS = ("SettlementPointType",)
 DASHBOARD_DAYS = ("previousDay", "currentDay", "nextDay")
-
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def parse(body: bytes) -> Page:
@@ -49,8 +43,8 @@ def parse(body: bytes) -> Page:
 
 
 def _csv(name: str, body: bytes, page: Page) -> None:
-    lines = csv.reader(io.StringIO(text(SOURCE, body)))
-    header = [cell.strip() for cell in next(lines, [])]
+    lines = table(SOURCE, body)
+    header = [cell.strip() for cell in next(lines, (0, []))[1]]
     columns = {column: index for index, column in enumerate(header)}
     day, hour = _index(columns, DAYS), _index(columns, HOURS)
     if day < 0 or hour < 0:
@@ -58,11 +52,9 @@ def _csv(name: str, body: bytes, page: Page) -> None:
     report = name.rpartition(".")[0].rpartition(".")[2] or "REPORT"
     values = _values(columns)
     place, flag = _index(columns, PLACES), _index(columns, FLAGS)
-    for line in lines:
-        if not any(cell.strip() for cell in line):
-            continue
+    for number, line in lines:
         if len(line) != len(header):
-            raise Malformed(SOURCE, f"{len(line)} cells under {len(header)}", lines.line_num)
+            raise Malformed(SOURCE, f"{len(line)} cells under {len(header)}", number)
         page.entries += 1
         try:
             start_ns, end_ns = _interval(
@@ -75,7 +67,7 @@ def _csv(name: str, body: bytes, page: Page) -> None:
                 where = line[place].strip() if place >= 0 else "ERCOT"
                 _cell(page, (report, where, item, start_ns, end_ns), line[index])
         except ValueError as error:
-            raise Malformed(SOURCE, str(error), lines.line_num) from error
+            raise Malformed(SOURCE, str(error), number) from error
 
 
 def _index(columns: Mapping[str, int], names: tuple[str, ...]) -> int:
@@ -116,14 +108,11 @@ def _interval(day: str, hour: str, quarter: str, *, repeated: bool) -> tuple[int
 
 def _dashboard(body: bytes, page: Page) -> None:
     """The dashboard's days of hourly values; each entry's stamp is the end of its hour."""
-    try:
-        document = _decoder.decode(body)
-    except msgspec.DecodeError as error:
-        raise Malformed(SOURCE, str(error)) from error
-    if not isinstance(document, dict) or not any(day in document for day in DASHBOARD_DAYS):
+    found = document(SOURCE, body)
+    if not isinstance(found, dict) or not any(day in found for day in DASHBOARD_DAYS):
         raise NotData(SOURCE, "JSON without the days of a dashboard")
     for name in DASHBOARD_DAYS:
-        day = document.get(name)
+        day = found.get(name)
         entries = day.get("data") if isinstance(day, dict) else None
         for number, entry in enumerate(entries or [], start=1):
             if not isinstance(entry, dict):
@@ -143,6 +132,9 @@ def _dashboard_entry(entry: Mapping[str, Any], page: Page, number: int) -> None:
         if value is None:
             page.absent += 1
         elif isinstance(value, int | Decimal):
-            _cell(page, ("DASHBOARD", "ERCOT", item, end_ns - HOUR_NS, end_ns), str(value))
+            try:
+                _cell(page, ("DASHBOARD", "ERCOT", item, end_ns - HOUR_NS, end_ns), str(value))
+            except ValueError as error:
+                raise Malformed(SOURCE, f"{item}: {error}", number) from error
         else:
             raise Malformed(SOURCE, f"{item} is no number", number)

@@ -23,6 +23,9 @@ HOUR_NS = 60 * MINUTE_NS
 REPEATED_HOUR = 25
 """CAISO's OPR_HR for the second 01:00 to 02:00 of the autumn day."""
 
+YEARS = range(1971, 2200)
+"""No market publishes outside them, and within them ns since 1970 fit 64 bits."""
+
 PACIFIC = ZoneInfo("America/Los_Angeles")
 CENTRAL = ZoneInfo("America/Chicago")
 EASTERN = ZoneInfo("America/New_York")
@@ -54,9 +57,11 @@ class Interval:
 
 
 def to_ns(moment: datetime) -> int:
-    """A timezone-aware moment as ns UTC."""
+    """A timezone-aware moment as ns UTC. Raises ValueError outside YEARS."""
     if moment.tzinfo is None:
         raise ValueError(f"{moment} has no zone; say which local time it is")
+    if moment.year not in YEARS:
+        raise ValueError(f"{moment} is not of this market's age")
     return int(moment.timestamp()) * SECOND_NS + moment.microsecond * 1_000
 
 

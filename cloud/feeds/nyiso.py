@@ -7,14 +7,12 @@ LBMP = energy + losses - congestion, and no energy column is given. Files may be
 line.
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from cloud.feeds.archive import members, text
+from cloud.feeds.archive import members, table
 from cloud.feeds.intervals import EASTERN, DoubledHour, NoSuchTime, from_local
 from cloud.feeds.rows import Malformed, NoData, Page, Row, micro
 from protos.clock import MINUTE_NS
@@ -69,22 +67,20 @@ def parse(body: bytes, market: str = "RT", step_ns: int | None = None) -> Page:
 
 
 def _lines(body: bytes) -> Iterator[Line]:
-    reader = csv.reader(io.StringIO(text(SOURCE, body)))
-    header = next((line for line in reader if any(cell.strip() for cell in line)), [])
+    lines = table(SOURCE, body)
+    number, header = next(lines, (0, []))
     names = [cell.strip() for cell in header]
     if not names or names[0] != STAMP:
-        raise Malformed(SOURCE, f"the header does not begin with {STAMP}", reader.line_num)
+        raise Malformed(SOURCE, f"the header does not begin with {STAMP}", number)
     doubled = DoubledHour(EASTERN)
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
+    for number, cells in lines:
         if len(cells) != len(names):
-            raise Malformed(SOURCE, f"{len(cells)} cells under {len(names)}", reader.line_num)
+            raise Malformed(SOURCE, f"{len(cells)} cells under {len(names)}", number)
         entry = dict(zip(names, (cell.strip() for cell in cells), strict=True))
         try:
-            yield from _entry(reader.line_num, entry, doubled)
+            yield from _entry(number, entry, doubled)
         except ValueError as error:
-            raise Malformed(SOURCE, str(error), reader.line_num) from error
+            raise Malformed(SOURCE, str(error), number) from error
 
 
 def _entry(number: int, entry: dict[str, str], doubled: DoubledHour) -> Iterator[Line]:

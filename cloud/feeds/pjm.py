@@ -11,9 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import msgspec
-
-from cloud.feeds.archive import members
+from cloud.feeds import archive
 from cloud.feeds.intervals import HOUR_NS, to_ns
 from cloud.feeds.rows import Malformed, NoData, NotData, Page, RequestRefused, Row, micro
 from protos.clock import MINUTE_NS
@@ -31,12 +29,10 @@ LMP_ITEMS = {
 NOT_VALUES = {"pnode_id", "version_nbr", "row_is_current", "pnode_name", "type", "zone", "voltage"}
 START, END = "datetime_beginning_utc", "datetime_ending_utc"
 
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
-
 
 def parse(body: bytes) -> Page:
     """One page of a feed. Raises FeedError."""
-    document = _document(body)
+    document = archive.document(SOURCE, archive.members(SOURCE, body)[0][1])
     if not isinstance(document, dict):
         raise Malformed(SOURCE, "not a Data Miner answer")
     if "errors" in document:
@@ -61,7 +57,7 @@ def parse(body: bytes) -> Page:
 
 def parse_notices(body: bytes) -> list[tuple[int, str]]:
     """The public tool notices as (id, subject). Raises FeedError."""
-    document = _document(body)
+    document = archive.document(SOURCE, archive.members(SOURCE, body)[0][1])
     messages = document.get("messages") if isinstance(document, dict) else None
     if not isinstance(messages, list):
         raise Malformed(SOURCE, "no messages in the answer")
@@ -80,13 +76,6 @@ def refusal(document: Mapping[str, Any]) -> RequestRefused:
             texts.append(str(error.get("message", "")))
             fields.append(str(error.get("field", "")))
     return RequestRefused(SOURCE, ",".join(fields), "; ".join(texts) or "an error without a text")
-
-
-def _document(body: bytes) -> Any:
-    try:
-        return _decoder.decode(members(SOURCE, body)[0][1])
-    except msgspec.DecodeError as error:
-        raise Malformed(SOURCE, str(error)) from error
 
 
 def _links(document: Mapping[str, Any]) -> dict[str, str]:

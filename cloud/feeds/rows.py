@@ -11,6 +11,11 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 import msgspec
 
 MILLION = 1_000_000
+PLACES = 6
+SCALES: tuple[int, ...] = tuple(10 ** (PLACES - places) for places in range(PLACES + 1))
+PLAIN_DIGITS_MAX = 12
+"""Digits before the point: a value in millionths stays far inside 64 bits."""
+
 DIGITS_MAX = 40
 """ERCOT publishes 18 decimals; a longer text is no measurement."""
 
@@ -98,12 +103,25 @@ class NotData(FeedError):
 
 def micro(text: str) -> int:
     """A decimal text as an integer number of millionths, halves to even. Raises ValueError."""
+    whole, _, part = text.partition(".")
+    digits = whole + part
+    if len(part) <= PLACES and len(digits) <= PLAIN_DIGITS_MAX and _is_plain(digits):
+        return int(digits) * SCALES[len(part)]
+    return _by_decimal(text)
+
+
+def _is_plain(digits: str) -> bool:
+    """Whether int() reads exactly this: ASCII digits after at most one sign."""
+    return digits.isascii() and (digits.isdigit() or (digits[:1] == "-" and digits[1:].isdigit()))
+
+
+def _by_decimal(text: str) -> int:
     if len(text) > DIGITS_MAX:
         raise ValueError(f"{text[:DIGITS_MAX]!r}... is no measurement")
     try:
         value = Decimal(text)
     except InvalidOperation:
         raise ValueError(f"{text!r} is not a number") from None
-    if not value.is_finite() or value.adjusted() > 12:
+    if not value.is_finite() or value.adjusted() >= PLAIN_DIGITS_MAX:
         raise ValueError(f"{text!r} is out of range")
     return int((value * MILLION).to_integral_value(ROUND_HALF_EVEN))

@@ -26,6 +26,7 @@ from cloud.grid.topology import (
     node_voltages,
     root_of,
 )
+from cloud.grid.voltage import VoltageModel, below, voltage_model
 from protos.clock import SECOND_NS, SLOT_NS, SLOTS_PER_DAY, SLOTS_PER_HOUR
 from protos.units import PER_MILLE
 
@@ -91,6 +92,7 @@ class Network:
     node_ids: "array[int]"
     branch_element: "array[int]"
     baseline: Baseline
+    voltage: VoltageModel
 
     def __repr__(self) -> str:
         return f"<Network {self.name}: {self.size} nodes>"
@@ -136,19 +138,21 @@ class Network:
     def headroom_wh(self, slot: int, overrides: Mapping[int, int]) -> tuple[list[int], list[int]]:
         """Room left in each element towards the customers and towards the grid, in Wh of a slot.
 
-        Floored, so that rounding never passes a limit, and towards the customers less a reserve for
-        losses. Negative where the base is already over: then only relief may be traded.
+        The lesser of what the element's limit leaves (towards the customers less a reserve for
+        losses) and what the voltages below leave, floored. Negative where the base is already over:
+        then only relief may be traded.
         """
-        flow = self._flows(self.baseline.node_w(quarter_of_year(slot)))
+        quarter = quarter_of_year(slot)
+        flow = self._flows(self.baseline.node_w(quarter))
         capacity = self._capacity(slot, overrides)
         kept = (capacity * RESERVE_DOWN_PER_MILLE + PER_MILLE - 1) // PER_MILLE
-        down, up = capacity - kept - flow, capacity + flow
+        voltage_down, voltage_up = self.voltage.room_w(flow, self.baseline.node_var(quarter))
+        down = np.minimum(capacity - kept - flow, voltage_down)
+        up = np.minimum(capacity + flow, voltage_up)
         return _listed(down // SLOTS_PER_HOUR), _listed(up // SLOTS_PER_HOUR)
 
     def _flows(self, node: Integers) -> Integers:
-        """Each subtree's sum: in preorder, a difference of two running sums."""
-        sums = np.concatenate(([0], np.cumsum(node)))
-        return sums[np.frombuffer(self.end, np.int64)] - sums[:-1]
+        return below(self.voltage.end, node)
 
     def _capacity(self, slot: int, overrides: Mapping[int, int]) -> Integers:
         reactive = self._flows(self.baseline.node_var(quarter_of_year(slot)))
@@ -193,6 +197,8 @@ def load_network(data: bytes, profiles: bytes | None = None) -> Network:
     tree = grow(rated_v, branches_of(tables, rated_v), root)
     index = {node: i for i, node in enumerate(tree.node_ids)}
     names = _node_names(tables)
+    electric = _electric(tree, root_voltage)
+    groups = _home_groups(tables, tree, index, rated_v)
     return Network(
         name=str(tables.sidecar.get("name", "network")),
         sha256=sha256(sha256(data).digest() + sha256(profiles or b"").digest()).digest(),
@@ -204,11 +210,19 @@ def load_network(data: bytes, profiles: bytes | None = None) -> Network:
         kinds=tuple(edge.kind for edge in tree.edges),
         element_names=tuple(edge.name for edge in tree.edges),
         node_names=tuple(names[node] for node in tree.node_ids),
-        home_groups=_home_groups(tables, tree, index, rated_v),
-        electric=_electric(tree, root_voltage),
+        home_groups=groups,
+        electric=electric,
         node_ids=array("q", tree.node_ids),
         branch_element=array("q", tree.branch_child),
         baseline=read_baseline(tables, index, profiles),
+        voltage=voltage_model(
+            tree.end,
+            electric.r_pu,
+            electric.x_pu,
+            electric.b_pu,
+            _no_load(tree, electric),
+            [node for group in groups for node in group.nodes],
+        ),
     )
 
 
@@ -260,3 +274,11 @@ def _electric(tree: Tree, root_voltage: float) -> Electric:
         b_pu=array("d", [shunt.imag for shunt in shunts]),
         root_voltage_pu=root_voltage,
     )
+
+
+def _no_load(tree: Tree, electric: Electric) -> list[float]:
+    """Every node's voltage per unit as the taps alone make it."""
+    voltages = [electric.root_voltage_pu]
+    for node in range(1, len(tree.parent)):
+        voltages.append(voltages[tree.parent[node]] * electric.ratio[node])
+    return voltages

@@ -65,6 +65,13 @@ class Referee:
         # power-grid-model reads a NaN as "as before", so one must not get that far.
         return self._solve(active, reactive) if np.isfinite(active).all() else UNSOLVED
 
+    def voltages_pu(self, active_w: Floats, reactive_var: Floats) -> Floats:
+        """Every node's voltage for given powers taken, W and var; for comparing other solvers.
+
+        Raises power-grid-model's own errors where there is no solution.
+        """
+        return np.array(self._flow(active_w, reactive_var, 1e-10)["node"]["u_pu"])
+
     def _solve(self, active: Floats, reactive: Floats) -> RefereeResult:
         from power_grid_model.errors import (  # type: ignore[attr-defined]
             IterationDiverge,
@@ -72,21 +79,25 @@ class Referee:
             SparseMatrixError,
         )
 
-        update = {"id": self._load_ids, "p_specified": active, "q_specified": reactive}
-        self._model.update(update_data={"sym_load": _filled("update", update)})
         try:
-            output = self._model.calculate_power_flow(
-                error_tolerance=_ERROR_TOLERANCE,
-                max_iterations=_ITERATIONS_MAX,
-                output_component_types={
-                    "node": ["u_pu", "energized"],
-                    "line": ["loading"],
-                    "transformer": ["loading"],
-                },
-            )
+            output = self._flow(active, reactive, _ERROR_TOLERANCE)
         except (IterationDiverge, MaxIterationReached, SparseMatrixError):
             return UNSOLVED
         return _verdict(output, self._elements)
+
+    def _flow(self, active: Floats, reactive: Floats, tolerance: float) -> Mapping[str, Any]:
+        update = {"id": self._load_ids, "p_specified": active, "q_specified": reactive}
+        self._model.update(update_data={"sym_load": _filled("update", update)})
+        output: Mapping[str, Any] = self._model.calculate_power_flow(
+            error_tolerance=tolerance,
+            max_iterations=_ITERATIONS_MAX,
+            output_component_types={
+                "node": ["u_pu", "energized"],
+                "line": ["loading"],
+                "transformer": ["loading"],
+            },
+        )
+        return output
 
 
 def _verdict(output: Mapping[str, Any], elements: npt.NDArray[np.int64]) -> RefereeResult:

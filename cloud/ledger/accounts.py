@@ -121,10 +121,11 @@ Step = Posted | Pending | Capture
 
 @dataclass(slots=True)
 class Owner:
-    """Whom an account belongs to: its kind and the zone it trades in."""
+    """Whom an account belongs to: its kind, the zone it trades in, and its place in opening order."""
 
     kind: Kind
     zone: str
+    number: int
 
 
 class Replay(StrEnum):
@@ -140,6 +141,7 @@ class Ledger:
     """All accounts of all assets."""
 
     owners: dict[AccountId, Owner] = field(default_factory=dict)
+    names: list[AccountId] = field(default_factory=list)
     pendings: dict[str, Pending] = field(default_factory=dict)
     _books: dict[str, dict[AccountId, Account]] = field(
         default_factory=lambda: {asset: {} for asset in ASSETS}
@@ -153,7 +155,8 @@ class Ledger:
         """A new account with nothing in it. The same again is no error, another kind is."""
         owner = self.owners.get(account)
         if owner is None:
-            self.owners[account] = Owner(kind, zone)
+            self.owners[account] = Owner(kind, zone, len(self.names))
+            self.names.append(account)
         elif owner.kind is not kind or owner.zone != zone:
             return Refusal.CHANGED_REPLAY
         return None
@@ -244,7 +247,9 @@ class Ledger:
 
     def state(self) -> object:
         return {
-            "owners": {name: [owner.kind.value, owner.zone] for name, owner in self.owners.items()},
+            "owners": [
+                [name, self.owners[name].kind.value, self.owners[name].zone] for name in self.names
+            ],
             "books": {
                 asset: {
                     name: [b.debits_pending, b.debits_posted, b.credits_pending, b.credits_posted]

@@ -23,6 +23,7 @@ from cloud.commands import (
     ReserveTrades,
     SealBlock,
     SettleSlot,
+    TradeTerms,
 )
 from cloud.facts import (
     AccountOpened,
@@ -50,12 +51,14 @@ from cloud.ledger.books import (
     ZoneAccounts,
     final_ns,
     fund,
+    pack,
+    unpack,
     zone_accounts,
 )
 from cloud.ledger.log import TransparencyLog
 from cloud.ledger.postings import Run, posted_in, steps
 from cloud.ledger.reserving import Reserving
-from cloud.ledger.settlement import FUND_SHARES, rules_are_sound, settle
+from cloud.ledger.settlement import FUND_SHARES, Outcome, rules_are_sound, settle
 from cloud.ledger.statements import accepted_meters, slot_settled, statements, verified_wh
 from protos.clock import slot_at, slot_end_ns
 from protos.ids import AccountId, effect_id
@@ -236,8 +239,9 @@ class Bank:
         if at_ns >= final_ns(command.slot):
             return _refuse(subject, Refusal.TOO_OLD)
         book = self._book(command.zone, command.slot)
-        if book.is_settled and any(terms.trade not in book.trades for terms in command.trades):
-            return _refuse(subject, Refusal.GATE_CLOSED)
+        if book.is_settled:
+            trades, _ = unpack(book.archive, self._ledger.names)
+            return [] if {*command.trades} <= {*trades} else _refuse(subject, Refusal.GATE_CLOSED)
         return Reserving(self._ledger, zone, book).reserve(command)
 
     def _settle_slot(self, command: SettleSlot, at_ns: int) -> list[Fact]:
@@ -264,25 +268,36 @@ class Bank:
         """Settles the slot on these meters and posts what that changes."""
         zone = self._zones[command.zone]
         meters, refused = accepted_meters(command, self._ledger)
-        trades = sorted(book.trades.values(), key=lambda terms: terms.trade)
-        outcome = settle(trades, meters, zone.rules)
+        trades, before = self._posted_so_far(book, zone)
+        after = settle(trades, meters, zone.rules)
         group_id = book.group_id(command.revision)
         run = Run(group_id, command.slot, zone)
-        all_steps = list(steps(run, book, outcome, self._spendable_micro))
+        all_steps = list(steps(run, book.holds, before, after, self._spendable_micro))
         refusal = self._ledger.link(all_steps)
         if refusal is not None:
             assert refusal is Refusal.BAD_PRICE, f"{group_id}: a settlement was refused {refusal!r}"
             return _refuse(f"{command.zone}/{command.slot}", refusal)
-        before, book.outcome = book.outcome, outcome
         facts: list[Fact] = [*refused, *posted_in(all_steps)]
         facts += self._after_run(
-            group_id, command.slot, sorted({*before.accounts, *outcome.accounts})
+            group_id, command.slot, sorted({*before.accounts, *after.accounts})
         )
-        self._close_run(book, command, verified_wh(meters))
+        self._ledger.remember(group_id, _fingerprint(command))
+        verified = verified_wh(meters)
+        self._verified_wh += verified - book.verified_wh
+        book.close_run(command.revision, pack(trades, meters, self._ledger.owners), verified)
         self._audit(zone)
-        facts += statements(command, before, outcome)
-        facts.append(slot_settled(command, before, outcome))
+        facts += statements(command, before, after)
+        facts.append(slot_settled(command, before, after))
         return facts
+
+    def _posted_so_far(
+        self, book: SlotBook, zone: ZoneAccounts
+    ) -> tuple[list[TradeTerms], Outcome]:
+        """The slot's trades by id, and what its last run came to, settled once more."""
+        if not book.is_settled:
+            return sorted(book.trades.values(), key=lambda terms: terms.trade), Outcome()
+        trades, meters = unpack(book.archive, self._ledger.names)
+        return trades, settle(trades, meters, zone.rules)
 
     def _after_run(self, group_id: str, slot: int, accounts: list[AccountId]) -> list[Fact]:
         """Arrears that can now be paid, then the new allowances."""
@@ -292,14 +307,6 @@ class Bank:
             collected += self._collect(account, group_id, slot)
             allowances += self._allowance(account)
         return collected + allowances
-
-    def _close_run(self, book: SlotBook, command: SettleSlot, verified: int) -> None:
-        self._ledger.remember(book.group_id(command.revision), _fingerprint(command))
-        book.holds = {}
-        book.revision = command.revision
-        book.revisions.append(command.revision)
-        self._verified_wh += verified - book.verified_wh
-        book.verified_wh = verified
 
     def _finalise(self, at_ns: int) -> list[Fact]:
         """Slots whose last day has come: what nobody metered is void, and the books close."""

@@ -34,11 +34,11 @@ def pro_rata(
     parties: Sequence[int], energy_wh: Sequence[int], metered_wh: Sequence[int]
 ) -> list[int]:
     """Each party's metered Wh over its trades by largest remainder, at most what was traded."""
-    trades_of: list[list[int]] = [[] for _ in metered_wh]
+    trades_of: dict[int, list[int]] = {}
     for trade, party in enumerate(parties):
-        trades_of[party].append(trade)
+        trades_of.setdefault(party, []).append(trade)
     shares = [0] * len(parties)
-    for party, trades in enumerate(trades_of):
+    for party, trades in trades_of.items():
         agreed = [energy_wh[trade] for trade in trades]
         for trade, share in zip(trades, split_capped(metered_wh[party], agreed), strict=True):
             shares[trade] = share

@@ -7,12 +7,12 @@ that nobody else waits for the money. Must never post twice: all amounts are new
 negative difference runs the other way.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cloud.facts import Posted
 from cloud.ledger.accounts import CLAIM, GT, MONEY, Capture, Step
-from cloud.ledger.books import FURNACE, MINT, SlotBook, ZoneAccounts, fund
+from cloud.ledger.books import FURNACE, MINT, ZoneAccounts, fund
 from cloud.ledger.settlement import FUND_SHARES, NOTHING, Outcome, fund_split
 from protos.ids import AccountId, effect_id
 
@@ -38,17 +38,22 @@ class Run:
         return Posted(transfer_id, debit, credit, asset, amount, code, self.slot)
 
 
-def steps(run: Run, book: SlotBook, new: Outcome, spendable: Spendable) -> Iterator[Step]:
+def steps(
+    run: Run,
+    holds: Mapping[AccountId, Sequence[str]],
+    old: Outcome,
+    new: Outcome,
+    spendable: Spendable,
+) -> Iterator[Step]:
     """All steps of the run, customers first, in account order."""
-    old = book.outcome
     names = sorted({*old.accounts, *new.accounts})
     for name in names:
         before = old.accounts.get(name, NOTHING)
         after = new.accounts.get(name, NOTHING)
         net = after.money_micro - before.money_micro
-        holds = book.holds.get(name)
-        if holds or net:
-            yield from _money(run, name, net, tuple(holds or ()), spendable)
+        held = tuple(holds.get(name, ()))
+        if held or net:
+            yield from _money(run, name, net, held, spendable)
     for name in names:
         before = old.accounts.get(name, NOTHING)
         after = new.accounts.get(name, NOTHING)

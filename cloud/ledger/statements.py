@@ -5,17 +5,15 @@ tokens are what this revision changed, so that an account's statements add up to
 never leave out an account that was settled.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 from cloud.commands import MeterSlot, SettleSlot
 from cloud.facts import BankRefused, SlotSettled, Statement
 from cloud.ledger.accounts import Ledger
+from cloud.ledger.books import Meters
 from cloud.ledger.settlement import NOTHING, Outcome, conservation_error_wh
-from protos.ids import AccountId
 from protos.limits import OFFER_ENERGY_WH_MAX
 from protos.messages import Refusal
-
-Meters = dict[AccountId, list[MeterSlot]]
 
 
 def accepted_meters(command: SettleSlot, ledger: Ledger) -> tuple[Meters, list[BankRefused]]:
@@ -32,7 +30,7 @@ def accepted_meters(command: SettleSlot, ledger: Ledger) -> tuple[Meters, list[B
     return accepted, refused
 
 
-def verified_wh(meters: Mapping[AccountId, Sequence[MeterSlot]]) -> int:
+def verified_wh(meters: Meters) -> int:
     """Export that was read and not estimated: what may be minted."""
     return sum(
         meter.export_wh for group in meters.values() for meter in group if not meter.estimated

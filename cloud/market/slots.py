@@ -186,7 +186,7 @@ class Markets:
         changed = []
         for slot, market in sorted(self.open.items()):
             if self.limits(slot) != before[slot]:
-                self._shift(market, element, before[slot])
+                self._shift(market, before[slot])
                 changed.append(market)
         return changed
 
@@ -204,19 +204,19 @@ class Markets:
             "closed": [(slot, sorted(net.items())) for slot, net in self.closed.items()],
         }
 
-    def _shift(self, market: Market, element: int, before: dict[int, int]) -> None:
-        """Moves an element's room by as much as its limit moved; trades keep what they took.
+    def _shift(self, market: Market, before: dict[int, int]) -> None:
+        """Moves the room by as much as the limits moved it; trades keep what they took.
 
         The room may become negative: then only trades that relieve the element are matched.
         """
         old_down, old_up = self._network.headroom_wh(market.slot, before)
         new_down, new_up = self._network.headroom_wh(market.slot, self.limits(market.slot))
-        down, up = market.headroom.edge(element)
-        market.headroom.set_edge(
-            element,
-            down + new_down[element] - old_down[element],
-            up + new_up[element] - old_up[element],
-        )
+        for element in range(1, len(new_down)):
+            more_down = new_down[element] - old_down[element]
+            more_up = new_up[element] - old_up[element]
+            if more_down or more_up:
+                down, up = market.headroom.edge(element)
+                market.headroom.set_edge(element, down + more_down, up + more_up)
 
     def _most_loaded(self, slot: int) -> tuple[ElementFlow, ...]:
         """The elements nearest to their limits. An integer ratio, then the number: no float

@@ -83,7 +83,7 @@ def refuse_position(gateway: Gateway | None, envelope: AppendSealed) -> Refusal 
         return Refusal.SEQUENCE_GAP
     if envelope.seq <= gateway.seq:
         # The newest one is checked whole: another content under a used number is a fork.
-        forked = envelope.seq == gateway.seq and link_of(envelope) != gateway.link
+        forked = envelope.seq == gateway.seq > 0 and link_of(envelope) != gateway.link
         return Refusal.FORKED_CHAIN if forked else Refusal.REPLAYED
     if envelope.previous != gateway.link:
         return Refusal.FORKED_CHAIN
@@ -103,15 +103,19 @@ def open_payload(data: bytes, columns: ColumnDecoder) -> Payload | Refusal:
         return Refusal.MALFORMED
 
 
-def refuse_batch(gateway: Gateway, batch: SweepBatch, at_ns: int) -> Refusal | None:
-    """Why a batch of readings may not be used, by its map and its newest reading's time."""
+def refuse_batch(gateway: Gateway, batch: SweepBatch, at_ns: int, now_ns: int) -> Refusal | None:
+    """Why a batch of readings may not be used, by its map and its newest reading's time.
+
+    `at_ns` is the journal's clock and `now_ns` the furthest it has ever been: a clock that is put
+    right, in either direction, must not cost readings that were made while it was wrong.
+    """
     plan = gateway.maps.get(batch.map_id)
     if plan is None:
         return Refusal.UNKNOWN_MAP
     if len(batch.times_ms) != plan.devices or len(batch.values) != plan.registers:
         return Refusal.MALFORMED
     newest_ns = newest_ms(batch) * _NS_PER_MS
-    if newest_ns > at_ns + CLOCK_AHEAD_NS_MAX:
+    if newest_ns > now_ns + CLOCK_AHEAD_NS_MAX:
         return Refusal.FUTURE_DATED
     if newest_ns < at_ns - READING_AGE_NS_MAX:
         return Refusal.TOO_OLD

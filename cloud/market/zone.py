@@ -144,7 +144,7 @@ class Zone:
         facts = self._close_gates(now_ns)
         match command:
             case AppendSealed():
-                facts += self._append(command, now_ns)
+                facts += self._append(command, at_ns, now_ns)
             case AdvanceZone():
                 facts += self._advance(now_ns)
             case GrantAllowance():
@@ -181,7 +181,7 @@ class Zone:
             return [self._refused("first slot", Refusal.UNKNOWN_SLOT)]
         markets.begin(command.first_slot, command.rules, now_ns)
         self._trading.begin(_ticks(command.rules))
-        self._reports.begin(command.first_slot)
+        self._reports.begin(max(command.first_slot, slot_at(now_ns)))
         return [ZoneOpened(self.name, command.network_sha256, command.first_slot, command.rules)]
 
     def _admit(self, command: AdmitGateway, now_ns: int) -> list[Fact]:
@@ -229,7 +229,7 @@ class Zone:
 
     # ---- envelopes ------------------------------------------------------------------------
 
-    def _append(self, envelope: AppendSealed, now_ns: int) -> list[Fact]:
+    def _append(self, envelope: AppendSealed, at_ns: int, now_ns: int) -> list[Fact]:
         device, seq = envelope.device, envelope.seq
         gateway = self._gateways.get(device)
         refusal = refuse_position(gateway, envelope)
@@ -238,7 +238,7 @@ class Zone:
         gateway.take(seq, link_of(envelope))
         payload = open_payload(envelope.payload, self._columns)
         if isinstance(payload, SweepBatch):
-            payload = refuse_batch(gateway, payload, now_ns) or payload
+            payload = refuse_batch(gateway, payload, at_ns, now_ns) or payload
         if isinstance(payload, Refusal):
             return [BatchRefused(self.name, device, seq, payload)]
         return self._use(gateway, payload, now_ns)

@@ -151,6 +151,7 @@ class Views:
         self.statements: dict[str, deque[tuple[int, Statement]]] = {}
         self.leaves = 0
         self._lease_states: dict[str, int] = {}
+        self._planned: CurtailmentRow | None = None
 
     def update(self, facts: Sequence[Fact], at_ns: int) -> None:
         for fact in facts:
@@ -319,14 +320,14 @@ class Views:
                 self.totals.leases_sent += 1
                 self._lease_states[fact.lease_id] = 0
                 _forget_oldest(self._lease_states, TRADES_KEPT_MAX)
-                for curtailment in self.curtailments.values():
-                    if fact.lease_id.startswith(curtailment.plan.order_id):
-                        curtailment.leases[fact.lease_id] = 0
+                # A plan is followed at once by its leases, as many as it counts.
+                if self._planned and len(self._planned.leases) < self._planned.plan.gateways:
+                    self._planned.leases[fact.lease_id] = 0
             case LeaseReported():
                 self._lease_report(fact, at_ns)
             case CurtailmentPlanned():
                 _forget_oldest(self.curtailments, ALARMS_KEPT_MAX)
-                self.curtailments[fact.order_id] = CurtailmentRow(fact)
+                self._planned = self.curtailments[fact.order_id] = CurtailmentRow(fact)
                 self.alarm(
                     f"curtailment/{fact.order_id}", 2, at_ns, fact.authority,
                     f"curtailment below element {fact.element}: {fact.reason}",

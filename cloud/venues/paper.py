@@ -203,13 +203,13 @@ def check_offer(rules: VenueRules, offer: Offer, at_ns: int) -> None:
         raise Rejected("INTERVAL", "the trading hour is more than seven days ahead")
     if len(offer.curve) > rules.points_max:
         raise Rejected("SEGMENTS", f"a curve has at most {rules.points_max - 1} segments")
+    if offer.curve[1].price_micro_per_mwh < rules.price_floor_micro:
+        raise Rejected("PRICE_FLOOR", "a bid price lies below the bid floor")
     for low, high in zip(offer.curve, offer.curve[1:], strict=False):
         if low.power_w >= high.power_w or low.price_micro_per_mwh > high.price_micro_per_mwh:
             raise Rejected("MONOTONE", "the curve must rise in MW and not fall in price")
     if offer.curve[-1].price_micro_per_mwh > rules.price_cap_micro:
         raise Rejected("PRICE_CAP", "a bid price exceeds the bid cap")
-    if offer.curve[0].price_micro_per_mwh < rules.price_floor_micro:
-        raise Rejected("PRICE_FLOOR", "a bid price lies below the bid floor")
     if max(-offer.curve[0].power_w, offer.curve[-1].power_w) < rules.power_min_w:
         raise Rejected("MINIMUM_SIZE", "the resource is smaller than 0.1 MW")
 

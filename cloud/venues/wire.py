@@ -9,7 +9,7 @@ floor and is therefore the first x; it comes back with the floor as its price.
 """
 
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from xml.etree import ElementTree as ET
 
 from cloud.facts import CurveSegment
@@ -34,7 +34,7 @@ def parse_xml(body: bytes) -> ET.Element:
         raise NotXml("document types are not accepted")
     try:
         root = ET.fromstring(body)  # noqa: S314 - no document type, bounded size
-    except (ET.ParseError, ValueError) as error:
+    except (ET.ParseError, ValueError, LookupError) as error:
         raise NotXml(str(error)) from error
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
@@ -72,7 +72,7 @@ def millionths(text: str) -> int:
     """A decimal text as an integer number of millionths. Raises BadBid for anything else."""
     try:
         scaled = Decimal(text) * MILLION
-    except InvalidOperation:
+    except ArithmeticError:
         raise BadBid(f"{text!r} is not a decimal number") from None
     if not scaled.is_finite() or scaled.adjusted() > 17 or scaled != int(scaled):
         raise BadBid(f"{text!r} is out of range or has more than six decimals")

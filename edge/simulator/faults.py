@@ -14,7 +14,7 @@ class Faults:
     """Each `..._every` counts requests (3: the third, the sixth ...); 0 is never.
 
     stall: the reply comes `stall_ms` late · drop: it never comes · garbage: noise before it ·
-    bad_crc: serial only · duplicate: the reply is sent twice · short: it carries one register less
+    bad_crc: serial only · duplicate: the reply comes again `duplicate_ms` after it · short: it carries one register less
     than was asked · reset: the TCP connection ends instead · split: a TCP reply in two segments ·
     busy: exception 6 · zero_tid: a gateway that answers with transaction 0 · single_client: a
     second TCP connection is closed at once · strict_gap: a serial request that begins less than
@@ -27,6 +27,7 @@ class Faults:
     garbage_every: int = 0
     bad_crc_every: int = 0
     duplicate_every: int = 0
+    duplicate_ms: int = 0
     short_every: int = 0
     reset_every: int = 0
     split_every: int = 0
@@ -59,12 +60,13 @@ def faults_of(text: str) -> Faults:
 @dataclass(slots=True)
 class Mischief:
     """Counts one device's requests and says what goes wrong with each. May be changed at any time:
-    a test sets `faults` and the next request follows.
+    a test sets `faults` and the next request follows. `early_requests` counts serial requests that
+    did not respect the silence, whether or not they were lost for it.
     """
 
     faults: Faults = HONEST
     requests: int = 0
-    lost_to_gap: int = 0
+    early_requests: int = 0
 
     def begin(self) -> None:
         self.requests += 1
@@ -77,15 +79,15 @@ class Mischief:
     def delay_s(self) -> float:
         return self.faults.stall_ms / 1_000 if self.strikes(self.faults.stall_every) else 0.0
 
-    def frames(self, frame: bytes) -> Iterator[bytes]:
-        """What goes on the wire instead of one reply."""
+    def frames(self, frame: bytes) -> Iterator[tuple[float, bytes]]:
+        """What goes on the wire instead of one reply, each with its pause before it in seconds."""
         if self.strikes(self.faults.drop_every):
             return
         if self.strikes(self.faults.garbage_every):
-            yield NOISE
-        yield frame
+            yield 0.0, NOISE
+        yield 0.0, frame
         if self.strikes(self.faults.duplicate_every):
-            yield frame
+            yield self.faults.duplicate_ms / 1_000, frame
 
 
 def shortened(pdu: bytes) -> bytes:

@@ -23,8 +23,10 @@ TICK_NS = 10 * SECOND_NS
 MW_NS_PER_WH = 3_600_000 * SECOND_NS
 """1 Wh in mW·ns."""
 
-AWAY_NS_MAX = 24 * 60 * MINUTE_NS
-"""How long a home lives on by itself while its simulator is not running."""
+AWAY_NS_MAX = 4 * 24 * 60 * MINUTE_NS
+"""How long a home lives on unseen. A longer leap of the clock is a time without power, because
+living through a year at once would stop the simulator for minutes.
+"""
 
 REGULATION_MW = 30_000
 """How far a battery's regulation misses zero at the connection: no real one hits it exactly."""
@@ -175,6 +177,8 @@ class Home:
 
     def step(self, at_ns: int) -> None:
         """Lives on to an instant. An instant that has passed already changes nothing."""
+        if at_ns - self.at_ns > AWAY_NS_MAX:
+            self.at_ns = self._until_ns = at_ns
         while at_ns >= self._until_ns:
             self._integrate(self._until_ns)
             self._decide()
@@ -213,8 +217,8 @@ class Home:
         } | asdict(self.counters)
 
     def restore(self, state: Mapping[str, Any], at_ns: int) -> None:
-        """Goes on from a saved state. The home lived on meanwhile, for a day at most; a longer
-        time, or one that has not come yet, is as if it had stood without power.
+        """Goes on from a saved state: the home lived on meanwhile, see AWAY_NS_MAX. A state from
+        the clock's future is taken as one of now.
 
         Raises KeyError or TypeError for what `state` never gave.
         """
@@ -222,9 +226,7 @@ class Home:
         self.phase_imported = [int(value) for value in state["phase_imported"]]
         self.phase_exported = [int(value) for value in state["phase_exported"]]
         self.stored = min(int(state["stored"]), self._capacity)
-        saved_ns = int(state["at_ns"])
-        self.at_ns = saved_ns if 0 <= at_ns - saved_ns <= AWAY_NS_MAX else at_ns
-        self._until_ns = self.at_ns
+        self.at_ns = self._until_ns = min(int(state["at_ns"]), at_ns)
 
     def _integrate(self, to_ns: int) -> None:
         duration_ns = to_ns - self.at_ns

@@ -11,7 +11,7 @@ import contextlib
 import os
 import tty
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,12 @@ from edge.simulator.faults import Faults, Mischief, shortened
 GAP_SLACK_S = 0.000_05
 BURST_CHARACTERS = 3
 """Characters written at one waking: never as many as would look like the end of a frame."""
+
+TCP_FRAME_MAX = 6 + 1 + frames.MAX_PDU
+SPLIT_AT = 5
+SPLIT_PAUSE_S = 0.002
+RECEIVED_MAX = 4_096
+"""A line that babbles without a silence is not remembered further back."""
 
 PENDING_MAX = 64
 """Replies that wait on one wire. A client that sends more without reading loses the newest."""
@@ -115,7 +121,8 @@ class _Session(asyncio.Protocol):
         self._received += data
         try:
             while not self._transport.is_closing():
-                used, transaction, request = frames.next_tcp_request(bytes(self._received))
+                head = bytes(self._received[:TCP_FRAME_MAX])
+                used, transaction, request = frames.next_tcp_request(head)
                 if request is None:
                     return
                 del self._received[:used]
@@ -134,22 +141,28 @@ class _Session(asyncio.Protocol):
         else:
             pdu = wire.refusal(request, GATEWAY_TARGET)
         echoed = 0 if mischief.faults.zero_tid else transaction
-        replies = list(mischief.frames(frames.to_tcp(echoed, request.unit, pdu)))
-        parts = [part for frame in replies for part in self._parts(frame)]
-        loop = asyncio.get_running_loop()
-        self._free_at = max(loop.time(), self._free_at) + mischief.delay_s
-        if not self._waiting and self._free_at <= loop.time() and len(parts) <= 1:
-            self._transport.writelines(parts)
-            return
-        for part in parts[: PENDING_MAX - self._waiting]:
-            self._waiting += 1
-            loop.call_at(self._free_at, self._send, part)
-            self._free_at += 0.002 if len(parts) > 1 else 0.0
+        self._reply(frames.to_tcp(echoed, request.unit, pdu))
 
-    def _parts(self, frame: bytes) -> list[bytes]:
-        if self._station.mischief.strikes(self._station.faults.split_every):
-            return [frame[:5], frame[5:]]
-        return [frame]
+    def _reply(self, frame: bytes) -> None:
+        """Sends at once where nothing is late, else in its turn."""
+        loop, mischief = asyncio.get_running_loop(), self._station.mischief
+        now = loop.time()
+        self._free_at = max(now, self._free_at) + mischief.delay_s
+        for pause_s, part in self._parts(mischief.frames(frame)):
+            self._free_at += pause_s
+            if not self._waiting and self._free_at <= now:
+                self._transport.write(part)
+            elif self._waiting < PENDING_MAX:
+                self._waiting += 1
+                loop.call_at(self._free_at, self._send, part)
+
+    def _parts(self, parts: Iterable[tuple[float, bytes]]) -> Iterator[tuple[float, bytes]]:
+        for pause_s, part in parts:
+            if self._station.mischief.strikes(self._station.faults.split_every):
+                yield pause_s, part[:SPLIT_AT]
+                yield SPLIT_PAUSE_S, part[SPLIT_AT:]
+            else:
+                yield pause_s, part
 
     def _send(self, part: bytes) -> None:
         self._waiting -= 1
@@ -211,11 +224,12 @@ class SerialBus:
         now = self._loop.time()
         if not self._received:
             self._began_at = now
-        self._received += os.read(self._ours, 4_096)
+        self._received += os.read(self._ours, RECEIVED_MAX)
         self._split()
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
+        del self._received[:-RECEIVED_MAX]
         if self._received:
             wait_s = len(self._received) * self._character_s + self._gap_s
             self._silence = self._loop.call_later(wait_s, self._give_up)
@@ -231,7 +245,8 @@ class SerialBus:
         """
         try:
             while True:
-                used, request = frames.next_rtu_request(bytes(self._received))
+                head = bytes(self._received[: frames.MAX_RTU])
+                used, request = frames.next_rtu_request(head)
                 if request is None:
                     return
                 del self._received[:used]
@@ -246,7 +261,7 @@ class SerialBus:
     def _is_too_early(self, began_at: float) -> bool:
         if began_at >= self._line_free_at + self._gap_s - GAP_SLACK_S:
             return False
-        self.station.mischief.lost_to_gap += 1
+        self.station.mischief.early_requests += 1
         return bool(self.station.faults.strict_gap)
 
     def _serve(self, request: Request | Fault, ended_at: float) -> None:
@@ -258,8 +273,8 @@ class SerialBus:
         if mischief.strikes(mischief.faults.bad_crc_every):
             reply = reply[:-1] + bytes((reply[-1] ^ 0x5A,))
         begins_at = ended_at + self._gap_s + self._turnaround_s + mischief.delay_s
-        for part in mischief.frames(reply):
-            begins_at = max(begins_at, self._line_free_at)
+        for pause_s, part in mischief.frames(reply):
+            begins_at = max(begins_at, self._line_free_at) + pause_s
             self._pending.append((begins_at, part))
             self._line_free_at = begins_at + len(part) * self._character_s
         if self._sending is None and self._pending:

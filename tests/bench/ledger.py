@@ -83,7 +83,7 @@ def market(seed):
 
 
 def settled_trades():
-    reserving, settling, logging = [], [], []
+    reserving, settling, logging, revising = [], [], [], []
     for seed in range(ROUNDS):
         homes, trades, meters = market(seed)
         bank = bank_with(homes, ZoneRules())
@@ -100,6 +100,11 @@ def settled_trades():
             bank.log.append(encode_fact(fact))
         bank.apply(SealBlock(), slot_end_ns(SLOT))
         logging.append(time.perf_counter() - start)
+        late = (MeterSlot(meters[0].account, 0, meters[0].export_wh + 500, False), *meters[1:])
+        start = time.perf_counter()
+        revised = bank.apply(SettleSlot("z", SLOT, 1, late), slot_end_ns(SLOT))
+        revising.append(time.perf_counter() - start)
+        assert revised[-1].minted_wh == 500
         assert facts[-1].trades == TRADES
         assert facts[-1].conservation_error_wh == 0
     postings = sum(isinstance(fact, Posted) for fact in facts)
@@ -117,6 +122,13 @@ def settled_trades():
             "baseline is a prototype that also wrote to SQLite (208 of its 293 ms)",
         ),
         row("settlement alone", round(TRADES / min(settling)), "trades/s", 25_000, "max"),
+        row(
+            "late reading in a settled slot",
+            round(min(revising) * 1e3),
+            "ms",
+            1_000,
+            note=f"{TRADES} trades settled anew, differences posted",
+        ),
         row("settlement alone, nothing compiled", uncompiled(), "trades/s", 25_000, "max"),
         row(
             "reservation",
@@ -132,16 +144,20 @@ def settled_trades():
 
 def uncompiled():
     """Settled trades a second with the max-flow in Python too."""
-    homes, trades, meters = market(0)
-    bank = bank_with(homes, ZoneRules())
-    bank.apply(ReserveTrades("z", SLOT, trades), slot_start_ns(SLOT))
     settlement.augment, compiled = delivery.augment_in_python, settlement.augment
     try:
-        start = time.perf_counter()
-        bank.apply(SettleSlot("z", SLOT, 0, meters), slot_end_ns(SLOT))
-        return round(TRADES / (time.perf_counter() - start))
+        return round(TRADES / min(settling_seconds(seed) for seed in range(ROUNDS)))
     finally:
         settlement.augment = compiled
+
+
+def settling_seconds(seed):
+    homes, trades, meters = market(seed)
+    bank = bank_with(homes, ZoneRules())
+    bank.apply(ReserveTrades("z", SLOT, trades), slot_start_ns(SLOT))
+    start = time.perf_counter()
+    bank.apply(SettleSlot("z", SLOT, 0, meters), slot_end_ns(SLOT))
+    return time.perf_counter() - start
 
 
 def slot_close():
@@ -152,12 +168,14 @@ def slot_close():
         for n, home in enumerate(homes)
     )
     bank = bank_with(homes, ZoneRules())
-    start = time.perf_counter()
-    facts = bank.apply(SettleSlot("z", SLOT, 0, meters), slot_end_ns(SLOT))
-    seconds = time.perf_counter() - start
-    for fact in facts:
-        bank.log.append(encode_fact(fact))
-    total = time.perf_counter() - start
+    closing, totals = [], []
+    for slot in range(SLOT, SLOT + ROUNDS):
+        start = time.perf_counter()
+        facts = bank.apply(SettleSlot("z", slot, 0, meters), slot_end_ns(slot))
+        closing.append(time.perf_counter() - start)
+        for fact in facts:
+            bank.log.append(encode_fact(fact))
+        totals.append(time.perf_counter() - start)
     settled = facts[-1]
     assert isinstance(settled, SlotSettled)
     assert sum(isinstance(fact, Statement) for fact in facts) == METERS
@@ -165,12 +183,12 @@ def slot_close():
     return [
         row(
             "slot close, 25,000 meters",
-            round(total * 1e3),
+            round(min(totals) * 1e3),
             "ms",
             1_000,
             "min",
             159_000,
-            f"{round(seconds * 1e3)} ms without the log; {len(facts)} facts; "
+            f"{round(min(closing) * 1e3)} ms without the log; {len(facts)} facts; "
             "baseline: 10,000 meters elsewhere",
         ),
         row("minted less exported at slot close", abs(lost), "Wh", 0),

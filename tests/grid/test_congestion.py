@@ -1,5 +1,7 @@
 """What a loaded wire costs, in whole micro-units, and which wires are the fullest."""
 
+from itertools import pairwise
+
 import pytest
 
 from cloud.grid.congestion import (
@@ -33,7 +35,7 @@ def test_halfway_a_quarter_of_the_spread():
 
 def test_the_price_rises_faster_the_fuller_the_wire():
     steps = [edge_step(flow, 1_000, SPREAD) for flow in range(800, 1_001, 10)]
-    rises = [b - a for a, b in zip(steps, steps[1:], strict=False)]
+    rises = [b - a for a, b in pairwise(steps)]
     assert rises == sorted(rises)
     assert rises[0] > 0
 

@@ -11,7 +11,7 @@ pytest.importorskip("ext.sweep", reason="ext/ is not built: make ext")
 
 from cloud.grid.data import read_shipped
 from cloud.grid.network import load_network, quarter_of_year
-from cloud.grid.referee import Referee, _filled
+from cloud.grid.referee import Referee
 from cloud.grid.shipped import network_named
 from ext.sweep import Sweep
 from tests.oracle import flow as oracle
@@ -34,13 +34,7 @@ def sweep_of(network):
 
 
 def pgm_voltages(referee, p_w, q_var):
-    update = {
-        "id": referee._load_ids,
-        "p_specified": np.array(p_w, float),
-        "q_specified": np.array(q_var, float),
-    }
-    referee._model.update(update_data={"sym_load": _filled("update", update)})
-    return referee._model.calculate_power_flow(error_tolerance=1e-10)["node"]["u_pu"]
+    return referee.voltages_pu(np.array(p_w, float), np.array(q_var, float))
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +174,7 @@ def test_unfit_input_is_refused(tiny):
         [-1, 0, 1, 3, 1, 4],
         [-1, -1, 1, 2, 1, 4],
     ):
-        with pytest.raises(ValueError, match="preorder|root"):
+        with pytest.raises(ValueError, match=r"preorder|root"):
             Sweep(parent, *columns, 1.0)
     with pytest.raises(ValueError, match="one entry a node"):
         Sweep(list(tiny.parent)[:5], *columns, 1.0)

@@ -27,7 +27,7 @@ from cloud.facts import (
     encode_fact,
 )
 from cloud.ledger.bank import Bank
-from cloud.ledger.books import final_ns
+from cloud.ledger.books import final_ns, pack, unpack
 from protos.messages import Refusal
 from tests.ledger.street import AFTER_NS, SLOT, THB, Street, meter, terms
 
@@ -399,6 +399,20 @@ def test_a_slot_that_nobody_ever_metered_is_void_in_the_end(street):
     assert refusals(late) == [(f"z/{SLOT}", Refusal.TOO_OLD)]
     late = street.do(reserve(terms(2, "anna", "boon", 1_000)), final_ns(SLOT))
     assert refusals(late) == [(f"z/{SLOT}", Refusal.TOO_OLD)]
+
+
+def test_a_settled_slot_is_kept_in_few_bytes_and_without_loss(street):
+    owners = street.bank._ledger.owners
+    trades = [
+        terms(number, "anna", "boon", 1_000 + number) for number in range(1_000_000, 1_000_500)
+    ]
+    meters = {name: [meter(name, 1_000, 900), meter(name, 0, 7, estimated=True)] for name in "bcd"}
+    for name in meters:
+        street.do(OpenAccount(name, "prosumer", "z"))
+    archive = pack(trades, meters, owners)
+    assert unpack(archive, street.bank._ledger.names) == (trades, meters)
+    assert len(archive) < 20 * 500 + 10 * 6
+    assert unpack(b"", []) == ([], {})
 
 
 def test_a_final_slot_is_forgotten(street):

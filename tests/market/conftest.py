@@ -1,4 +1,5 @@
 import pytest
+
 from tests.market.scene import Scene
 
 

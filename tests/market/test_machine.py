@@ -10,7 +10,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from cloud.commands import ExpelGateway, GrantAllowance, OverrideLimit, ReleaseReservation, ZoneRules
+from cloud.commands import (
+    ExpelGateway,
+    GrantAllowance,
+    OverrideLimit,
+    ReleaseReservation,
+    ZoneRules,
+)
 from cloud.facts import (
     Fact,
     GateClosed,

@@ -11,6 +11,7 @@ from cloud.facts import (
     OfferRested,
     Traded,
 )
+from cloud.market import trading
 from cloud.market.risk import owed_micro
 from protos.clock import MINUTE_NS, SLOT_NS
 from protos.limits import (
@@ -21,7 +22,21 @@ from protos.limits import (
 )
 from protos.messages import Cancel, Offer, OfferBatch, OrderKind, Refusal, Side, TimeInForce
 from protos.units import val
-from tests.market.scene import BAHT, METER_MAP, RULES, SLOT, SOLAR_MAP, START_NS, Scene, device, of
+from tests.market.scene import (
+    BAHT,
+    GARDEN_1,
+    GARDEN_2,
+    METER_MAP,
+    NETWORK,
+    ORCHARD_1,
+    RULES,
+    SLOT,
+    SOLAR_MAP,
+    START_NS,
+    Scene,
+    device,
+    of,
+)
 
 LOW, HIGH = RULES.fallback_export_micro_per_kwh, RULES.fallback_import_micro_per_kwh
 PRICE = 3_000_000
@@ -41,7 +56,9 @@ def test_an_offer_of_no_or_too_much_energy_is_refused(scene: Scene, energy_wh: i
     assert refusal(scene.sell("home-2", energy_wh, PRICE)) == Refusal.BAD_ENERGY
 
 
-@pytest.mark.parametrize("price", [PRICE_MICRO_PER_KWH_MAX + 1, -PRICE_MICRO_PER_KWH_MAX - 1, 1 << 62])
+@pytest.mark.parametrize(
+    "price", [PRICE_MICRO_PER_KWH_MAX + 1, -PRICE_MICRO_PER_KWH_MAX - 1, 1 << 62]
+)
 def test_a_price_that_money_cannot_carry_is_refused(scene: Scene, price: int) -> None:
     assert refusal(scene.sell("home-2", 10, price)) == Refusal.BAD_PRICE
 
@@ -105,6 +122,19 @@ def test_the_open_offers_of_a_gateway_are_bounded(scene: Scene) -> None:
     assert isinstance(scene.sell("home-2", 1, PRICE)[0], OfferRested)
 
 
+def test_the_open_offers_of_a_zone_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trading, "OPEN_OFFERS_PER_ZONE_MAX", 3)
+    scene = Scene()
+    scene.open()
+    scene.admit("a", 2)
+    scene.admit("b", 4)
+    for _ in range(3):
+        scene.sell("a", 10, PRICE)
+    before = scene.purse("b")
+    assert refusal(scene.buy("b", 10, LOW)) == Refusal.TOO_MANY_OPEN_OFFERS
+    assert scene.purse("b") == before
+
+
 def test_open_and_traded_energy_of_one_side_share_the_position_limit() -> None:
     scene = Scene(ZoneRules(position_max_wh=1_000))
     scene.open()
@@ -143,9 +173,9 @@ def test_an_account_without_an_allowance_cannot_buy(scene: Scene) -> None:
 
 
 def test_an_offer_is_refused_only_when_its_own_connection_is_full(scene: Scene) -> None:
-    # Garden line 2 carries 40,184 W: 10,046 Wh a slot in either direction.
-    scene.sell("home-3", 10_046, PRICE)
-    scene.buy("home-2", 10_046, PRICE)
+    room = NETWORK.headroom_wh(SLOT + 2, {})[1][GARDEN_2]
+    scene.sell("home-3", room, PRICE)
+    scene.buy("home-2", room, PRICE)
     assert refusal(scene.sell("home-3", 1, PRICE)) == Refusal.NO_HEADROOM
     # The other direction relieves the line, and the neighbours' lines have room.
     assert isinstance(scene.buy("home-3", 1, LOW)[0], OfferRested)
@@ -164,9 +194,7 @@ def test_a_refused_offer_names_itself_and_changes_no_reservation(scene: Scene) -
 
 def test_two_offers_meet_at_the_price_of_the_one_that_was_first(scene: Scene) -> None:
     assert scene.sell("home-2", 1_000, PRICE) == [
-        OfferRested(
-            "north", SLOT + 2, device("home-2"), 1, "acc-home-2", Side.SELL, 1_000, PRICE
-        )
+        OfferRested("north", SLOT + 2, device("home-2"), 1, "acc-home-2", Side.SELL, 1_000, PRICE)
     ]
     traded, rested = scene.buy("home-4", 1_500, PRICE + 500_000)
     assert traded == Traded(
@@ -275,9 +303,7 @@ def test_a_market_sale_goes_down_to_the_export_tariff(scene: Scene) -> None:
 def test_an_immediate_offer_keeps_to_its_limit_and_gives_back_the_rest(scene: Scene) -> None:
     scene.sell("home-2", 60, PRICE)
     scene.sell("home-3", 60, PRICE + 1_000)
-    traded, left = scene.buy(
-        "home-4", 100, PRICE, time_in_force=TimeInForce.IMMEDIATE_OR_CANCEL
-    )
+    traded, left = scene.buy("home-4", 100, PRICE, time_in_force=TimeInForce.IMMEDIATE_OR_CANCEL)
     assert (traded.energy_wh, left.energy_wh, left.reason) == (60, 40, Refusal.MARKET_UNFILLED)
 
 
@@ -323,10 +349,12 @@ def test_a_home_without_panels_cannot_claim_to_be_renewable(scene: Scene) -> Non
 
 
 def test_an_offer_that_the_grid_lets_nothing_through_to_rests(scene: Scene) -> None:
-    # Garden line 1 bears 12,042 Wh towards the grid; what is sold beyond it waits.
+    # Between the garden and the orchard both first lines are crossed; what is beyond them waits.
+    down, up = NETWORK.headroom_wh(SLOT + 2, {})
+    room = min(up[GARDEN_1], down[ORCHARD_1])
     scene.sell("home-2", 20_000, PRICE)
     traded, rested = scene.buy("home-4", 20_000, PRICE)
-    assert (traded.energy_wh, rested.energy_wh) == (12_042, 20_000 - 12_042)
+    assert (traded.energy_wh, rested.energy_wh) == (room, 20_000 - room)
 
 
 def test_expulsion_withdraws_every_offer(scene: Scene) -> None:
@@ -361,9 +389,7 @@ def test_the_flows_at_the_gate_are_the_base_and_the_trades(scene: Scene) -> None
     scene.sell("home-3", 500, PRICE)
     scene.buy("home-5", 500, PRICE)
     facts = of(scene.advance(START_NS + 2 * SLOT_NS), GateClosed)
-    base, traded = (
-        {flow.element: flow.power_w for flow in fact.flows} for fact in facts
-    )
+    base, traded = ({flow.element: flow.power_w for flow in fact.flows} for fact in facts)
     assert base == {1: 20_000, 2: 8_000, 3: 0, 4: 12_000, 5: 12_000}
     # 500 Wh in a quarter hour are 2 kW, out of the garden and into the orchard.
     assert traded == {1: 20_000, 2: 6_000, 3: -2_000, 4: 14_000, 5: 14_000}

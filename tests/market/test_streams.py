@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloud.commands import AppendSealed, ExpelGateway
+from cloud.commands import AdmitGateway, AppendSealed, ExpelGateway
 from cloud.facts import BatchAccepted, BatchRefused, SlotMetered, Telemetry
 from cloud.market.streams import MAPS_KEPT_MAX
 from protos.clock import MINUTE_NS, SECOND_NS, SLOT_NS
@@ -18,7 +18,6 @@ from protos.messages import (
 )
 from protos.seal import GENESIS
 from tests.market.scene import (
-    GARDEN_1,
     METER_MAP,
     SLOT,
     SOLAR_MAP,
@@ -171,13 +170,30 @@ def test_a_clock_that_is_set_back_neither_reopens_gates_nor_loses_readings(scene
 
 def test_a_gateways_clock_that_jumps_back_cannot_take_back_a_reading(scene: Scene) -> None:
     scene.at_ns = START_NS + SLOT_NS + 60 * SECOND_NS
-    scene.read("home-2", (ms(SLOT, 0), 1_000, 0), (ms(SLOT, 850), 1_300, 0), (ms(SLOT, 910), 1_330, 0))
+    scene.read(
+        "home-2", (ms(SLOT, 0), 1_000, 0), (ms(SLOT, 850), 1_300, 0), (ms(SLOT, 910), 1_330, 0)
+    )
     scene.read("home-2", (ms(SLOT, 300), 5_000, 0))
     for name in ("home-3", "home-4", "home-5"):
         scene.read(name, (ms(SLOT, 0), 0, 0), (ms(SLOT, 905), 0, 0))
     (fact,) = of(scene.advance(), SlotMetered)
     assert fact.meters[0].import_wh == 325
     assert not fact.meters[0].estimated
+
+
+def test_after_a_wrong_clock_ahead_was_put_right_readings_count_again(scene: Scene) -> None:
+    right_ns = scene.at_ns
+    scene.advance(right_ns + 90 * 96 * SLOT_NS)
+    scene.at_ns = right_ns
+    assert reasons(scene.read("home-2", (ms(SLOT, 50), 1, 1))) == []
+    assert scene.zone.open_slots(right_ns).start > SLOT + 90 * 96
+
+
+def test_a_sequence_that_was_never_used_is_no_fork(scene: Scene) -> None:
+    scene.apply(AdmitGateway("north", device("new"), "acc", 2))
+    for seq in (0, -1):
+        command = AppendSealed("north", device("new"), seq, GENESIS, MAP, bytes(64))
+        assert reasons(scene.apply(command)) == [Refusal.REPLAYED]
 
 
 def test_lease_reports_are_passed_on(scene: Scene) -> None:

@@ -76,7 +76,9 @@ def test_a_season_may_run_over_new_year(month_day: tuple[int, int], covered: boo
 
 
 def test_a_season_scales_the_price() -> None:
-    tariff = TimeOfUse("test", 0, "base", (("base", 1_001),), (), (), (Season((1, 1), (12, 31), 15_000),))
+    tariff = TimeOfUse(
+        "test", 0, "base", (("base", 1_001),), (), (), (Season((1, 1), (12, 31), 15_000),)
+    )
     assert tariff.price_at(0) == 1_502
 
 

@@ -80,6 +80,13 @@ def test_the_first_slot_lies_within_a_day(first_slot: int) -> None:
     assert fact == ZoneRefused("north", "first slot", Refusal.UNKNOWN_SLOT)
 
 
+def test_a_zone_that_names_an_early_first_slot_reports_from_its_birth_on() -> None:
+    scene = Scene()
+    scene.apply(OpenZone("north", NETWORK.sha256, 0, RULES))
+    facts = of(scene.advance(START_NS + 2 * SLOT_NS), SlotMetered)
+    assert [fact.slot for fact in facts] == [SLOT, SLOT + 1]
+
+
 def test_before_a_zone_is_open_nothing_can_be_traded_and_time_does_nothing() -> None:
     scene = Scene()
     scene.admit("early", 2)

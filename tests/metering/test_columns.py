@@ -27,7 +27,9 @@ IMPORT, EXPORT, POWER = (
 
 
 def batch(values: list[list[int]], devices: int = 1, marks: tuple = ()) -> SweepBatch:
-    times = tuple(tuple(9_000_000 + 1_000 * t for t in range(len(values[0]))) for _ in range(devices))
+    times = tuple(
+        tuple(9_000_000 + 1_000 * t for t in range(len(values[0]))) for _ in range(devices)
+    )
     return SweepBatch(
         1, 1, 1, ClockQuality.SYNCHRONISED, times, tuple(map(tuple, values)), tuple(marks)
     )

@@ -32,9 +32,7 @@ def feed(home: Home, first_minute: int, last_minute: int, wh_per_minute: int = 1
     minutes = range(first_minute, last_minute + 1)
     times = tuple(FIRST * SLOT_MS + 60_000 * m for m in minutes)
     values = tuple(1_000 + wh_per_minute * m for m in minutes)
-    home.meter.record(
-        PLAN, SweepBatch(1, 1, 1, ClockQuality.SYNCHRONISED, (times,), (values,))
-    )
+    home.meter.record(PLAN, SweepBatch(1, 1, 1, ClockQuality.SYNCHRONISED, (times,), (values,)))
 
 
 def zone(*homes: Home) -> SlotReports:
@@ -135,7 +133,12 @@ def test_a_silence_is_corrected_to_estimates_and_then_to_measurements() -> None:
         advance(reports, minute)
     feed(a, 75, 76, wh_per_minute=20)
     corrections = [said(f) for f in advance(reports, 77)]
-    assert [(slot, revision) for slot, revision, _ in corrections] == [(4, 0), (1, 1), (2, 1), (3, 1)]
+    assert [(slot, revision) for slot, revision, _ in corrections] == [
+        (4, 0),
+        (1, 1),
+        (2, 1),
+        (3, 1),
+    ]
     assert all(meters["a"][2] for slot, _, meters in corrections)
     assert sum(meters["a"][0] for _, _, meters in corrections) == 20 * 75 - 10 * 15
     feed(a, 16, 74)

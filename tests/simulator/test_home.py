@@ -188,6 +188,7 @@ def test_a_long_absence_is_a_power_cut_and_not_a_long_computation() -> None:
     later_ns = NOON_NS + 10_000 * HOUR_NS
     again = home_of(5, at_ns=later_ns)
     again.restore(home.state(), later_ns)
+    again.step(later_ns)
     assert again.counters == home.counters
     assert again.at_ns == later_ns
 

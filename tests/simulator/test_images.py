@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -159,3 +160,14 @@ def test_reading_moves_the_counters_on() -> None:
     later = big(list(image.read(READ_HOLDING, 3_207, 4, NOON_NS + 3_600 * SECOND_NS)))
     assert later - first == home.counters.exported // MW_NS_PER_WH - first
     assert later > first
+
+
+def test_a_forbidden_range_is_refused_also_where_it_lies_in_a_gap() -> None:
+    home = lived_home()
+    profile = meter_profile("eastron/sdm630")
+    transport = replace(profile.transport, forbidden=((0x36, 0x38),))
+    image = MeterImage(replace(profile, transport=transport), home)
+    assert len(image.read(READ_INPUT, 0x34, 2, NOON_NS)) == 2
+    with pytest.raises(Refused) as refused:
+        image.read(READ_INPUT, 0x34, 4, NOON_NS)
+    assert refused.value.code == ILLEGAL_ADDRESS

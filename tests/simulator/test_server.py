@@ -186,22 +186,22 @@ async def test_requests_in_one_segment_and_in_single_octets_are_all_answered() -
 async def test_what_is_no_modbus_ends_the_connection_and_the_server_lives(noise: bytes) -> None:
     async with tcp() as (host, port, _):
         started = time.monotonic()
-        assert await exchange(host, port, noise, 1, seconds=2.0) == b""
-        assert time.monotonic() - started < 1.0
+        assert await exchange(host, port, noise, 1, seconds=5.0) == b""
+        assert time.monotonic() - started < 4.0
         assert len(await exchange(host, port, read_request(1, 0, 1), 11)) == 11
 
 
 async def test_tcp_faults_strike_as_often_as_they_were_asked_to() -> None:
     async with tcp(Faults(drop_every=3)) as (host, port, station):
         requests = b"".join(read_request(n, n, 1) for n in range(9))
-        assert len(await exchange(host, port, requests, 99, 0.2)) == 6 * 11
+        assert len(await exchange(host, port, requests, 99, 0.5)) == 6 * 11
         station.mischief.faults = Faults(zero_tid=1)
         assert (await exchange(host, port, read_request(77, 5, 1), 11))[:2] == b"\0\0"
         station.mischief.faults = Faults(duplicate_every=1)
         heard = await exchange(host, port, read_request(77, 5, 1), 22)
         assert heard[:11] == heard[11:]
         station.mischief.faults = Faults(short_every=1)
-        assert len(await exchange(host, port, read_request(77, 5, 4), 17, 0.2)) == 15
+        assert len(await exchange(host, port, read_request(77, 5, 4), 17, 0.5)) == 15
         station.mischief.faults = Faults(busy_every=1)
         assert (await exchange(host, port, read_request(77, 5, 4), 9))[7:] == b"\x83\x06"
         station.mischief.faults = Faults(reset_every=1)
@@ -253,7 +253,7 @@ async def test_a_reply_takes_as_long_as_the_line_needs_and_never_less(
         assert await client.wait(65)
         ideal = (8 + 65) * char_s(baud) + frame_gap_s(baud)
         taken = client.times[-1] - began
-        assert ideal - 0.0005 <= taken <= ideal + 0.05
+        assert ideal - 0.0005 <= taken <= ideal + 0.3
         for place, at in enumerate(client.times):
             passed = (8 + place + 1) * char_s(baud) + frame_gap_s(baud)
             assert at - began >= passed - char_s(baud) * 0.1
@@ -279,14 +279,13 @@ async def test_another_units_request_and_a_broken_one_are_met_with_silence(
 async def test_a_strict_slave_loses_what_comes_before_the_silence(line: list[Line]) -> None:
     async with bus(Faults(strict_gap=1)) as (path, station):
         line.append(client := Line(path))
-        client.ask(1, 0, 1)
-        assert await client.wait(7)
-        client.ask(1, 0, 1)
+        client.ask(1, 5, 1)
+        client.ask(1, 6, 1)
         assert not await client.wait(14, 0.1)
-        assert station.mischief.lost_to_gap == 1
-        await asyncio.sleep(0.01)
-        client.ask(1, 0, 1)
+        assert station.mischief.early_requests == 1
+        client.ask(1, 7, 1)
         assert await client.wait(14)
+        assert [client.heard[i] for i in (4, 11)] == [5, 7]
 
 
 async def test_a_stalled_slave_answers_everything_it_received_later(line: list[Line]) -> None:
@@ -320,6 +319,29 @@ async def test_serial_faults_spoil_the_reply(line: list[Line]) -> None:
         client.heard.clear()
         client.ask(1, 1, 1)
         assert not await client.wait(1, 0.1)
+
+
+async def test_a_late_duplicate_meets_the_next_question(line: list[Line]) -> None:
+    async with bus(Faults(duplicate_every=2, duplicate_ms=40)) as (path, _):
+        line.append(client := Line(path))
+        for address in (1, 2):
+            client.ask(1, address, 1)
+            assert await client.wait(7 * address)
+            await asyncio.sleep(0.01)
+        client.ask(1, 3, 1)
+        assert await client.wait(28)
+        assert [client.heard[i] for i in (4, 11, 18, 25)] == [1, 2, 2, 3]
+
+
+async def test_a_babbling_line_is_forgotten_after_the_first_silence(line: list[Line]) -> None:
+    async with bus(baud=115_200) as (path, _):
+        line.append(client := Line(path))
+        for _ in range(20):
+            os.write(client.file, b"\x01" * 500)
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.6)
+        client.ask(1, 6, 1)
+        assert await client.wait(7)
 
 
 async def test_a_link_names_the_terminal_while_it_is_open(tmp_path: Path) -> None:

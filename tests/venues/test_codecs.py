@@ -133,10 +133,11 @@ def test_awards_come_back_exactly(codec):
         b"<a>",
         b"<RawBidSet/>",
         b"\xff\xfe\x00",
+        b'<?xml version="1.0" encoding="UTF-99"?><a/>',
         b'<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>',
         b"<a>" + b" " * MESSAGE_BYTES_MAX + b"</a>",
     ],
-    ids=["empty", "text", "open", "bare", "bytes", "entity", "huge"],
+    ids=["empty", "text", "open", "bare", "bytes", "encoding", "entity", "huge"],
 )
 def test_what_is_no_bid_is_a_bad_bid_and_no_answer_a_bad_answer(codec, body):
     with pytest.raises(BadBid):
@@ -154,6 +155,7 @@ def test_what_is_no_bid_is_a_bad_bid_and_no_answer_a_bad_answer(codec, body):
         (b"30.25", b"thirty"),
         (b"30.25", b"1e400"),
         (b"30.25", b"NaN"),
+        (b"30.25", b"1e999999"),
         (b"30.25", b"30.2500001"),
         (b"0.104", b""),
         (b"bid-of-", b""),

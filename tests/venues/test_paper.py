@@ -91,7 +91,7 @@ def stairs(count, step_usd=5):
         ((*CURVE, CurveSegment(104_000, 56 * USD)), "MONOTONE"),
         (stairs(12), "SEGMENTS"),
         ((CurveSegment(-99_999, -150 * USD), CurveSegment(99_999, 0)), "MINIMUM_SIZE"),
-        ((CurveSegment(-200_000, -150 * USD), CurveSegment(0, -151 * USD)), "MONOTONE"),
+        ((CurveSegment(-200_000, -150 * USD), CurveSegment(0, -151 * USD)), "PRICE_FLOOR"),
     ],
 )
 def test_each_rule_rejects_in_band_with_its_own_code(venue, curve, code):

@@ -220,11 +220,10 @@ def base_flow(net: Any, node_of: dict[int, int]) -> BaseFlow:
     return base
 
 
-def household_nodes(net: Any, node_of: dict[int, int]) -> list[int]:
-    """The low-voltage nodes where SimBench has a household connected."""
+def connection_nodes(net: Any, node_of: dict[int, int]) -> list[int]:
+    """The low-voltage nodes where SimBench has a customer: a household, a farm or a shop."""
     low = set(net.bus.index[net.bus.vn_kv < 1.0])
-    loads = net.load[net.load.profile.str.startswith("H0") & net.load.bus.isin(low)]
-    return sorted({node_of[bus] for bus in loads.bus})
+    return sorted({node_of[bus] for bus in net.load.bus if bus in low})
 
 
 def document(net: Any) -> tuple[dict[str, Any], Any]:
@@ -253,7 +252,7 @@ def document(net: Any) -> tuple[dict[str, Any], Any]:
         " available under the Open Database License 1.0",
         "node_names": [str(net.bus.name[bus]) for bus in order],
         "branch_names": line_names + unit_names,
-        "home_nodes": household_nodes(net, node_of),
+        "home_nodes": connection_nodes(net, node_of),
         "profile_per_peak": PER_PEAK,
         "base_w": base.rows(base.active),
         "base_var": base.rows(base.reactive),

@@ -1,0 +1,314 @@
+"""Finds meters, inverters and batteries on the network and on serial ports, for an installer.
+
+It knocks at one address after the other, reads only, and tells as it goes. It must never write to
+a device, never hold more than one connection, and never search a network larger than a /24.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, ip_network
+from pathlib import Path
+
+from edge.devices.catalog import load_profiles
+from edge.devices.device import DeviceError, DeviceSpec
+from edge.devices.modbus.bus import Bus, BusPool
+from edge.devices.modbus.errors import BusError, Declined, LinkLost, Silent, Unreachable
+from edge.devices.modbus.frames import READ_HOLDING, READ_INPUT
+from edge.devices.modbus.timing import Manner
+from edge.devices.profile import PointMap, Profile
+from edge.devices.sunspec import SunspecDevice
+from edge.devices.sunspec_map import BATTERIES, INVERTERS, METERS
+from protos.clock import SystemClock
+from protos.messages import Quantity, Role
+
+MAX_ADDRESSES = 256
+KNOCK_S = 0.3
+"""How long a host may take to accept a connection: it is on the same network."""
+
+PORTS = (502, 1502)
+BAUDS = (9600, 19200)
+UNITS = (1, 2, 3, 126, 240)
+"""Units that makers ship with; 126 is Fronius', 240 its meter's, 3 SMA's."""
+
+QUICK = Manner(turnaround_s=0.015)
+NO_DEVICE, USAGE, DONE = 5, 2, 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the search is: places done of all, the one at hand, devices found so far."""
+
+    done: int
+    total: int
+    place: str
+    found: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A device that answered. `sure` is False where the model was inferred from its values."""
+
+    spec: DeviceSpec
+    label: str
+    sure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One thing to knock at."""
+
+    transport: str
+    address: str
+    baud: int = 9600
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def expand_hosts(texts: Iterable[str]) -> list[str]:
+    """Hosts, addresses and networks such as 192.168.1.0/24 as single hosts.
+
+    Raises ValueError for a network of more than 256 addresses.
+    """
+    hosts: list[str] = []
+    for text in texts:
+        if "/" not in text:
+            hosts.append(text)
+            continue
+        network = ip_network(text, strict=False)
+        if network.num_addresses > MAX_ADDRESSES:
+            raise ValueError(f"{text} is larger than a /24; name the home's own network")
+        inside = network.hosts() if isinstance(network, IPv4Network) else iter(network)
+        hosts.extend(str(address) for address in inside)
+    return hosts
+
+
+async def scan(
+    hosts: Sequence[str],
+    ports: Sequence[int],
+    serial_paths: Sequence[str],
+    units: Sequence[int],
+    progress: OnProgress,
+    bauds: Sequence[int] = BAUDS,
+) -> list[Finding]:
+    """Everything that answers at these places, one connection at a time. Raises ValueError."""
+    places = [Place("tcp", f"{host}:{port}") for host in expand_hosts(hosts) for port in ports] + [
+        Place("rtu", path, baud) for path in serial_paths for baud in bauds
+    ]
+    found: list[Finding] = []
+    profiles = load_profiles()
+    for done, place in enumerate(places):
+        progress(Progress(done, len(places), place.address, len(found)))
+        if place.transport == "rtu" and any(f.spec.address == place.address for f in found):
+            # One line has one speed.
+            continue
+        async for finding in _search(place, units, profiles):
+            found.append(finding)
+            progress(Progress(done, len(places), place.address, len(found)))
+    progress(Progress(len(places), len(places), "", len(found)))
+    return _named(found)
+
+
+async def _search(
+    place: Place, units: Sequence[int], profiles: dict[str, Profile]
+) -> AsyncIterator[Finding]:
+    if place.transport == "tcp" and not await _knock(place.address):
+        return
+    pool = BusPool()
+    try:
+        for unit in units:
+            spec = DeviceSpec(
+                "found", Role.GRID, "", place.transport, place.address, unit, place.baud
+            )
+            try:
+                findings = await _identify(spec, pool.bus(spec), profiles)
+            except Unreachable:
+                return
+            for finding in findings:
+                yield finding
+    finally:
+        await pool.close()
+
+
+async def _knock(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        async with asyncio.timeout(KNOCK_S):
+            _, writer = await asyncio.open_connection(host, int(port))
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
+async def _identify(spec: DeviceSpec, bus: Bus, profiles: dict[str, Profile]) -> list[Finding]:
+    """What is behind one unit: nothing, a SunSpec device in each of its roles, or a profile."""
+    bus.introduce(spec.unit, QUICK)
+    if not await _answers(bus, spec.unit):
+        return []
+    sunspec = await _sunspec(spec, bus)
+    if sunspec:
+        return sunspec
+    scores = [(await _score(bus, spec.unit, profile), name) for name, profile in profiles.items()]
+    best = max(scores)
+    if best[0] == 0:
+        return [
+            Finding(replace(spec, profile="unknown"), "speaks Modbus, model unknown", sure=False)
+        ]
+    equal = sorted(name for score, name in scores if score == best[0])
+    label = f"plausible as {' or '.join(equal)}; check the type plate"
+    return [Finding(replace(spec, profile=equal[0]), label, sure=False)]
+
+
+async def _answers(bus: Bus, unit: int) -> bool:
+    """Whether anything comes back from a unit; an exception is an answer too."""
+    for function in (READ_HOLDING, READ_INPUT):
+        try:
+            await _ask(bus, unit, function, 0, 2)
+        except Declined:
+            return True
+        except Silent:
+            return False
+        except BusError:
+            continue
+        else:
+            return True
+    return False
+
+
+async def _ask(bus: Bus, unit: int, function: int, address: int, count: int) -> tuple[int, ...]:
+    """One question; waits once for a connection that was dropped to be opened again."""
+    try:
+        return await bus.read(unit, function, address, count)
+    except (Unreachable, LinkLost) as error:
+        await asyncio.sleep(error.retry_in_s if isinstance(error, Unreachable) else 0.6)
+    return await bus.read(unit, function, address, count)
+
+
+async def _sunspec(spec: DeviceSpec, bus: Bus) -> list[Finding]:
+    found: list[Finding] = []
+    for role, models in (
+        (Role.GRID, METERS),
+        (Role.PV, INVERTERS),
+        (Role.BATTERY, (*BATTERIES, 124)),
+    ):
+        candidate = replace(spec, role=role, profile="sunspec")
+        try:
+            device = await SunspecDevice.discover(candidate, SystemClock(), bus)
+        except DeviceError:
+            if not found:
+                return []
+            continue
+        if any(model in device.models for model in models):
+            label = f"{device.label}, serial {device.entry.serial}".strip(", ")
+            found.append(Finding(candidate, label, sure=True))
+    battery = [finding for finding in found if finding.spec.role is Role.BATTERY]
+    return battery or found
+
+
+async def _score(bus: Bus, unit: int, profile: Profile) -> int:
+    """How many of a profile's voltages and its frequency look like a grid's; 0 when one does not."""
+    score = 0
+    for point in profile.points:
+        if point.quantity in {Quantity.FREQUENCY_MHZ, Quantity.VOLTAGE_MV}:
+            if not await _plausible(bus, unit, point):
+                return 0
+            score += 1
+    return score
+
+
+async def _plausible(bus: Bus, unit: int, point: PointMap) -> bool:
+    try:
+        words = await _ask(bus, unit, point.function, point.value.addr, point.value.width)
+    except BusError:
+        return False
+    value = point.value.canonical(words)
+    if value is None:
+        return False
+    if point.quantity is Quantity.FREQUENCY_MHZ:
+        return 45_000 <= value <= 65_000
+    return 80_000 <= value <= 300_000
+
+
+def _named(found: Sequence[Finding]) -> list[Finding]:
+    """Names that say the role and tell devices of one role apart."""
+    counts: dict[Role, int] = {}
+    named: list[Finding] = []
+    for finding in found:
+        role = finding.spec.role
+        counts[role] = counts.get(role, 0) + 1
+        name = f"{role.name.lower()}-{counts[role]}"
+        named.append(replace(finding, spec=replace(finding.spec, name=name)))
+    return named
+
+
+def as_toml(findings: Sequence[Finding]) -> str:
+    """The devices section of an agent's configuration. Pure."""
+    lines: list[str] = []
+    for finding in findings:
+        spec = finding.spec
+        lines.append(f"# {_plain(finding.label)}")
+        lines.append("[[devices]]")
+        for key, value in (
+            ("name", spec.name),
+            ("role", spec.role.name.lower()),
+            ("profile", spec.profile),
+            ("transport", spec.transport),
+            ("address", spec.address),
+        ):
+            lines.append(f'{key} = "{_escaped(value)}"')
+        lines.append(f"unit = {spec.unit}")
+        if spec.transport == "rtu":
+            lines.append(f"baud = {spec.baud}")
+            lines.append(f'parity = "{spec.parity}"')
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _escaped(text: str) -> str:
+    return _plain(text).replace("\\", "\\\\").replace('"', '\\"')
+
+
+# --- command line --------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str]) -> int:
+    """`gridtokenx-edge scan`. 0 when something was found, 5 when not, 2 for wrong usage."""
+    parser = argparse.ArgumentParser("gridtokenx-edge scan", description=__doc__)
+    parser.add_argument("hosts", nargs="*", help="hosts or a network such as 192.168.1.0/24")
+    parser.add_argument("--serial", action="append", default=[], metavar="PATH")
+    parser.add_argument("--ports", type=int, nargs="+", default=list(PORTS))
+    parser.add_argument("--units", type=int, nargs="+", default=list(UNITS))
+    parser.add_argument("--bauds", type=int, nargs="+", default=list(BAUDS))
+    parser.add_argument("--output", type=Path, help="write the [[devices]] there instead")
+    options = parser.parse_args(list(argv))
+    if not options.hosts and not options.serial:
+        parser.error("name hosts, a network, or --serial PATH")
+    try:
+        found = asyncio.run(
+            scan(options.hosts, options.ports, options.serial, options.units, _show, options.bauds)
+        )
+    except ValueError as error:
+        sys.stderr.write(f"gridtokenx-edge scan: {error}\n")
+        return USAGE
+    sys.stderr.write("\n")
+    text = as_toml(found)
+    if options.output is not None:
+        options.output.write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+    return DONE if found else NO_DEVICE
+
+
+def _show(progress: Progress) -> None:
+    sys.stderr.write(
+        f"\r{progress.done}/{progress.total} {progress.place:<32} found {progress.found}"
+    )
+    sys.stderr.flush()

@@ -1,0 +1,179 @@
+"""How fast market data is read and a bid is made and checked: `rows()` for the bench table.
+
+Best of a few rounds on this machine. The publications are made here, with as many different
+numbers as a real one has.
+"""
+
+import subprocess
+import sys
+import time
+import tracemalloc
+from datetime import date
+from statistics import median
+
+from cloud.commands import AdvanceDesk, ObserveFleet, ObservePrice, OpenDesk
+from cloud.facts import BidPrepared, CurveSegment
+from cloud.feeds import caiso
+from cloud.feeds.intervals import PACIFIC, trade_day
+from cloud.venues.days import LMP_COLUMNS, caiso_rows, csv_bytes, zipped
+from cloud.venues.paper import PARTICIPANT, PaperExchange
+from cloud.vpp.bids import OFFERED
+from cloud.vpp.desk import Desk
+from protos.clock import MINUTE_NS
+
+DAY = date(2026, 7, 15)
+HOUR_NS = 60 * MINUTE_NS
+USD = 1_000_000
+BYTES = 10_000_000
+HOMES = 10_000
+ROUNDS = 3
+MODULES = (
+    "cloud.feeds.caiso, cloud.feeds.pjm, cloud.feeds.ercot, cloud.feeds.nyiso, cloud.feeds.eia, "
+    "cloud.feeds.prices, cloud.venues.shell"
+)
+
+
+def rows():
+    return [*reading(), *importing(), *bidding()]
+
+
+def row(name, value, unit, target, baseline=None, note=""):
+    return {
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "target": target,
+        "direction": "min",
+        "ok": value <= target,
+        "baseline": baseline,
+        "note": note,
+    }
+
+
+def best_s(work, rounds=ROUNDS):
+    took = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - start)
+    return min(took)
+
+
+def price_rows():
+    """A day-ahead publication of about 10 MB: five components of some 500 nodes."""
+    made, size, node = [], 0, 0
+    while size < BYTES:
+        fresh = caiso_rows(DAY, "DAM", f"NODE_{node:05}_B1")
+        size += len(csv_bytes(LMP_COLUMNS, fresh))
+        made += fresh
+        node += 1
+    return made
+
+
+def as_xml(made):
+    """The same rows as OASIS XML."""
+    entries = "".join(
+        f"<REPORT_DATA>\n<DATA_ITEM>{one['LMP_TYPE']}</DATA_ITEM>\n"
+        f"<RESOURCE_NAME>{one['NODE']}</RESOURCE_NAME>\n<OPR_DATE>{one['OPR_DT']}</OPR_DATE>\n"
+        f"<INTERVAL_NUM>{one['OPR_HR']}</INTERVAL_NUM>\n"
+        f"<INTERVAL_START_GMT>{one['INTERVALSTARTTIME_GMT']}</INTERVAL_START_GMT>\n"
+        f"<INTERVAL_END_GMT>{one['INTERVALENDTIME_GMT']}</INTERVAL_END_GMT>\n"
+        f"<VALUE>{one['MW']}</VALUE>\n</REPORT_DATA>\n"
+        for one in made
+    )
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><OASISReport><MessagePayload><RTO><REPORT_ITEM>'
+        "<REPORT_HEADER><REPORT>PRC_LMP</REPORT><MKT_TYPE>DAM</MKT_TYPE></REPORT_HEADER>"
+        f"{entries}</REPORT_ITEM></RTO></MessagePayload></OASISReport>"
+    ).encode()
+
+
+def reading():
+    made = price_rows()
+    csv_zip = zipped("day.csv", csv_bytes(LMP_COLUMNS, made))
+    xml = as_xml(made)
+    note = f"{len(made)} rows, unzipped, exact integers"
+    yield row(
+        "OASIS CSV, 10 MB", round(best_s(lambda: caiso.parse(csv_zip)), 3), "s", 0.6, 0.59, note
+    )
+    per_30 = best_s(lambda: caiso.parse(xml), rounds=1) * 30_000_000 / len(xml)
+    note = f"measured on {len(xml) // 1_000_000} MB and scaled"
+    yield row("OASIS XML, 30 MB", round(per_30, 2), "s", 2.0, 1.88, note)
+    tracemalloc.start()
+    page = caiso.parse(csv_zip)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    note = f"{len(page.rows)} rows held; peak {peak / 1e6:.0f} MB with the text"
+    yield row("rows of 10 MB CSV in memory", round(held / 1e6, 1), "MB", 15, 11, note)
+
+
+def importing():
+    program = (
+        "import time\nstart = time.perf_counter()\n"
+        f"import {MODULES}\nprint((time.perf_counter() - start) * 1000)"
+    )
+    took = [
+        float(
+            subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout
+        )
+        for _ in range(5)
+    ]
+    yield row("import of feeds and venues", round(median(took)), "ms", 150, 390, "median of 5")
+
+
+def bidding():
+    exchange = PaperExchange()
+    starts_ns = trade_day(DAY, PACIFIC).start_ns
+    curve = (
+        CurveSegment(-100_000, -150 * USD),
+        *(CurveSegment(step * 10_000, step * 5 * USD) for step in range(1, 10)),
+    )
+    for product in OFFERED:
+        bids = [
+            BidPrepared(
+                f"bid-{number}",
+                product.venue,
+                product.node,
+                product.market,
+                starts_ns,
+                HOUR_NS,
+                starts_ns - product.gate_lead_ns,
+                curve,
+            )
+            for number in range(200)
+        ]
+        codec = exchange.venues[product.venue]
+        start = time.perf_counter()
+        bodies = [codec.encode_bid(bid, PARTICIPANT) for bid in bids]
+        encoded = time.perf_counter()
+        for body in bodies:
+            exchange.submit(product.venue, body, bids[0].gate_ns)
+        checked = time.perf_counter()
+        note = f"encoding {(encoded - start) / 200 * 1e6:.0f} us more; ten steps"
+        value = round((checked - encoded) / 200 * 1e3, 3)
+        yield row(f"bid read and checked, {product.venue}", value, "ms", 1.0, None, note)
+    yield row(*decision())
+
+
+def decision():
+    """One tick in which the desk bids for an hour, with 10,000 batteries heard."""
+    start_ns = trade_day(DAY, PACIFIC).start_ns
+    product = OFFERED[start_ns // HOUR_NS % len(OFFERED)]
+    at_ns = start_ns - product.gate_lead_ns - 5 * MINUTE_NS
+    desk = Desk()
+    desk.apply(OpenDesk(500_000, 10_000 * USD, 100_000), at_ns - 20 * MINUTE_NS)
+    for hour in range(48):
+        at_hour = start_ns + hour * HOUR_NS
+        usd = 40 + hour * 7 % 60
+        desk.apply(
+            ObservePrice(product.venue, product.node, product.ahead, at_hour, HOUR_NS, usd * USD),
+            at_ns,
+        )
+    for number in range(HOMES):
+        device = f"{number:032x}"
+        desk.apply(ObserveFleet(device, "z", 600, 14_000, 8_000, 8_000, 0), at_ns)
+    begun = time.perf_counter()
+    facts = desk.apply(AdvanceDesk(), at_ns)
+    took_ms = (time.perf_counter() - begun) * 1e3
+    assert [type(fact) for fact in facts] == [BidPrepared]
+    return "one hour's bid over 10,000 homes", round(took_ms, 1), "ms", 100, None, "value function"
