@@ -9,7 +9,7 @@ from cloud.app import JOURNAL_FILE, fast_columns, load_networks
 from cloud.config import CloudConfig, load_config
 from cloud.core import Core
 from cloud.facts import decode_fact
-from cloud.replay import Verification, rebuild, verify
+from cloud.replay import FactListener, Verification, rebuild, verify
 from cloud.store.journal import SqliteJournal, TamperedJournalError
 from protos.receipt import ReceiptError
 from protos.receipt import verify as verify_text
@@ -35,9 +35,11 @@ def replay_journal(
     return 1 if outcome.problems else 0
 
 
-def verify_journal(journal: SqliteJournal, config: CloudConfig) -> Verification:
+def verify_journal(
+    journal: SqliteJournal, config: CloudConfig, listener: FactListener | None = None
+) -> Verification:
     """Replays into fresh machines and compares with every published leaf and root."""
-    return verify(journal, Core(load_networks(config), fast_columns()))
+    return verify(journal, Core(load_networks(config), fast_columns()), listener)
 
 
 def verify_receipt(path: Path, key: str | None, *, as_json: bool) -> int:

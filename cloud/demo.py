@@ -17,6 +17,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any
 from cloud.app import JOURNAL_FILE
 from cloud.audit import verify_journal
 from cloud.config import load_config
+from cloud.facts import BatchAccepted, Fact
 from cloud.grid.network import Network
 from cloud.grid.shipped import network_named
 from cloud.remote import CA_FILE, Operator, RemoteError
@@ -39,6 +41,8 @@ DEPOSIT_MICRO = 1_000_000_000
 READY_WITHIN_S = 60
 SETTLE_WITHIN_S = 60
 RECEIPT_WITHIN_S = 10
+AGENTS_END_WITHIN_S = 40
+AGENT_START_S = 3.0
 RESTART_PAUSE_S = 0.3
 POLL_S = 0.25
 PERIOD_S = 60
@@ -91,6 +95,21 @@ class Child:
         self.restarts += 1
         self.start()
 
+    def end(self, after_s: float = 0) -> None:
+        """Asks the process to end in order; does not wait for it."""
+        assert self.process is not None
+        time.sleep(after_s)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+
+    def has_ended(self) -> bool:
+        assert self.process is not None
+        return self.process.poll() == 0
+
+    def has_died(self) -> bool:
+        assert self.process is not None
+        return self.process.poll() not in {None, 0}
+
     def stop(self, within_s: float = 20) -> None:
         if self.process is None or self.process.poll() is not None:
             return
@@ -134,10 +153,9 @@ class Demo:
         for child in self.children:
             child.revive()
 
-    def stop(self, *, but: Sequence[Child] = ()) -> None:
+    def stop(self) -> None:
         for child in reversed(self.children):
-            if child not in but:
-                child.stop()
+            child.stop()
 
 
 def run_demo(options: DemoOptions) -> int:
@@ -306,11 +324,28 @@ def _is_settled(demo: Demo, slot: int) -> bool:
 
 
 def _close_agents(demo: Demo) -> None:
-    """Agents end first: they give their setpoints back and deliver what they have signed."""
+    """Agents end first: they give their setpoints back and deliver what they have signed.
+
+    The rest is kept alive meanwhile, and an agent that dies instead of ending is started again,
+    because what it had signed still has to be delivered.
+    """
     agents = [child for child in demo.children if child.name.startswith("gateway")]
+    demo.children = [child for child in demo.children if child not in agents]
+    deadline = time.monotonic() + AGENTS_END_WITHIN_S
+    for child in agents:
+        child.end()
+    while agents and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+        demo.revive()
+        for child in list(agents):
+            if child.has_ended():
+                agents.remove(child)
+            elif child.has_died():
+                child.start()
+                child.end(after_s=AGENT_START_S)
     for child in agents:
         child.stop()
-        demo.children.remove(child)
+        _say(demo, f"{child.name} did not end within {AGENTS_END_WITHIN_S} s; see {child.log}")
     _export_receipt(demo, "home-01")
 
 
@@ -337,12 +372,22 @@ def _conclude(demo: Demo) -> int:
     closing = _read_closing(demo)
     config = load_config(demo.options.directory / "cloud.toml")
     journal = SqliteJournal(demo.cloud_dir / JOURNAL_FILE, read_only=True)
+    arrivals: Counter[tuple[str, int]] = Counter()
+    readings_twice = 0
+
+    def count(facts: Sequence[Fact], _at_ns: int) -> None:
+        nonlocal readings_twice
+        for fact in facts:
+            if isinstance(fact, BatchAccepted):
+                arrivals[fact.device, fact.seq] += 1
+                readings_twice += fact.readings * (arrivals[fact.device, fact.seq] > 1)
+
     with contextlib.closing(journal):
-        outcome = verify_journal(journal, config)
+        outcome = verify_journal(journal, config, count)
     durable = closing.pop("durable")
     state_hash = closing.pop("state_hash")
     closing.pop("batches")
-    closing["readings"] |= _delivery(demo, durable)
+    closing["readings"] |= {"duplicated": readings_twice, "lost": _undelivered(demo, durable)}
     closing["replay_equal"] = outcome.state_hash.hex() == state_hash and not outcome.problems
     closing["commands"] = outcome.commands
     closing["root"] = outcome.root.hex() if not closing["root"] else closing["root"]
@@ -357,14 +402,13 @@ def _conclude(demo: Demo) -> int:
     return 1 if broken else 0
 
 
-def _delivery(demo: Demo, durable: dict[str, int]) -> dict[str, int]:
-    """Signed envelopes that did not arrive, and records that the journal holds twice."""
+def _undelivered(demo: Demo, durable: dict[str, int]) -> int:
+    """Signed envelopes that the journal does not hold. The agents have ended: all must be there."""
     signed = 0
     for outbox in (demo.options.directory / "gateways").glob("*/outbox.db"):
         with contextlib.closing(sqlite3.connect(outbox)) as db:
             signed += db.execute("select coalesce(max(seq), 0) from envelope").fetchone()[0]
-    lost = signed - sum(durable.values())
-    return {"duplicated": 0, "lost": lost}
+    return signed - sum(durable.values())
 
 
 def _broken_promises(closing: dict[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """The operator's side of the HTTP interface, for the command line and the demo."""
 
+import http.client
 import json
 import os
 import urllib.error
@@ -55,9 +56,9 @@ class Operator:
                 return text
         except urllib.error.HTTPError as error:
             raise RemoteError(_said(error)) from error
-        except urllib.error.URLError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise RemoteError(
-                f"no aggregator answers at {self._url} ({error.reason}); start one with "
+                f"no aggregator answers at {self._url} ({error}); start one with "
                 "`gridtokenx serve` or name its --url"
             ) from error
 

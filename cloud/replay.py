@@ -74,10 +74,10 @@ class Verification:
         return self.commands / self.seconds if self.seconds else 0.0
 
 
-def verify(journal: Journal, core: Core) -> Verification:
+def verify(journal: Journal, core: Core, listener: FactListener | None = None) -> Verification:
     """Replays the journal and compares leaves and roots. Nothing is written."""
     began = time.perf_counter()
-    found = rebuild(journal, core)
+    found = rebuild(journal, core, listener)
     seconds = time.perf_counter() - began
     leaves = core.take_leaves()
     problems = compare_published(journal, leaves, found.blocks)

@@ -332,9 +332,10 @@ def _enrolled_gateway(state_dir: Path) -> str:
     from edge.enrol import EnrolmentError, load_enrolment
 
     try:
-        return load_enrolment(state_dir).gateway
+        enrolment = load_enrolment(state_dir)
     except EnrolmentError:
         return ""
+    return enrolment.gateway if enrolment else ""
 
 
 def as_text(checks: Sequence[Check]) -> str:

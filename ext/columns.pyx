@@ -43,6 +43,8 @@ _MESSAGES = {
 cdef enum:
     VARINT_BYTES_MAX = 10
 
+cdef int64_t VALUE_MAX = <int64_t>1 << 62
+
 
 cdef inline Fault _varint(
     const uint8_t** at, const uint8_t* end, uint64_t* out
@@ -164,10 +166,10 @@ def decode_into(
 
 
 def encode(columns):
-    """Wire bytes of an iterable of sequences of 64-bit integers.
+    """Wire bytes of an iterable of sequences of integers within 2^62 either way.
 
-    Raises OverflowError for a value outside 64 bits and ValueError where a difference is: no reader
-    would take it.
+    Raises ValueError for a value beyond that, or OverflowError beyond 64 bits, and ValueError for a
+    difference that no reader would take.
     """
     cdef Py_ssize_t room = 256, used = 0
     cdef int64_t value, last, delta
@@ -181,6 +183,8 @@ def encode(columns):
             last = 0
             for item in column:
                 value = item
+                if not -VALUE_MAX <= value <= VALUE_MAX:
+                    raise ValueError(f"a value of {value} is beyond 62 bits and cannot be sent")
                 if gtx_sub_overflows(value, last, &delta):
                     raise ValueError("columns: a difference leaves 64 bits")
                 last = value

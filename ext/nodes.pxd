@@ -271,6 +271,13 @@ cdef inline void rest_on_network(
     hang(e, p, o)
 
 # ---- after an edge opened ----------------------------------------------------------------------
+#
+# Trading alone never needs this, although every trade opens its counterflow. Let j -> i trade over
+# edge e, and let that open j' -> i', two resting orders that cross. All of j' -> i but what the
+# trade itself used lies on j' -> i', and all of j -> i' likewise, so both were open before. The
+# newcomer met i before i', or j before j', so i bids as much as i', or j asks as little as j': j' and i,
+# or j and i', crossed and could have traded before. One of the two pairs was resting; but no such
+# pair rests. What can part with this is only a limit, or a reservation, changed from outside.
 
 cdef inline int32_t first_bidder(
     Engine* e, Place* p, int32_t* seller

@@ -31,7 +31,7 @@ cdef struct Net:
     int32_t* end
     Reach up
     Reach down
-    bint opened  # an edge opened since a book last looked
+    bint opened  # from outside: two orders that the network parted may be able to meet
 
 cdef void bound_blocks(Net* net, Reach* reach, int32_t start, int32_t end) noexcept nogil
 cdef void shut(Net* net, Reach* reach, int32_t v) noexcept nogil
@@ -68,7 +68,6 @@ cdef inline void move_edge(
         shut(net, less, v)
     if gained <= 0 and gained > -wh:
         unshut(net, more, v)
-        net.opened = True
 
 cdef inline void reserve_between(
     Net* net, int32_t seller, int32_t buyer, int64_t wh

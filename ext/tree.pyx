@@ -232,6 +232,7 @@ cdef class Headroom:
             raise ValueError(f"no room for {wh} Wh from node {seller_node} to {buyer_node}")
         if amount:
             reserve_between(&self.net, seller, buyer, amount)
+            self.net.opened = True
 
     def release(self, seller_node, buyer_node, wh):
         """Give back what a reservation took. It may leave counterflows beyond what is left."""
@@ -239,6 +240,7 @@ cdef class Headroom:
         cdef int64_t amount = self._amount(wh)
         if amount:
             reserve_between(&self.net, buyer, seller, amount)
+            self.net.opened = True
 
     cdef int64_t _amount(self, object wh) except -1:
         if not 0 <= wh <= AMOUNT_MAX_WH:

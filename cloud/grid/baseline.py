@@ -14,11 +14,12 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from cloud.grid.tables import NetworkError, Row, Tables
+from cloud.grid.tables import NetworkError, Tables, in_service, number, whole
 from protos.units import round_measured
 
 Integers = npt.NDArray[np.int64]
 
+PER_PEAK_MAX = 1 << 15
 RATED_MAX = 1 << 40
 """A rated power times any 16-bit profile, summed over a node, stays within 64 bits."""
 
@@ -63,7 +64,7 @@ def read_baseline(tables: Tables, index: Mapping[int, int], profiles: bytes | No
     """Raises NetworkError where the shares, the profiles and the nodes do not fit together."""
     year = _year(profiles) if profiles is not None else np.zeros((0, 1), np.int16)
     per_peak = tables.sidecar.get("profile_per_peak", 1)
-    if not isinstance(per_peak, int) or per_peak < 1:
+    if type(per_peak) is not int or not 1 <= per_peak <= PER_PEAK_MAX:
         raise NetworkError("network: profile_per_peak is a positive integer")
     shares = {
         key: _shares(tables.sidecar.get(key, ()) if profiles is not None else (), key, index, year)
@@ -94,7 +95,7 @@ def _shares(
     rows: Sequence[Sequence[int]], key: str, index: Mapping[int, int], year: npt.NDArray[np.int16]
 ) -> Shares:
     try:
-        table = np.array(rows, np.int64).reshape(-1, 3)
+        table = np.array(rows, np.int64).reshape(-1, 3) if len(rows) else np.zeros((0, 3), np.int64)
         nodes = np.array([index[node] for node in table[:, 0].tolist()], np.int64)
     except (ValueError, TypeError, OverflowError) as error:
         raise NetworkError(f"network: {key} is not rows of [node, profile, rated]") from error
@@ -111,13 +112,9 @@ def _constant(tables: Tables, index: Mapping[int, int], key: str) -> Integers:
     total = np.zeros(len(index), np.int64)
     for rows, sign in ((tables.sym_load, 1), (tables.sym_gen, -1)):
         for row in rows:
-            if row.get("status", 1):
-                total[_node_of(row, index)] += sign * round_measured(float(row.get(key, 0)))
+            if in_service(row, "status"):
+                node = whole(row, "node", "load")
+                if node not in index:
+                    raise NetworkError(f"network: load {row.get('id')!r} is at an unknown node")
+                total[index[node]] += sign * round_measured(number(row, key, "load"))
     return total
-
-
-def _node_of(row: Row, index: Mapping[int, int]) -> int:
-    node = row.get("node")
-    if not isinstance(node, int) or node not in index:
-        raise NetworkError(f"network: load {row.get('id')!r} is at an unknown node")
-    return index[node]

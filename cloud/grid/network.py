@@ -16,7 +16,13 @@ from hashlib import sha256
 import numpy as np
 
 from cloud.grid.baseline import Baseline, Integers, read_baseline
-from cloud.grid.tables import NetworkError, Tables, read_tables
+from cloud.grid.tables import (
+    NetworkError,
+    Tables,
+    read_tables,
+    sidecar_names,
+    sidecar_numbers,
+)
 from cloud.grid.topology import (
     Edge,
     ElementKind,
@@ -71,6 +77,7 @@ class Electric:
 class Network:
     """All a zone knows of its wires. Nothing in it ever changes.
 
+    `home_nodes` are the low-voltage connection points, in order, and `home_groups` the same by feeder.
     `limit_w` is the rating at rated voltage and unity power factor (a transformer's is its rated
     apparent power); element 0, the grid above the root, has `NO_LIMIT_W`.
     `node_ids` and `branch_element` (lines, then transformers; -1 where switched off) lead back to
@@ -87,6 +94,7 @@ class Network:
     kinds: tuple[ElementKind, ...]
     element_names: tuple[str, ...]
     node_names: tuple[str, ...]
+    home_nodes: tuple[int, ...]
     home_groups: tuple[HomeGroup, ...]
     electric: Electric
     node_ids: "array[int]"
@@ -100,11 +108,6 @@ class Network:
     @property
     def size(self) -> int:
         return len(self.parent)
-
-    @property
-    def home_nodes(self) -> tuple[int, ...]:
-        """All nodes fit for homes, in order."""
-        return tuple(sorted(node for group in self.home_groups for node in group.nodes))
 
     def is_below(self, node: int, element: int) -> bool:
         """Whether the element feeds the node."""
@@ -199,6 +202,7 @@ def load_network(data: bytes, profiles: bytes | None = None) -> Network:
     names = _node_names(tables)
     electric = _electric(tree, root_voltage)
     groups = _home_groups(tables, tree, index, rated_v)
+    homes = tuple(sorted(node for group in groups for node in group.nodes))
     return Network(
         name=str(tables.sidecar.get("name", "network")),
         sha256=sha256(sha256(data).digest() + sha256(profiles or b"").digest()).digest(),
@@ -210,6 +214,7 @@ def load_network(data: bytes, profiles: bytes | None = None) -> Network:
         kinds=tuple(edge.kind for edge in tree.edges),
         element_names=tuple(edge.name for edge in tree.edges),
         node_names=tuple(names[node] for node in tree.node_ids),
+        home_nodes=homes,
         home_groups=groups,
         electric=electric,
         node_ids=array("q", tree.node_ids),
@@ -221,15 +226,15 @@ def load_network(data: bytes, profiles: bytes | None = None) -> Network:
             electric.x_pu,
             electric.b_pu,
             _no_load(tree, electric),
-            [node for group in groups for node in group.nodes],
+            homes,
         ),
     )
 
 
 def _node_names(tables: Tables) -> dict[int, str]:
-    given = list(tables.sidecar.get("node_names", ()))
+    given = sidecar_names(tables, "node_names")
     return {
-        row["id"]: str(given[i]) if i < len(given) else f"node {row['id']}"
+        int(row["id"]): given[i] if i < len(given) else f"node {row['id']}"
         for i, row in enumerate(tables.node)
     }
 
@@ -238,7 +243,7 @@ def _home_groups(
     tables: Tables, tree: Tree, index: Mapping[int, int], rated_v: Mapping[int, float]
 ) -> tuple[HomeGroup, ...]:
     groups: dict[tuple[int, int], list[int]] = {}
-    for identity in tables.sidecar.get("home_nodes", ()):
+    for identity in sidecar_numbers(tables, "home_nodes"):
         if identity not in index:
             raise NetworkError(f"network: home node {identity!r} is not in the network")
         if rated_v[identity] >= LOW_VOLTAGE_V:

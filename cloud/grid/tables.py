@@ -9,11 +9,15 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 SIDECAR = "gridtokenx"
 BYTES_MAX = 64 << 20
 """More than any network of a zone; a file that unpacks to more is refused."""
+
+NUMBER_MAX = 1e15
+"""No quantity of a zone is larger, in whatever unit; products of a few such still fit a float."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _KNOWN = ("node", "line", "transformer", "source", "sym_load", "sym_gen")
@@ -52,6 +56,8 @@ def read_tables(data: bytes) -> Tables:
             f"network: {unknown[0]!r} is not understood; only {', '.join(_KNOWN)} are"
         )
     attributes = document.get("attributes") or {}
+    if not isinstance(attributes, dict):
+        raise NetworkError("network: 'attributes' is not an object")
     rows = {
         name: _rows(name, components.get(name, []), attributes.get(name, [])) for name in _KNOWN
     }
@@ -59,6 +65,51 @@ def read_tables(data: bytes) -> Tables:
     if not isinstance(sidecar, dict):
         raise NetworkError(f"network: {SIDECAR!r} is not an object")
     return Tables(**rows, sidecar=sidecar)
+
+
+def number(row: Row, key: str, name: str) -> float:
+    """A finite number of a row. `name` is the component's, for the message."""
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise NetworkError(f"network: {name} {row.get('id')!r} has no {key}")
+    if not isfinite(value) or abs(value) > NUMBER_MAX:
+        raise NetworkError(f"network: {name} {row.get('id')!r} has no {key} that can be meant")
+    return float(value)
+
+
+def positive(row: Row, key: str, name: str) -> float:
+    value = number(row, key, name)
+    if value < 1 / NUMBER_MAX:
+        raise NetworkError(f"network: {name} {row.get('id')!r} needs {key} above zero")
+    return value
+
+
+def whole(row: Row, key: str, name: str) -> int:
+    value = number(row, key, name)
+    if value != int(value):
+        raise NetworkError(f"network: {name} {row.get('id')!r} needs a whole {key}")
+    return int(value)
+
+
+def in_service(row: Row, *keys: str) -> bool:
+    """Whether a row is switched on; what says nothing is on."""
+    return all(row.get(key, 1) not in {0} for key in keys)
+
+
+def sidecar_numbers(tables: Tables, key: str) -> list[int]:
+    """A list of integers of the sidecar, empty where it has none."""
+    values = tables.sidecar.get(key, [])
+    if not isinstance(values, list) or any(type(value) is not int for value in values):
+        raise NetworkError(f"network: {key} is not a list of integers")
+    return values
+
+
+def sidecar_names(tables: Tables, key: str) -> list[str]:
+    """A list of names of the sidecar, empty where it has none."""
+    values = tables.sidecar.get(key, [])
+    if not isinstance(values, list) or any(not isinstance(value, str) for value in values):
+        raise NetworkError(f"network: {key} is not a list of names")
+    return values
 
 
 def unpacked(data: bytes) -> bytes:
@@ -92,7 +143,7 @@ def _rows(name: str, rows: Any, attributes: Any) -> list[Row]:
         if isinstance(row, dict):
             result.append(row)
         elif isinstance(row, list) and len(row) == len(attributes):
-            result.append(dict(zip(attributes, row, strict=True)))
+            result.append({str(key): value for key, value in zip(attributes, row, strict=True)})
         else:
             raise NetworkError(f"network: a row of {name} does not fit its attributes")
     return result

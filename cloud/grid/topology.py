@@ -13,9 +13,18 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import isfinite, pi, sqrt
+from math import pi, sqrt
 
-from cloud.grid.tables import NetworkError, Row, Tables
+from cloud.grid.tables import (
+    NetworkError,
+    Row,
+    Tables,
+    in_service,
+    number,
+    positive,
+    sidecar_names,
+    whole,
+)
 from protos.units import round_measured
 
 BASE_VA = 1e6
@@ -25,6 +34,10 @@ a limit's square fits 64 bits.
 """
 
 FREQUENCY_HZ = 50.0
+
+
+VOLTAGE_MIN_V, VOLTAGE_MAX_V = 10.0, 1e6
+VOLTAGE_REFERENCE_PU = (0.5, 1.5)
 
 
 class ElementKind(StrEnum):
@@ -77,53 +90,44 @@ class Tree:
     branch_child: Sequence[int]
 
 
-def number(row: Row, key: str, name: str) -> float:
-    value = row.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
-        raise NetworkError(f"network: {name} {row.get('id')!r} has no {key}")
-    return float(value)
-
-
-def positive(row: Row, key: str, name: str) -> float:
-    value = number(row, key, name)
-    if value <= 0:
-        raise NetworkError(f"network: {name} {row.get('id')!r} needs {key} above zero")
-    return value
-
-
 def node_voltages(tables: Tables) -> dict[int, float]:
     """Rated voltage by node id, in volt."""
     rated: dict[int, float] = {}
     for row in tables.node:
-        identity = row.get("id")
-        if not isinstance(identity, int) or identity in rated:
-            raise NetworkError(f"network: node id {identity!r} is missing or stands twice")
+        identity = whole(row, "id", "node")
+        if identity in rated:
+            raise NetworkError(f"network: node {identity} stands twice")
         rated[identity] = positive(row, "u_rated", "node")
+        if not VOLTAGE_MIN_V <= rated[identity] <= VOLTAGE_MAX_V:
+            raise NetworkError(f"network: node {identity} has no rated voltage of this world")
     return rated
 
 
 def root_of(tables: Tables) -> tuple[int, float]:
     """The node of the one source, and its voltage per unit."""
-    live = [row for row in tables.source if row.get("status", 1)]
+    live = [row for row in tables.source if in_service(row, "status")]
     if len(live) != 1:
         raise NetworkError(f"network: one source in service is needed, there are {len(live)}")
-    return int(number(live[0], "node", "source")), positive(live[0], "u_ref", "source")
+    voltage = number(live[0], "u_ref", "source")
+    if not VOLTAGE_REFERENCE_PU[0] <= voltage <= VOLTAGE_REFERENCE_PU[1]:
+        raise NetworkError(f"network: the source's u_ref {voltage} is not near 1")
+    return whole(live[0], "node", "source"), voltage
 
 
 def branches_of(tables: Tables, rated_v: Mapping[int, float]) -> list[Branch | None]:
     """Lines, then transformers, in the file's order; None where one is switched off."""
-    names = list(tables.sidecar.get("branch_names", ()))
+    names = sidecar_names(tables, "branch_names")
     rows = [(row, "line") for row in tables.line]
     rows += [(row, "transformer") for row in tables.transformer]
     result: list[Branch | None] = []
     for i, (row, kind) in enumerate(rows):
-        ends = [int(number(row, key, kind)) for key in ("from_node", "to_node")]
+        ends = [whole(row, key, kind) for key in ("from_node", "to_node")]
         if any(end not in rated_v for end in ends):
             raise NetworkError(f"network: {kind} {row.get('id')!r} ends at an unknown node")
-        if not (row.get("from_status", 1) and row.get("to_status", 1)):
+        if not in_service(row, "from_status", "to_status"):
             result.append(None)
             continue
-        name = str(names[i]) if i < len(names) else f"{kind} {row.get('id')}"
+        name = names[i] if i < len(names) else f"{kind} {row.get('id')}"
         make = _line if kind == "line" else _transformer
         result.append(make(row, name, ends[0], ends[1], rated_v))
     return result
@@ -141,15 +145,18 @@ def _line(row: Row, name: str, a: int, b: int, rated_v: Mapping[int, float]) -> 
 
 
 def _transformer(row: Row, name: str, a: int, b: int, rated_v: Mapping[int, float]) -> Branch:
-    if int(number(row, "clock", "transformer")) % 12:
+    if whole(row, "clock", "transformer") % 12:
         raise NetworkError(
             f"network: transformer {row.get('id')!r} turns the phase; export it with clock 0"
         )
     turned = [positive(row, key, "transformer") for key in ("u1", "u2")]
+    side = whole(row, "tap_side", "transformer")
     steps = number(row, "tap_pos", "transformer") - number(row, "tap_nom", "transformer")
-    turned[int(number(row, "tap_side", "transformer"))] += steps * number(
-        row, "tap_size", "transformer"
-    )
+    if side not in {0, 1}:
+        raise NetworkError(f"network: transformer {row.get('id')!r} has its tap at no side")
+    turned[side] += steps * number(row, "tap_size", "transformer")
+    if not all(VOLTAGE_MIN_V <= volt <= VOLTAGE_MAX_V for volt in turned):
+        raise NetworkError(f"network: transformer {row.get('id')!r} is tapped out of this world")
     rated_va = positive(row, "sn", "transformer")
     per_unit = turned[1] ** 2 / rated_va / (rated_v[b] ** 2 / BASE_VA)
     total = number(row, "uk", "transformer")
@@ -164,7 +171,7 @@ def _transformer(row: Row, name: str, a: int, b: int, rated_v: Mapping[int, floa
 
 
 def _nonzero(series: complex, row: Row) -> complex:
-    if series == 0:
+    if abs(series) < 1e-12:
         raise NetworkError(f"network: branch {row.get('id')!r} has no impedance; fuse its nodes")
     return series
 

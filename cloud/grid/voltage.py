@@ -101,7 +101,10 @@ def voltage_model(
 
 
 def _whole(values: Iterable[float], per_unit: int) -> Integers:
-    return np.array([round_measured(value, per_unit) for value in values], np.int64)
+    try:
+        return np.array([round_measured(value, per_unit) for value in values], np.int64)
+    except (ValueError, OverflowError) as error:
+        raise NetworkError("network: a branch's electrical data are beyond all measure") from error
 
 
 def below(end: Integers, node: Integers) -> Integers:

@@ -17,9 +17,6 @@ from protos.clock import SECOND_NS, SLOTS_PER_HOUR, slot_at, slot_start_ns
 from protos.limits import SLOTS_AHEAD_MAX
 from protos.messages import Refusal
 
-BOOKS = SLOTS_AHEAD_MAX
-"""The slots that are open together are never more, so a slot's book is its number modulo this."""
-
 FLOWS_REPORTED = 10
 CLOSED_KEPT_MAX = 8
 """Slots between gate and delivery, whose trades the grid's solvers still ask for."""
@@ -43,10 +40,6 @@ class Market:
     trades: int = 0
     volume_wh: int = 0
     last_price_micro_per_kwh: int = 0
-
-    @property
-    def book(self) -> int:
-        return self.slot % BOOKS
 
     def count(self, seller_node: int, buyer_node: int, energy_wh: int, price: int) -> None:
         """One trade more; the headroom was taken by the match itself."""
@@ -128,7 +121,7 @@ class Markets:
             return ()
         first, end = self.next_slot, self._first_open(now_ns)
         self.next_slot = end
-        return range(first, min(end, first + BOOKS + 1))
+        return range(first, min(end, first + SLOTS_AHEAD_MAX + 1))
 
     def close(self, slot: int) -> GateClosed:
         """The slot's last word. Its book must be empty by now."""

@@ -28,6 +28,8 @@ from protos.messages import Offer, OrderKind, Refusal, Side, TimeInForce
 
 OPEN_OFFERS_PER_ZONE_MAX = 1 << 17
 BOOKS_MAX = 1 << (SLOTS_AHEAD_MAX + 1).bit_length()
+"""More than the slots that are open together, so that no two of them share a place."""
+
 TICKS_MIN = 1 << 10
 TICKS_MAX = 1 << 15
 """How many prices a band may have; the book's ladders are powers of two."""
@@ -146,9 +148,6 @@ class Trading:
         for event in self._books.resweep(market.slot):
             self._follow(market, event, None, facts)
         return facts
-
-    def open_offers(self) -> int:
-        return len(self._offers)
 
     def state(self) -> object:
         return {

@@ -55,7 +55,7 @@ from cloud.metering.telemetry import newest_ms, observe
 from protos.clock import SECOND_NS, SLOTS_PER_DAY, SLOTS_PER_HOUR, slot_at
 from protos.codec import ColumnDecoder, decode_columns
 from protos.ids import DeviceId, is_device_id
-from protos.limits import SLOTS_AHEAD_MAX
+from protos.limits import PRICE_MICRO_PER_KWH_MAX, READING_AGE_NS_MAX, SLOTS_AHEAD_MAX
 from protos.messages import (
     LeaseReports,
     OfferBatch,
@@ -103,6 +103,11 @@ class Zone:
         """The last sequence taken from a gateway, and its link. (0, 32 zero bytes) at first."""
         gateway = self._gateways.get(device)
         return (gateway.seq, gateway.link) if gateway else (0, GENESIS)
+
+    def suspect_values(self, device: DeviceId) -> int:
+        """How many billing values of a gateway were not believed so far."""
+        gateway = self._gateways.get(device)
+        return gateway.home.meter.ignored() if gateway else 0
 
     @property
     def is_open(self) -> bool:
@@ -241,12 +246,15 @@ class Zone:
             payload = refuse_batch(gateway, payload, at_ns, now_ns) or payload
         if isinstance(payload, Refusal):
             return [BatchRefused(self.name, device, seq, payload)]
-        return self._use(gateway, payload, now_ns)
+        return self._use(gateway, payload, at_ns, now_ns)
 
-    def _use(self, gateway: Gateway, payload: Payload, now_ns: int) -> list[Fact]:
+    def _use(self, gateway: Gateway, payload: Payload, at_ns: int, now_ns: int) -> list[Fact]:
         match payload:
             case SweepBatch():
-                return [self._accepted(gateway, payload.readings, 0), *self._read(gateway, payload)]
+                return [
+                    self._accepted(gateway, payload.readings, 0),
+                    *self._read(gateway, payload, at_ns),
+                ]
             case OfferBatch():
                 return [
                     self._accepted(gateway, 0, len(payload.offers)),
@@ -258,10 +266,11 @@ class Zone:
                 gateway.learn(payload.map_id, plan_columns(payload))
                 return [self._accepted(gateway, 0, 0)]
 
-    def _read(self, gateway: Gateway, batch: SweepBatch) -> list[Fact]:
+    def _read(self, gateway: Gateway, batch: SweepBatch, at_ns: int) -> list[Fact]:
         plan = gateway.maps[batch.map_id]
         if plan.is_metered:
-            gateway.home.meter.record(plan, batch)
+            oldest_ms = (at_ns - READING_AGE_NS_MAX) // _NS_PER_MS
+            gateway.home.meter.record(plan, batch, oldest_ms)
         if newest_ms(batch) * _NS_PER_MS <= gateway.snapshot.at_ns:
             return []
         gateway.snapshot = now = observe(plan, batch, gateway.snapshot)
@@ -364,6 +373,8 @@ def _are_sound(rules: ZoneRules) -> bool:
     band = rules.fallback_import_micro_per_kwh - rules.fallback_export_micro_per_kwh
     return (
         band % rules.tick_micro_per_kwh == 0
+        and abs(rules.fallback_import_micro_per_kwh) <= PRICE_MICRO_PER_KWH_MAX
+        and abs(rules.fallback_export_micro_per_kwh) <= PRICE_MICRO_PER_KWH_MAX
         and 0 <= rules.gate_closure_s <= SECONDS_PER_DAY
         and 0 <= rules.metering_deadline_s <= 7 * SECONDS_PER_DAY
         and 0 <= rules.grid_fee_bps <= BPS

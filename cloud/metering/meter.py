@@ -25,8 +25,10 @@ class Meter:
         self.exported: Counter | None = None
         self.changed: tuple[int, int] | None = None
 
-    def record(self, plan: MapPlan, batch: SweepBatch) -> None:
-        """Takes a batch whose shape fits the plan."""
+    def record(self, plan: MapPlan, batch: SweepBatch, oldest_ms: int = 0) -> None:
+        """Takes a batch whose shape fits the plan. Readings before `oldest_ms` are left out: they
+        are settled no more, and one from 1970 would be a silence of two million slots.
+        """
         if plan.meter != self.identity:
             self._attach(plan)
         times = batch.times_ms[plan.meter_device]
@@ -37,7 +39,9 @@ class Meter:
             if column == NONE or counter is None:
                 continue
             bad = _bad_sweeps(batch.marks, column) if batch.marks else frozenset()
-            self._feed(counter, times, batch.values[column], bad)
+            for sweep, at_ms in enumerate(times):
+                if at_ms >= oldest_ms and sweep not in bad:
+                    self._add(counter, at_ms, batch.values[column][sweep])
 
     def passed_ms(self) -> int:
         """Up to when every counter is known; -1 before the first reading."""
@@ -84,16 +88,11 @@ class Meter:
         if plan.export_column != NONE and self.exported is None:
             self.exported = Counter()
 
-    def _feed(
-        self, counter: Counter, times: Sequence[int], values: Sequence[int], bad: frozenset[int]
-    ) -> None:
-        for sweep, at_ms in enumerate(times):
-            if sweep in bad:
-                continue
-            touched = counter.add(at_ms, values[sweep])
-            if touched is not None:
-                low, high = self.changed or touched
-                self.changed = (min(low, touched[0]), max(high, touched[1]))
+    def _add(self, counter: Counter, at_ms: int, value_wh: int) -> None:
+        touched = counter.add(at_ms, value_wh)
+        if touched is not None:
+            low, high = self.changed or touched
+            self.changed = (min(low, touched[0]), max(high, touched[1]))
 
 
 def _bad_sweeps(marks: Sequence[QualityMark], column: int) -> frozenset[int]:

@@ -47,15 +47,23 @@ def sweep_of(network: Network) -> Sweep:
     return Sweep(network.parent, *columns, wires.root_voltage_pu)
 
 
-def row(name: str, value: float, unit: str, target: float, baseline: str, note: str = "") -> Row:
-    """A figure that should be at most its target."""
+def row(
+    name: str,
+    value: float,
+    unit: str,
+    target: float,
+    baseline: str,
+    note: str = "",
+    direction: str = "min",
+) -> Row:
+    """One figure, which should be at most its target, or with `max` at least."""
     return {
         "name": name,
         "value": float(f"{value:.4g}"),
         "unit": unit,
         "target": target,
-        "direction": "min",
-        "ok": value <= target,
+        "direction": direction,
+        "ok": value >= target if direction == "max" else value <= target,
         "baseline": baseline,
         "note": note,
     }
@@ -92,16 +100,35 @@ def _accuracy(network: Network, sweep: Sweep, referee: Referee) -> list[Row]:
 
 
 def _speed(network: Network, sweep: Sweep, referee: Referee) -> list[Row]:
-    active, reactive = _powers(network, NOON)
-    powers = np.array(active), np.array(reactive)
+    return [*_solves(network, sweep, referee), *_checks(network, sweep, referee)]
 
-    def cold() -> None:
-        sweep.reset()
-        assert sweep.settle(1e-8)
 
-    sweep.load(active, reactive)
-    own = seconds(cold, 50)
-    theirs = seconds(lambda: referee.voltages_pu(*powers), 20)
+def _solves(network: Network, sweep: Sweep, referee: Referee) -> list[Row]:
+    found = []
+    for slot, when, target in ((NOON + 28, "an evening", 0.16), (NOON, "a sunny noon", 0.25)):
+        active, reactive = _powers(network, slot)
+        powers = np.array(active), np.array(reactive)
+        sweep.load(active, reactive)
+
+        def cold() -> None:
+            sweep.reset()
+            assert sweep.settle(1e-8)
+
+        own = seconds(cold, 50)
+        theirs = seconds(lambda powers=powers: referee.voltages_pu(*powers), 20)
+        found.append(
+            row(
+                f"AC solve of 5,479 nodes, cold to 1e-8, {when}",
+                own * 1e3,
+                "ms",
+                target,
+                f"power-grid-model {theirs * 1e3:.2f} ms, {theirs / own:.0f} times as long",
+            )
+        )
+    return found
+
+
+def _checks(network: Network, sweep: Sweep, referee: Referee) -> list[Row]:
     verdict = seconds(lambda: referee.check(NOON, {}), 20)
     group = max(network.home_groups, key=lambda g: network.end[g.transformer] - g.transformer)
     size = network.end[group.transformer] - group.transformer
@@ -109,9 +136,7 @@ def _speed(network: Network, sweep: Sweep, referee: Referee) -> list[Row]:
     sellers = array("i", draw.choices(group.nodes, k=WARM_TRADES))
     buyers = array("i", draw.choices(group.nodes, k=WARM_TRADES))
     warm = seconds(lambda: sweep.trades(sellers, buyers, 0.0, 3, group.transformer), 5)
-    pgm = f"power-grid-model {theirs * 1e3:.2f} ms, {theirs / own:.0f} times as long"
     return [
-        row("AC solve of 5,479 nodes, cold to 1e-8", own * 1e3, "ms", 0.16, pgm),
         row(
             "AC check of a trade, three warm sweeps",
             warm / WARM_TRADES * 1e6,
@@ -120,7 +145,7 @@ def _speed(network: Network, sweep: Sweep, referee: Referee) -> list[Row]:
             "prototype 1.46 us at 129 nodes",
             f"low-voltage grid of {size} nodes",
         ),
-        row("referee's verdict on a slot", verdict * 1e3, "ms", 20.0, pgm, "with the base flow"),
+        row("referee's verdict on a slot", verdict * 1e3, "ms", 20.0, "none", "with the base flow"),
     ]
 
 
@@ -158,26 +183,19 @@ def _tree_against_ac(network: Network, referee: Referee) -> list[Row]:
     """Fills the grid with random trades by headroom alone, then asks the referee."""
     draw, slots = random.Random(4), 12
     tree = Tree(network.parent)
-    loading = low = high = 0
+    loading, low, high = 0, 1_000, 1_000
     for i in range(slots):
         slot = NOON + 48 + i * 96 * 29
         injections = _filled(network, Headroom(tree, *network.headroom_wh(slot, {})), draw, i % 3)
         result = referee.check(slot, injections)
         loading = max(loading, result.worst_loading_per_mille)
         high = max(high, result.voltage_max_per_mille)
-        low = max(low, 2_000 - result.voltage_min_per_mille)
+        low = min(low, result.voltage_min_per_mille)
     note = f"{slots} nights filled to the brim by headroom alone: out, in, and home to home"
     return [
         row("worst AC loading after trading", loading, "per mille", 1_000, "1,110 by limits", note),
         row("highest AC voltage after trading", high, "per mille", 1_100, "1,174 by limits", note),
-        row(
-            "lowest AC voltage after trading, below 2,000",
-            low,
-            "per mille",
-            1_100,
-            "1,107 by limits",
-            note,
-        ),
+        row("lowest AC voltage after trading", low, "per mille", 900, "893 by limits", note, "max"),
     ]
 
 

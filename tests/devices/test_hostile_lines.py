@@ -99,9 +99,7 @@ async def test_one_stall_costs_one_reading_not_the_rest_of_the_day(yard, expecte
     for _ in range(6):
         slave.epoch += 1
         try:
-            outcomes.append(
-                await bus.read(1, READ_HOLDING, 0, 4, 2) == expected(slave, 0, 4)
-            )
+            outcomes.append(await bus.read(1, READ_HOLDING, 0, 4, 2) == expected(slave, 0, 4))
         except Silent:
             outcomes.append(None)
             await asyncio.sleep(0.2)

@@ -25,7 +25,9 @@ async def poll(bus, slave, reads, expected):
             errors += 1
             await asyncio.sleep(getattr(error, "retry_in_s", 0.0))
             continue
-        right, wrong = (right + 1, wrong) if words == expected(slave, address, 4) else (right, wrong + 1)
+        right, wrong = (
+            (right + 1, wrong) if words == expected(slave, address, 4) else (right, wrong + 1)
+        )
     return right, wrong, errors
 
 
@@ -53,9 +55,7 @@ async def test_answers_may_come_in_another_order_when_several_are_in_flight(yard
     bus = yard.pool.bus(spec)
     for _ in range(20):
         slave.epoch += 1
-        answers = await asyncio.gather(
-            *(bus.read(1, READ_HOLDING, 10 * k, 4) for k in range(8))
-        )
+        answers = await asyncio.gather(*(bus.read(1, READ_HOLDING, 10 * k, 4) for k in range(8)))
         assert list(answers) == [expected(slave, 10 * k, 4) for k in range(8)]
     assert slave.struck["swap"] > 10
     assert slave.connections == 1

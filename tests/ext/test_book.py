@@ -36,8 +36,8 @@ TERRAINS = [
     Terrain("ladder", 0.40, books=3),
     Terrain("wide ladder", 0.10, ticks=(0, 1023), room=120),
     Terrain("full pool", 0.10, room=8, owners=3),
-    Terrain("network", 0.15, nodes=12, books=2, room=60),
-    Terrain("large network", 0.05, nodes=200, room=80),
+    Terrain("network", 0.19, nodes=12, books=2, room=60),
+    Terrain("large network", 0.01, nodes=200, room=80),
     Terrain("open network", 0.05, nodes=70, rooms=(10**6,)),
     Terrain("one shut transformer", 0.05, nodes=40, rooms=(10**6, 10**6, 10**6, 0)),
     Terrain("trickle", 0.10, nodes=9, room=60, rooms=(0, 1, 2, 5), owners=40),
@@ -144,7 +144,7 @@ def test_every_command_has_the_events_and_leaves_the_books_of_the_oracle(terrain
     twins = Twins(terrain, seed)
     for count in range(int(COMMANDS * terrain.share / 4)):
         twins.command()
-        if count % 50 == 0:
+        if count % 150 == 0:
             twins.compare()
         if count % 500 == 250:
             reload(twins)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from ext import columns
 from protos.codec import Malformed, decode_columns, encode_columns
 
-INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+LARGE = (1 << 62) - 1
+INT62 = st.integers(-LARGE, LARGE)
 NEARBY = st.integers(-300, 300)
 
 
@@ -32,7 +33,7 @@ def wire_bytes(draw):
     """Mostly varints, some of them too long or too wide, cut anywhere."""
     varint = st.one_of(
         st.binary(min_size=1, max_size=2),
-        INT64.map(lambda value: encode_columns([[value]])),
+        INT62.map(lambda value: encode_columns([[value]])),
         st.integers(0, 12).map(lambda n: b"\x80" * n + b"\x01"),
         st.integers(0, 12).map(lambda n: b"\xff" * n + b"\x7f"),
     )
@@ -71,8 +72,8 @@ def test_any_bytes_are_read_or_refused_in_the_same_words_as_by_the_twin(data, wi
         (b"\x80", 1, 1),
         (b"\x80" * 10 + b"\x00", 1, 1),
         (b"\xff" * 9 + b"\x02", 1, 1),
-        (encode_columns([[(1 << 63) - 1]]) + b"\x02", 1, 2),
-        (encode_columns([[-(1 << 63)]]) + b"\x01", 1, 2),
+        (encode_columns([[LARGE, 0, LARGE]])[:9] * 3, 1, 3),
+        (encode_columns([[-LARGE]]) * 3, 1, 3),
         (b"\x00\x80", 1, 1),
         (b"\x00" + b"\x80" * 11, 1, 1),
     ],
@@ -97,8 +98,17 @@ def test_a_buffer_that_is_too_small_is_refused_before_it_is_written():
     assert out.tolist() == [7, 7]
 
 
-def test_a_difference_that_no_reader_would_take_is_not_written():
-    with pytest.raises(ValueError, match="difference"):
-        columns.encode([[-(1 << 63), (1 << 63) - 1]])
+def test_a_value_that_the_twin_refuses_is_not_written():
+    for value in (LARGE + 2, -LARGE - 2):
+        with pytest.raises(ValueError, match="beyond 62 bits") as expected:
+            encode_columns([[value]])
+        with pytest.raises(ValueError, match="beyond 62 bits") as caught:
+            columns.encode([[value]])
+        assert str(caught.value) == str(expected.value)
     with pytest.raises(OverflowError):
         columns.encode([[1 << 63]])
+
+
+def test_a_difference_that_no_reader_would_take_is_not_written():
+    with pytest.raises(ValueError, match="difference"):
+        columns.encode([[-LARGE - 1, LARGE + 1]])

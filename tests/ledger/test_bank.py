@@ -168,6 +168,14 @@ def test_a_trade_sent_again_is_reserved_once_and_a_changed_one_is_refused(street
     assert street.bank.reserved_micro("anna") == 3_150_000
 
 
+def test_a_trade_named_twice_in_one_step_is_reserved_once(street):
+    trade = terms(1, "anna", "boon", 1_000)
+    facts = street.do(reserve(trade, trade, terms(1, "anna", "boon", 1_001)))
+    assert refusals(only(facts, BankRefused)) == [("z/1", Refusal.CHANGED_REPLAY)]
+    assert only(facts, TradesReserved) == [TradesReserved("z", SLOT, (trade,), 5_950_000)]
+    assert street.bank.reserved_micro("anna") == 3_150_000
+
+
 def test_commands_for_a_zone_without_a_ledger_are_refused(street):
     for command in (reserve(terms(1, "anna", "boon", 1), zone="x"), settle(zone="x")):
         assert refusals(street.do(command, AFTER_NS)) == [(f"x/{SLOT}", Refusal.UNKNOWN_ACCOUNT)]
@@ -242,6 +250,12 @@ def test_statements_add_up_to_the_balance(street):
     for home in ("anna", "boon"):
         mine = [s for s in only(street.facts, Statement) if s.account == home]
         assert sum(s.money_micro for s in mine) == street.money(home) - 50 * THB
+    funds = ("@grid/z", "@fund/validators", "@fund/treasury", "@fund/insurance")
+    fees = sum(s.fees_micro for s in only(street.facts, Statement))
+    assert fees == sum(street.money(account) for account in funds)
+    assert fees == sum(s.fees_micro for s in only(street.facts, SlotSettled))
+    minted = sum(s.minted_wh for s in only(street.facts, Statement))
+    assert minted == street.bank.minted_wh == 1_700
 
 
 def test_a_settlement_sent_again_changes_nothing(street):

@@ -87,6 +87,16 @@ def test_an_override_shrinks_markets_that_are_open_already(scene: Scene) -> None
     assert traded.energy_wh == 400
 
 
+def test_an_override_holds_for_buyers_too(scene: Scene) -> None:
+    scene.sell("home-2", 600, PRICE)
+    scene.buy("home-3", 600, PRICE)
+    override(scene, GARDEN_2, 4_000)
+    scene.sell("home-2", 5_000, PRICE)
+    (traded,) = of(scene.buy("home-3", 5_000, PRICE), Traded)
+    # A part of the limit is kept for losses towards the customers.
+    assert traded.energy_wh == NETWORK.headroom_wh(SLOT + 2, {GARDEN_2: 4_000})[0][GARDEN_2] - 600
+
+
 def test_below_what_is_sold_already_only_relief_is_traded(scene: Scene) -> None:
     scene.sell("home-3", 2_000, PRICE)
     scene.buy("home-2", 2_000, PRICE)

@@ -13,7 +13,7 @@ from cloud.facts import (
 )
 from cloud.market import trading
 from cloud.market.risk import owed_micro
-from protos.clock import MINUTE_NS, SLOT_NS
+from protos.clock import MINUTE_NS, SLOT_NS, slot_start_ns
 from protos.limits import (
     OFFER_ENERGY_WH_MAX,
     OPEN_OFFERS_PER_DEVICE_MAX,
@@ -405,6 +405,13 @@ def test_after_a_stop_of_a_week_only_slots_that_were_open_are_closed(scene: Scen
     today = SLOT + 7 * 96
     assert scene.zone.open_slots(scene.at_ns) == range(today + 1, today + 97)
     assert isinstance(scene.buy("home-4", 10, PRICE, slot=today + 96)[0], OfferRested)
+
+
+def test_every_slot_has_a_book_of_its_own_however_long_the_zone_runs(scene: Scene) -> None:
+    for slot in range(SLOT + 2, SLOT + 300):
+        scene.at_ns = slot_start_ns(slot - 1)
+        scene.sell("home-2", 10, PRICE, slot=slot)
+        assert len(of(scene.buy("home-4", 4, PRICE, slot=slot), Traded)) == 1
 
 
 def test_every_day_has_its_own_books(scene: Scene) -> None:

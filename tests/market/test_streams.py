@@ -1,6 +1,8 @@
 """Envelopes: sequence, chain, and content that may not be used."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cloud.commands import AdmitGateway, AppendSealed, ExpelGateway
 from cloud.facts import BatchAccepted, BatchRefused, SlotMetered, Telemetry
@@ -9,12 +11,17 @@ from protos.clock import MINUTE_NS, SECOND_NS, SLOT_NS
 from protos.codec import encode_payload
 from protos.limits import CLOCK_AHEAD_NS_MAX, READING_AGE_NS_MAX
 from protos.messages import (
+    Cancel,
+    ClockQuality,
     LeaseReport,
     LeaseReports,
     LeaseState,
+    Offer,
     OfferBatch,
     Refusal,
     RegisterMap,
+    Side,
+    SweepBatch,
 )
 from protos.seal import GENESIS
 from tests.market.scene import (
@@ -187,6 +194,43 @@ def test_after_a_wrong_clock_ahead_was_put_right_readings_count_again(scene: Sce
     scene.at_ns = right_ns
     assert reasons(scene.read("home-2", (ms(SLOT, 50), 1, 1))) == []
     assert scene.zone.open_slots(right_ns).start > SLOT + 90 * 96
+
+
+def test_falling_and_leaping_counters_are_counted_as_suspect(scene: Scene) -> None:
+    scene.read(
+        "home-2", (ms(SLOT, 1), 1_000, 50), (ms(SLOT, 11), 900, 50), (ms(SLOT, 21), 1_001, 50)
+    )
+    scene.read("home-2", (ms(SLOT, 31), 9_000_000, 40))
+    assert scene.zone.suspect_values(ME) == 3
+    assert scene.zone.suspect_values(device("nobody")) == 0
+
+
+def test_readings_too_old_to_settle_are_left_out_of_a_fresh_batch(scene: Scene) -> None:
+    old = [(ms(SLOT - 60 * 96 + n), 5_000 - n, 0) for n in range(20)]
+    assert reasons(scene.read("home-2", *old, (ms(SLOT, 1), 1_000, 0))) == []
+    assert scene.zone.suspect_values(ME) == 0
+    assert scene.zone._gateways[ME].home.meter.changed == (SLOT, SLOT)
+
+
+@given(st.binary(max_size=300), st.integers(0, 3), st.data())
+def test_no_payload_stops_the_machine(noise: bytes, kind: int, data: st.DataObject) -> None:
+    scene = Scene()
+    scene.open()
+    scene.admit("home-2", 2)
+    valid = encode_payload(
+        [
+            SOLAR_MAP,
+            OfferBatch((Offer(1, SLOT + 2, Side.SELL, 10, 3_000_000),), (Cancel(3),)),
+            LeaseReports((LeaseReport("lease", LeaseState.ACTIVE, 1, 1, 1),)),
+            SweepBatch(1, 1, 1, ClockQuality.UNKNOWN, ((ms(SLOT, 5),),), ((1,), (2,), (3,))),
+        ][kind]
+    )
+    cut = data.draw(st.integers(0, len(valid)))
+    for payload in (noise, valid[:cut] + noise, valid[:cut] + noise[:1] + valid[cut + 1 :]):
+        facts = scene.apply(scene.chains["home-2"].seal(payload))
+        assert len(of(facts, BatchAccepted)) + len(of(facts, BatchRefused)) == 1
+    assert scene.zone.durable(ME)[0] == 4
+    assert scene.replayed() == scene.zone.state()
 
 
 def test_a_sequence_that_was_never_used_is_no_fork(scene: Scene) -> None:

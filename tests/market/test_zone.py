@@ -60,6 +60,7 @@ def test_an_open_zones_rules_do_not_change() -> None:
         ZoneRules(tick_micro_per_kwh=7),
         ZoneRules(tick_micro_per_kwh=1),
         ZoneRules(fallback_import_micro_per_kwh=1_000_000),
+        ZoneRules(fallback_import_micro_per_kwh=10**18 + 2_200_000, tick_micro_per_kwh=10**15),
         ZoneRules(gate_closure_s=-1),
         ZoneRules(metering_deadline_s=-1),
         ZoneRules(grid_fee_bps=10_001),
@@ -186,6 +187,31 @@ def test_gates_close_even_if_nobody_says_that_time_passed(scene: Scene) -> None:
     facts = scene.read("home-2", (ms(SLOT, 899), 1, 1))
     assert [f.slot for f in of(facts, GateClosed)] == [SLOT + 1]
     assert of(scene.advance(), GateClosed) == []
+
+
+def test_flows_of_an_open_and_of_a_closed_slot_can_be_asked_for(scene: Scene) -> None:
+    scene.sell("home-3", 500, 3_000_000)
+    scene.buy("home-5", 500, 3_000_000)
+    before = scene.zone.element_flows(SLOT + 2)
+    assert [flow.power_w for flow in before] == [20_000, 6_000, -2_000, 14_000, 14_000]
+    assert scene.zone.injections_w(SLOT + 2) == {3: 2_000, 5: -2_000}
+    scene.advance(START_NS + 2 * SLOT_NS)
+    assert scene.zone.element_flows(SLOT + 2) == before
+    assert scene.zone.injections_w(SLOT + 2) == {3: 2_000, 5: -2_000}
+    scene.advance(START_NS + 2 * DAY_NS)
+    assert scene.zone.injections_w(SLOT + 2) == {}
+
+
+def test_questions_change_nothing(scene: Scene) -> None:
+    scene.sell("home-3", 500, 3_000_000)
+    before = scene.zone.state()
+    scene.zone.element_flows(SLOT + 50)
+    scene.zone.injections_w(SLOT + 50)
+    scene.zone.open_slots(scene.at_ns + 10 * SLOT_NS)
+    scene.zone.durable(device("nobody"))
+    scene.zone.knows(device("nobody"))
+    assert scene.zone.is_open
+    assert scene.zone.state() == before
 
 
 def test_the_same_commands_give_the_same_state_and_the_state_can_be_hashed(scene: Scene) -> None:
