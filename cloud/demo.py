@@ -34,8 +34,13 @@ from cloud.service import CLOSING_FILE
 from cloud.store.journal import SqliteJournal
 from protos.clock import SECOND_NS, SLOT_NS, ScaledClock, slot_at
 
-ORIGIN_NS = 1_781_519_400 * SECOND_NS
-"""15 June 2026, 10:30 UTC: sun on the roofs, and the next hour's market gates still open."""
+ORIGIN_NS = 1_780_062_300 * SECOND_NS
+"""29 May 2026, 13:45 UTC: the sun has filled a village's transformer and leaves it room again
+within two hours, and the gates of the next two wholesale hours are still open.
+"""
+
+VILLAGES = (665, 525, 11, 3325)
+"""Transformers of the rural network under which the homes stand, the one that congests first."""
 
 DEPOSIT_MICRO = 1_000_000_000
 READY_WITHIN_S = 60
@@ -258,10 +263,16 @@ def _write_gateways(demo: Demo, homes: list[dict[str, Any]]) -> list[Path]:
 
 
 def _nodes(network: Network, count: int) -> Iterator[int]:
-    """Homes as neighbours: feeder after feeder, so that they share wires that can fill up."""
-    nodes = [node for group in network.home_groups for node in group.nodes]
+    """Homes as neighbours, village after village, so that they share wires that fill up."""
+    near = sorted(network.home_groups, key=lambda group: _village(group.transformer))
+    nodes = [node for group in near for node in group.nodes]
     for number in range(count):
         yield nodes[number % len(nodes)]
+
+
+def _village(transformer: int) -> tuple[int, int]:
+    place = VILLAGES.index(transformer) if transformer in VILLAGES else len(VILLAGES)
+    return place, transformer
 
 
 def _agent_toml(demo: Demo, home: dict[str, Any]) -> str:

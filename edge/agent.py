@@ -46,6 +46,8 @@ FORK_NOTE = "fork"
 CHECKPOINT_NOTE = "checkpoint"
 CHECKPOINT_NS = 60 * MINUTE_NS
 ALARMS_KEPT = 16
+DRAIN_S = 2.0
+"""How long, in real seconds, a stopping agent waits for the receipt of its last envelopes."""
 
 gateway_name: ContextVar[str] = ContextVar("gateway_name", default="")
 log = logging.getLogger("edge.agent")
@@ -141,24 +143,23 @@ class Agent:
         server = await serve_status(state_dir / SOCKET, self.status)
         log.info("agent starts", extra={"device": self._device_id, "boot_id": self._boot_id})
         pollers = [asyncio.create_task(poller.run(self._heard)) for poller in self._pollers]
+        uplink = asyncio.create_task(self._uplink.run())
         try:
-            await self._run_parts(stop)
+            await self._run_parts(stop, uplink)
         finally:
             await self._steering.stop()
             await self._sampling.flush()
-            for task in pollers:
-                task.cancel()
-            await asyncio.gather(*pollers, return_exceptions=True)
+            await self._uplink.drain(DRAIN_S)
+            await _cancel([*pollers, uplink])
             server.close()
             (state_dir / SOCKET).unlink(missing_ok=True)
             await self._outbox.close()
             log.info("agent ends", extra={"unreceipted": self._outbox.waiting})
 
-    async def _run_parts(self, stop: asyncio.Event) -> None:
+    async def _run_parts(self, stop: asyncio.Event, uplink: "asyncio.Task[None]") -> None:
         parts: list[Coroutine[Any, Any, object]] = [
             self._sampling.run(len(self._pollers)),
             self._steering.run(),
-            self._uplink.run(),
             self._certificate.run(),
             self._follow_certificate(),
             stop.wait(),
@@ -167,16 +168,14 @@ class Agent:
             parts.append(self._trading.run())
         tasks = [asyncio.create_task(part) for part in parts]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([*tasks, uplink], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         except ChainForked as error:
             await self._remember_fork(str(error))
             raise AgentStopped(_fork_advice(str(error))) from error
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _cancel(tasks)
 
     async def _remember_fork(self, problem: str) -> None:
         try:
@@ -314,6 +313,12 @@ class Agent:
             },
             "alarms": dict(self._alarms),
         }
+
+
+async def _cancel(tasks: "list[asyncio.Task[Any]]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _token(config: Config) -> str:

@@ -74,7 +74,7 @@ async def enrol(
     except OSError as error:
         raise EnrolmentError(f"{ca}: {error.strerror}; give the cloud's ca.pem") from error
     async with channel:
-        stub = gateway_pb2_grpc.EnrolmentServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub = gateway_pb2_grpc.EnrolmentServiceStub(channel)
         answer = await _call(stub.Enrol, request, address)
     if answer.device_id != signer.device:
         raise EnrolmentError(f"the cloud enrolled {answer.device_id}, but this is {signer.device}")
@@ -94,7 +94,7 @@ async def renew(
     csr = _request_pem(state_dir, signer)
     request = gateway_pb2.RenewRequest(csr_pem=csr, signature=signer.sign(_NUL.join((_RENEW, csr))))
     async with open_channel(address, ca, server_name, load_identity(state_dir)) as channel:
-        stub = gateway_pb2_grpc.GatewayServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub = gateway_pb2_grpc.GatewayServiceStub(channel)
         answer = await _call(stub.Renew, request, address)
     start, end = _life(answer.certificate_chain_pem)
     renewed = Enrolment(

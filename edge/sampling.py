@@ -44,6 +44,7 @@ class Sampling:
         self._kept_slot = 0
         self._arrived = asyncio.Event()
         self._expected = 0
+        self._is_running = False
         self.clock_quality = ClockQuality.UNKNOWN
         self.sweeps = 0
         self.thinned = 0
@@ -151,6 +152,12 @@ class Sampling:
             self._assembler.drop()
         else:
             self.problem = ""
+            self._say_first()
+
+    def _say_first(self) -> None:
+        if not self._is_running:
+            self._is_running = True
+            log.info("first reading is durable", extra={"seq": self._outbox.head_seq})
 
     async def _seal_map(self) -> None:
         if self._map_is_sealed:

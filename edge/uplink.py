@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -80,7 +80,6 @@ class _Stream:
 
     call: Any
     cursor: int = 0
-    sent_to: int = 0
     rewound_to: int = -1
     rewound_at: float = 0.0
     heard_at: float = 0.0
@@ -108,12 +107,23 @@ class Uplink:
         self._connect = connect
         self._downlink = downlink
         self._failures = 0
+        # What lies there at the start may have been sent by an earlier run.
+        self._sent_to = outbox.head_seq
         self._renewed = asyncio.Event()
+        self._receipted = asyncio.Event()
         self.count = LinkCount()
 
     def reconnect(self) -> None:
         """A new certificate is there: change to it at the next quiet moment."""
         self._renewed.set()
+
+    async def drain(self, limit_s: float) -> None:
+        """Waits for the receipt of everything, if there is a stream, and no longer than that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while self.count.connected and self._outbox.waiting:
+                    self._receipted.clear()
+                    await self._receipted.wait()
 
     async def run(self) -> None:
         """Streams until cancelled. Raises ChainForked, after which nothing may be sent."""
@@ -147,7 +157,7 @@ class Uplink:
     async def _open(self) -> AsyncIterator[_Stream]:
         channel = self._connect()
         try:
-            stub = gateway_pb2_grpc.GatewayServiceStub(channel)  # type: ignore[no-untyped-call]
+            stub = gateway_pb2_grpc.GatewayServiceStub(channel)
             call = stub.Connect()
             try:
                 yield _Stream(call)
@@ -198,7 +208,7 @@ class Uplink:
             raise LinkDown("the cloud's first word is no Welcome; update the agent")
         welcome = answer.welcome
         await self._outbox.adopt(welcome.durable_seq, welcome.durable_link)
-        stream.cursor = stream.sent_to = welcome.durable_seq
+        stream.cursor = welcome.durable_seq
         stream.heard_at = asyncio.get_running_loop().time()
         terms = Terms(
             welcome.zone,
@@ -254,7 +264,7 @@ class Uplink:
                 # A refusal moved the cursor while this was being sent, or a receipt trimmed ahead.
                 break
             stream.cursor = envelope.seq
-            stream.sent_to = max(stream.sent_to, envelope.seq)
+            self._sent_to = max(self._sent_to, envelope.seq)
             sealed = gateway_pb2.SealedPayload(
                 seq=envelope.seq,
                 previous=envelope.previous,
@@ -304,13 +314,12 @@ class Uplink:
                 return
 
     def _receipt(self, stream: _Stream, durable_seq: int) -> None:
-        if durable_seq > stream.sent_to:
-            raise LinkDown(
-                f"a receipt for {durable_seq}, but {stream.sent_to} is all that was sent"
-            )
+        if durable_seq > self._sent_to:
+            raise LinkDown(f"a receipt for {durable_seq}, but {self._sent_to} is all that was sent")
         self.count.receipts += 1
         stream.progressed = True
         self._outbox.trim(durable_seq)
+        self._receipted.set()
         stream.wake.set()
 
     def _refusal(self, stream: _Stream, refusal: "gateway_pb2.BatchRefusal") -> None:

@@ -1,6 +1,6 @@
 from collections.abc import Mapping
 from struct import Struct
-from typing import Final
+from typing import Final, TypeAlias
 
 from typing_extensions import Buffer
 
@@ -55,7 +55,9 @@ RECORD_VERSION: Final = 1
 COMMAND: Struct
 EVENT: Struct
 
-_Event = tuple[int, int, int, int, int, int]
+_Event: TypeAlias = tuple[int, int, int, int, int, int]
+
+def clock() -> int: ...
 
 class Books:
     books_max: int

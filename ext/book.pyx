@@ -72,7 +72,7 @@ cdef extern from * nogil:
 cdef enum:
     NEVER = 0xFFFFFFFF  # the 32-bit number that stands for what does not fit
     PART = 4096
-    SHALLOW = 16384  # so many orders and their queues stay in a core's own cache
+    SHALLOW = 2048  # so many orders and their queues stay in a core's own cache
     KEY_TICK_SHIFT = ARRIVAL_BITS + CLASS_BITS
 
 
@@ -359,6 +359,11 @@ cdef inline uint32_t narrow(long long value, uint32_t never) noexcept:
     return <uint32_t>value if 0 <= value < never else never
 
 
+def clock():
+    """The processor's tick counter, in which `Books.measure` counts."""
+    return gtx_clock()
+
+
 cdef class Books:
     """The order books of many delivery slots.
 
@@ -475,14 +480,17 @@ cdef class Books:
             if e.spots == NULL:
                 raise MemoryError
             memset(e.spots, 0, (<size_t>e.orders_max + 1) * sizeof(Spot))
-        p.keys = <int64_t*>calloc(2 * (padded * 12 + blocks * 12), 1)
+        p.keys = <int64_t*>calloc(2 * (padded * 13 + blocks * 12), 1)
         if p.keys == NULL:
             raise MemoryError
-        p.block_keys = p.keys + 2 * padded
+        p.group_keys = p.keys + 2 * padded
+        p.block_keys = p.group_keys + 2 * padded // 8
         p.block_at = <int32_t*>(p.block_keys + 2 * blocks)
         p.roots = <uint32_t*>(p.block_at + 2 * blocks)
         for i in range(2 * padded):
             p.keys[i] = NOBODY
+        for i in range(2 * padded // 8):
+            p.group_keys[i] = NOBODY
         for i in range(2 * blocks):
             p.block_keys[i] = NOBODY
         p.padded = padded

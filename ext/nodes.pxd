@@ -4,7 +4,7 @@
 Work per order must not grow with how many orders the network shuts out. The best feasible
 counterparty is therefore never searched among orders but among nodes: whether seller j reaches
 buyer i is two interval tests, and blocks of 64 nodes that are all in, or all out, cost one
-comparison. The heaps are leftist, threaded through the orders themselves: logarithmic in the
+comparison, and inside a block groups of eight. The heaps are leftist, threaded through the orders themselves: logarithmic in the
 worst case, and nothing is allocated.
 """
 
@@ -75,33 +75,54 @@ cdef inline bint lean(Engine* e, uint32_t o) noexcept nogil:
 
 # ---- the best of the nodes ---------------------------------------------------------------------
 
-cdef inline void bound_block(Place* p, uint32_t side, int32_t block) noexcept nogil:
+cdef inline int64_t least_of_eight(int64_t* keys) noexcept nogil:
+    cdef int64_t a = keys[0] if keys[0] < keys[1] else keys[1]
+    cdef int64_t b = keys[2] if keys[2] < keys[3] else keys[3]
+    cdef int64_t c = keys[4] if keys[4] < keys[5] else keys[5]
+    cdef int64_t d = keys[6] if keys[6] < keys[7] else keys[7]
+    a = a if a < b else b
+    c = c if c < d else d
+    return a if a < c else c
+
+cdef inline void locate(Place* p, uint32_t side, int32_t block) noexcept nogil:
+    # Which node the best of a block belongs to.
+    cdef int64_t key = p.block_keys[side * p.blocks + block]
+    cdef int64_t* groups = p.group_keys + ((side * p.padded) >> 3) + (block << 3)
     cdef int64_t* keys = p.keys + side * p.padded + (block << BLOCK_BITS)
-    cdef int64_t least = keys[0]
-    cdef int32_t j, at = 0
-    for j in range(1, BLOCK):
-        if keys[j] < least:
-            least = keys[j]
-            at = j
-    p.block_keys[side * p.blocks + block] = least
-    p.block_at[side * p.blocks + block] = (block << BLOCK_BITS) + at
+    cdef int32_t g = 0, j = 0
+    while g < 7 and groups[g] != key:
+        g += 1
+    while j < 7 and keys[(g << 3) + j] != key:
+        j += 1
+    p.block_at[side * p.blocks + block] = (block << BLOCK_BITS) + (g << 3) + j
 
 cdef inline void set_root(
     Engine* e, Place* p, uint32_t side, int32_t node, uint32_t root
 ) noexcept nogil:
     cdef int32_t block = node >> BLOCK_BITS
     cdef int64_t key = e.spots[root].key if root != 0 else NOBODY
+    cdef int64_t* keys = p.keys + side * p.padded
+    cdef int64_t* groups = p.group_keys + ((side * p.padded) >> 3)
     cdef int64_t* best = p.block_keys + side * p.blocks + block
-    cdef int64_t before = p.keys[side * p.padded + node]
+    cdef int64_t before = keys[node], least
     p.roots[side * p.padded + node] = root
     if key == before:
         return
-    p.keys[side * p.padded + node] = key
-    if key < best[0]:
-        best[0] = key
-        p.block_at[side * p.blocks + block] = node
-    elif before == best[0]:
-        bound_block(p, side, block)
+    keys[node] = key
+    if key < before:
+        if key < groups[node >> 3]:
+            groups[node >> 3] = key
+            if key < best[0]:
+                best[0] = key
+                p.block_at[side * p.blocks + block] = node
+        return
+    if before != groups[node >> 3]:
+        return
+    groups[node >> 3] = least_of_eight(keys + (node & ~7))
+    if before != best[0]:
+        return
+    best[0] = least_of_eight(groups + (block << 3))
+    locate(p, side, block)
 
 cdef inline void hang(Engine* e, Place* p, uint32_t o) noexcept nogil:
     # Into its node's heap, by the key it has.
@@ -136,9 +157,21 @@ cdef inline int32_t counterparty(
     cdef Reach* theirs = &p.net.up if side else &p.net.down
     cdef Reach* mine = &p.net.down if side else &p.net.up
     cdef int32_t low = mine.low[x], high = mine.high[x], found = -1
-    cdef int32_t b, j, first, last
+    cdef int32_t b, g, j, first, last
     cdef int64_t* keys = p.keys + side * p.padded
+    cdef int64_t* groups = p.group_keys + ((side * p.padded) >> 3)
     cdef int64_t* block_keys = p.block_keys + side * p.blocks
+    cdef int64_t best = bound
+    # Mostly the best of all is feasible. Selected, not branched: which block has it is random.
+    for b in range(low >> BLOCK_BITS, ((high - 1) >> BLOCK_BITS) + 1):
+        found = b if block_keys[b] < best else found
+        best = block_keys[b] if block_keys[b] < best else best
+    if found < 0:
+        return -1
+    j = p.block_at[side * p.blocks + found]
+    if low <= j < high and theirs.low[j] <= x < theirs.high[j]:
+        return j
+    found = -1
     for b in range(low >> BLOCK_BITS, ((high - 1) >> BLOCK_BITS) + 1):
         if block_keys[b] >= bound:
             continue
@@ -149,16 +182,15 @@ cdef inline int32_t counterparty(
             bound = block_keys[b]
             found = j
             continue
-        first = b << BLOCK_BITS
-        last = first + BLOCK
-        if first < low:
-            first = low
-        if last > high:
-            last = high
-        for j in range(first, last):
-            if keys[j] < bound and theirs.low[j] <= x < theirs.high[j]:
-                bound = keys[j]
-                found = j
+        for g in range(b << 3, (b + 1) << 3):
+            if groups[g] >= bound:
+                continue
+            first = g << 3 if g << 3 > low else low
+            last = (g + 1) << 3 if (g + 1) << 3 < high else high
+            for j in range(first, last):
+                if keys[j] < bound and theirs.low[j] <= x < theirs.high[j]:
+                    bound = keys[j]
+                    found = j
     return found
 
 # ---- trading -----------------------------------------------------------------------------------

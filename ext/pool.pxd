@@ -206,7 +206,8 @@ cdef struct Place:
     int32_t* position  # node to depth-first position, and back
     int32_t* names
     int64_t* keys  # [2][padded] each node's best key
-    int64_t* block_keys  # [2][blocks] and each block's
+    int64_t* group_keys  # [2][padded / 8] the best of eight nodes
+    int64_t* block_keys  # [2][blocks] and of eight groups
     int32_t* block_at
     uint32_t* roots  # [2][padded]
     int32_t padded

@@ -46,16 +46,17 @@ cdef inline bint reachable(Net* net, int32_t seller, int32_t buyer) noexcept nog
 cdef inline int64_t room_between(
     Net* net, int32_t seller, int32_t buyer, int64_t wanted
 ) noexcept nogil:
-    # The larger position is no ancestor of the smaller: it is the one to climb from.
-    while seller != buyer:
-        if seller > buyer:
-            if net.up.room[seller] < wanted:
-                wanted = net.up.room[seller]
-            seller = net.parent[seller]
-        else:
-            if net.down.room[buyer] < wanted:
-                wanted = net.down.room[buyer]
-            buyer = net.parent[buyer]
+    # Up until the buyer is below, then from the buyer up to there: two loops, because a branch that
+    # takes turns between both sides cannot be predicted.
+    cdef int32_t meeting = seller
+    while not (meeting <= buyer < net.end[meeting]):
+        if net.up.room[meeting] < wanted:
+            wanted = net.up.room[meeting]
+        meeting = net.parent[meeting]
+    while buyer != meeting:
+        if net.down.room[buyer] < wanted:
+            wanted = net.down.room[buyer]
+        buyer = net.parent[buyer]
     return wanted if wanted > 0 else 0
 
 cdef inline void move_edge(
@@ -73,13 +74,12 @@ cdef inline void reserve_between(
     Net* net, int32_t seller, int32_t buyer, int64_t wh
 ) noexcept nogil:
     # `wh` > 0. What one direction loses the other gains: their sum never changes.
-    while seller != buyer:
-        if seller > buyer:
-            move_edge(net, &net.up, &net.down, seller, wh)
-            seller = net.parent[seller]
-        else:
-            move_edge(net, &net.down, &net.up, buyer, wh)
-            buyer = net.parent[buyer]
+    while not (seller <= buyer < net.end[seller]):
+        move_edge(net, &net.up, &net.down, seller, wh)
+        seller = net.parent[seller]
+    while buyer != seller:
+        move_edge(net, &net.down, &net.up, buyer, wh)
+        buyer = net.parent[buyer]
 
 cdef class Tree:
     cdef readonly int size

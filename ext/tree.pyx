@@ -39,21 +39,26 @@ cdef void bound_blocks(Net* net, Reach* reach, int32_t start, int32_t end) noexc
 cdef void shut(Net* net, Reach* reach, int32_t v) noexcept nogil:
     """Whoever reached past the edge above `v` now stops at `v`."""
     cdef int32_t u, end = net.end[v]
+    cdef int32_t low, high
+    # Both stores always, so that the compiler can do several positions at a time.
     for u in range(v, end):
-        if reach.low[u] < v:
-            reach.low[u] = v
-            reach.high[u] = end
+        low = reach.low[u]
+        high = reach.high[u]
+        reach.high[u] = end if low < v else high
+        reach.low[u] = v if low < v else low
     bound_blocks(net, reach, v, end)
 
 
 cdef void unshut(Net* net, Reach* reach, int32_t v) noexcept nogil:
     """Whoever stopped at `v` now reaches as far as the node above it."""
     cdef int32_t u, end = net.end[v]
-    cdef int32_t low = reach.low[net.parent[v]], high = reach.high[net.parent[v]]
+    cdef int32_t above_low = reach.low[net.parent[v]], above_high = reach.high[net.parent[v]]
+    cdef int32_t low, high
     for u in range(v, end):
-        if reach.low[u] == v:
-            reach.low[u] = low
-            reach.high[u] = high
+        low = reach.low[u]
+        high = reach.high[u]
+        reach.high[u] = above_high if low == v else high
+        reach.low[u] = above_low if low == v else low
     bound_blocks(net, reach, v, end)
 
 

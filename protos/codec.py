@@ -48,6 +48,7 @@ from protos.messages import (
 TIME_UNIT_MS = 10
 """Reply times are sent to 10 ms: one byte a device and sweep at the usual jitter."""
 
+PERIOD_MS_MAX = 3_600_000
 VALUE_MAX = 1 << 62
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 _VARINT_BYTES_MAX = 10
@@ -258,7 +259,8 @@ def _fill_sweeps(message: payload_pb2.SweepBatch, batch: SweepBatch) -> None:
         raise ValueError("all columns of a batch have one value a sweep")
     base = min(column[0] for column in batch.times_ms)
     span = max(column[-1] for column in batch.times_ms) - base
-    period = max(0, span // (sweeps - 1)) if sweeps > 1 else 0
+    # A clock that was set between two sweeps makes the span absurd; the offsets then carry it.
+    period = min(max(0, span // (sweeps - 1)), PERIOD_MS_MAX) if sweeps > 1 else 0
     message.map_id = batch.map_id
     message.boot_id = batch.boot_id
     message.monotonic_ms = batch.monotonic_ms

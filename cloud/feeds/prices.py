@@ -5,7 +5,7 @@ publication called them. A publication in which any price is not the sum of its 
 a whole: which of its rows are right cannot be told.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from operator import attrgetter
@@ -15,7 +15,7 @@ from cloud.feeds import caiso, pjm
 from cloud.feeds.intervals import EASTERN, PACIFIC, from_local, trade_date
 from cloud.feeds.quality import TOTAL, identity
 from cloud.feeds.rows import Malformed, NoData, Row
-from protos.clock import SECOND_NS, Clock
+from protos.clock import SECOND_NS
 
 PARSERS = {"caiso": caiso.parse, "pjm": pjm.parse}
 MARKETS = {"RTPD": "RTM", "RTD": "RTM", "HASP": "RTM"}
@@ -25,8 +25,6 @@ REAL_TIME_LEAD_NS = 1_350 * SECOND_NS
 
 PUBLISHED = {"caiso": (PACIFIC, time(13, 0)), "pjm": (EASTERN, time(13, 30))}
 """When, on the day before, a venue publishes its day-ahead prices, in prevailing time."""
-
-Send = Callable[[ObservePrice], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +72,3 @@ def _known_ns(price: ObservePrice) -> int:
     zone, hour = PUBLISHED[price.venue]
     eve = trade_date(price.starts_ns, zone) - timedelta(days=1)
     return from_local(datetime.combine(eve, hour), zone)
-
-
-async def pump(due: Sequence[Due], clock: Clock, send: Send) -> None:
-    """Hands each price over when it is due; those that are due already go at once."""
-    for one in due:
-        wait_ns = one.at_ns - clock.now_ns()
-        if wait_ns > 0:
-            await clock.sleep(wait_ns / SECOND_NS)
-        await send(one.command)

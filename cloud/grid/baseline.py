@@ -6,7 +6,7 @@ halves up, so any machine gets the same watt.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from zipfile import BadZipFile
@@ -67,7 +67,7 @@ def read_baseline(tables: Tables, index: Mapping[int, int], profiles: bytes | No
     if type(per_peak) is not int or not 1 <= per_peak <= PER_PEAK_MAX:
         raise NetworkError("network: profile_per_peak is a positive integer")
     shares = {
-        key: _shares(tables.sidecar.get(key, ()) if profiles is not None else (), key, index, year)
+        key: _shares(tables.sidecar.get(key, []) if profiles is not None else [], key, index, year)
         for key in ("base_w", "base_var")
     }
     return Baseline(
@@ -91,21 +91,26 @@ def _year(profiles: bytes) -> npt.NDArray[np.int16]:
     return np.asarray(year, np.int16)
 
 
-def _shares(
-    rows: Sequence[Sequence[int]], key: str, index: Mapping[int, int], year: npt.NDArray[np.int16]
-) -> Shares:
-    try:
-        table = np.array(rows, np.int64).reshape(-1, 3) if len(rows) else np.zeros((0, 3), np.int64)
-        nodes = np.array([index[node] for node in table[:, 0].tolist()], np.int64)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise NetworkError(f"network: {key} is not rows of [node, profile, rated]") from error
-    except KeyError as error:
-        raise NetworkError(f"network: {key} names node {error}, which is not there") from error
-    if len(table) and not 0 <= table[:, 1].min() <= table[:, 1].max() < len(year):
+def _shares(rows: Any, key: str, index: Mapping[int, int], year: npt.NDArray[np.int16]) -> Shares:
+    if not _is_table(rows):
+        raise NetworkError(f"network: {key} is not rows of [node, profile, rated], all integers")
+    unknown = [node for node, _, _ in rows if node not in index]
+    if unknown:
+        raise NetworkError(f"network: {key} names node {unknown[0]}, which is not there")
+    if any(not 0 <= profile < len(year) for _, profile, _ in rows):
         raise NetworkError(f"network: {key} names a profile that is not in the file")
-    if len(table) and np.abs(table[:, 2]).max() > RATED_MAX:
+    if any(abs(rated) > RATED_MAX for _, _, rated in rows):
         raise NetworkError(f"network: {key} has a rated power above {RATED_MAX}")
+    table = np.array(rows, np.int64).reshape(-1, 3)
+    nodes = np.array([index[node] for node, _, _ in rows], np.int64)
     return Shares(nodes, table[:, 1].copy(), table[:, 2].copy())
+
+
+def _is_table(rows: Any) -> bool:
+    return isinstance(rows, list) and all(
+        isinstance(row, list) and len(row) == 3 and all(type(entry) is int for entry in row)
+        for row in rows
+    )
 
 
 def _constant(tables: Tables, index: Mapping[int, int], key: str) -> Integers:

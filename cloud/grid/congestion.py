@@ -33,7 +33,7 @@ class EdgeStep(NamedTuple):
 
 
 def loading_per_mille(flow_w: int, capacity_w: int) -> int:
-    """How full an element is, rounded up; anything over an element without capacity is twice full."""
+    """How full an element is, rounded up; any flow where there is no capacity is twice full."""
     if capacity_w <= 0:
         return 2 * FULL_PER_MILLE if flow_w else 0
     return -(-abs(flow_w) * FULL_PER_MILLE // capacity_w)

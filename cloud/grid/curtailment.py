@@ -62,7 +62,7 @@ def plan(
     """Caps that keep the flow out of the element's subtree, towards the grid, at `limit_w`.
 
     `rest_w` is the outflow that the gateways do not cause: minus the base flow through the element.
-    With caps the gateways' sum is exactly what is left of the limit. Gateways of one device id each;
+    With caps the gateways' sum is exactly what is left of the limit. Every device id stands once;
     the watt that does not divide goes to the smaller ids.
     """
     if not 0 <= element < network.size:

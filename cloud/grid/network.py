@@ -41,10 +41,10 @@ __all__ = ["Electric", "ElementKind", "HomeGroup", "Network", "NetworkError", "l
 LOW_VOLTAGE_V = 1_000
 
 RESERVE_DOWN_PER_MILLE = 100
-"""Kept free in flow towards the customers for what whole watts on a lossless tree do not see: losses
-below the element and the current of a sagging voltage. Filled to the brim with random trades, the
-rural network was up to 11 % over by AC power flow without it and never over with it, for 2.5 % of
-the volume. Towards the grid losses help, and nothing is kept.
+"""Kept free in flow towards the customers for what whole watts on a lossless tree do not see:
+losses below the element and the current of a sagging voltage. Filled to the brim with random
+trades, the rural network was up to 11 % over by AC power flow without it and never over with it,
+for 2.5 % of the volume. Towards the grid losses help, and nothing is kept.
 """
 
 
@@ -77,7 +77,7 @@ class Electric:
 class Network:
     """All a zone knows of its wires. Nothing in it ever changes.
 
-    `home_nodes` are the low-voltage connection points, in order, and `home_groups` the same by feeder.
+    `home_nodes` are the low-voltage connection points, in order; `home_groups` the same by feeder.
     `limit_w` is the rating at rated voltage and unity power factor (a transformer's is its rated
     apparent power); element 0, the grid above the root, has `NO_LIMIT_W`.
     `node_ids` and `branch_element` (lines, then transformers; -1 where switched off) lead back to

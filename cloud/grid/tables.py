@@ -93,7 +93,7 @@ def whole(row: Row, key: str, name: str) -> int:
 
 def in_service(row: Row, *keys: str) -> bool:
     """Whether a row is switched on; what says nothing is on."""
-    return all(row.get(key, 1) not in {0} for key in keys)
+    return all(key not in row or whole(row, key, "component") != 0 for key in keys)
 
 
 def sidecar_numbers(tables: Tables, key: str) -> list[int]:

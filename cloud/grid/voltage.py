@@ -24,8 +24,8 @@ from protos.units import round_measured
 Integers = npt.NDArray[np.int64]
 
 BAND_PPB = (905_000_000, 1_100_000_000)
-"""EN 50160: +-10 %. The linear model leaves out losses, which lower a voltage: below, half a point is
-kept for them, above, they are on the safe side.
+"""EN 50160: +-10 %. The linear model leaves out losses, which lower a voltage: below, half a point
+is kept for them, above, they are on the safe side.
 """
 
 LONELY_HOMES = 3

@@ -130,6 +130,20 @@ class Trading:
         entries = list(self._by_number.get(gateway.index, {}).values())
         return [self._withdraw(entry, reason) for entry in entries]
 
+    def grant(self, purse: Purse, allowance_micro: int) -> list[Fact]:
+        """Another allowance. Where it no longer carries what is open, the newest offers go first:
+        a trade that the bank could not hold money for must not come about.
+        """
+        purse.allowance_micro = allowance_micro
+        facts: list[Fact] = []
+        if purse.open_micro and purse.reserved_micro > allowance_micro:
+            mine = [e for e in self._offers.values() if e.purse is purse and e.unit_micro]
+            for entry in sorted(mine, key=_order, reverse=True):
+                if purse.reserved_micro <= allowance_micro:
+                    break
+                facts.append(self._withdraw(entry, Refusal.NO_ALLOWANCE))
+        return facts
+
     def close(self, slot: int) -> list[Fact]:
         """The gate closes: what still waits is cancelled, oldest first, and the book goes."""
         facts: list[Fact] = []

@@ -153,7 +153,8 @@ class Zone:
             case AdvanceZone():
                 facts += self._advance(now_ns)
             case GrantAllowance():
-                self._purses.of(command.account).allowance_micro = command.allowance_micro
+                purse = self._purses.of(command.account)
+                facts += self._trading.grant(purse, command.allowance_micro)
             case ReleaseReservation():
                 self._purses.of(command.account).release(command.slot)
             case OpenZone():
@@ -201,7 +202,8 @@ class Zone:
             return [self._refused(device, Refusal.UNKNOWN_DEVICE)]
         if not 0 <= command.node < self.network.size:
             return [self._refused(device, Refusal.UNKNOWN_ELEMENT)]
-        home = Home(command.account, slot_at(now_ns))
+        # The running slot is known only in part and cannot be traded any more.
+        home = Home(command.account, slot_at(now_ns) + 1)
         index = len(self._gateways)
         self._gateways[device] = Gateway(index, device, command.account, command.node, home)
         self._reports.homes.append(home)

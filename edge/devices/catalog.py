@@ -4,6 +4,7 @@ It decides which driver a spec gets. It must never open a device with a profile 
 its golden registers.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from edge.devices.device import Device, DeviceError, DeviceSpec
@@ -69,4 +70,19 @@ async def open_device(spec: DeviceSpec, clock: Clock, buses: BusPool) -> Device:
             f"{profile.id} is not spoken to over {spec.transport}",
             f"use {' or '.join(profile.transport.kinds)}",
         )
+    spec = with_manners(spec, profile)
     return MeteredDevice(spec, profile, buses.bus(spec), clock)
+
+
+def with_manners(spec: DeviceSpec, profile: Profile) -> DeviceSpec:
+    """The spec with what the model needs of its link, where the installer says nothing else."""
+    transport = profile.transport
+    needs: dict[str, str | int | bool] = {
+        "stop": transport.stop,
+        "connect_delay_ms": transport.connect_delay_ms,
+        "idle_close_s": transport.idle_close_s,
+    }
+    options = needs | dict(spec.options)
+    if transport.exclusive_tcp:
+        options["in_flight"] = 1
+    return replace(spec, options=options)

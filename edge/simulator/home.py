@@ -31,6 +31,9 @@ living through a year at once would stop the simulator for minutes.
 REGULATION_MW = 30_000
 """How far a battery's regulation misses zero at the connection: no real one hits it exactly."""
 
+HUNGER = 4
+"""How many times the usual household a home with heat pump and car takes."""
+
 PHASES = 3
 NOISE = 1 << 16
 _MASK = (1 << 64) - 1
@@ -49,7 +52,11 @@ def noise(seed: int, index: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What was built into a home. `shares` is each phase's part of the load, per mille."""
+    """What was built into a home. `shares` is each phase's part of the load, per mille.
+
+    A battery that `serves_home` keeps the connection near zero by itself; the others stand idle
+    until somebody steers them, as batteries do that were bought to earn money.
+    """
 
     number: int
     seed: int
@@ -62,6 +69,7 @@ class Traits:
     stored_wh: int
     loss_per_mille: int
     shares: tuple[int, int, int]
+    serves_home: bool
 
     @property
     def has_battery(self) -> bool:
@@ -71,15 +79,19 @@ class Traits:
 def traits_of(number: int, seed: int) -> Traits:
     """The home that stands under this number, counted from 1, in the street with this seed.
 
-    Every seventh home has no battery and every fifth a roof as large as a farm's, so that a street
-    has buyers, sellers and a feeder worth watching.
+    Every seventh home has no battery, every second battery serves its home, every fifth roof is as
+    large as a farm's, and every fourth home heats with power under a small roof: so a street has
+    buyers, sellers and a feeder worth watching.
     """
     draw = Random(f"gridtokenx/{seed}/{number}")
     load = draw.choice(sorted(HOURS_AT_PEAK))
     yearly_wh = draw.randrange(2_500_000, 6_000_000, 50_000)
     sun = draw.choice(("PV1", "PV4", "PV5", "PV8"))
-    large = number % 5 == 0
+    large, hungry = number % 5 == 0, number % 4 == 2
     pv_peak_w = draw.randrange(15_000, 26_000, 500) if large else draw.randrange(4_000, 9_500, 100)
+    if hungry:
+        yearly_wh *= HUNGER
+        pv_peak_w = pv_peak_w if large else pv_peak_w // 4
     battery_w, capacity_wh = draw.randrange(6_000, 8_100, 100), draw.randrange(10_000, 16_100, 200)
     stored = draw.randrange(300, 700)
     first = draw.randrange(200, 500)
@@ -97,6 +109,7 @@ def traits_of(number: int, seed: int) -> Traits:
         stored_wh=capacity_wh * stored // 1_000 if battery else 0,
         loss_per_mille=draw.randrange(25, 45),
         shares=(first, second, 1_000 - first - second),
+        serves_home=number % 2 == 1,
     )
 
 
@@ -285,7 +298,8 @@ class Home:
         """
         rating_mw = self.traits.battery_w * 1_000
         slip = noise(self.traits.seed + 2, self.at_ns // TICK_NS) % (2 * REGULATION_MW + 1)
-        wanted = self.load_mw - self.pv_mw + slip - REGULATION_MW
+        surplus = self.load_mw - self.pv_mw + slip - REGULATION_MW
+        wanted = surplus if self.traits.serves_home else 0
         if self._window_mw is not None:
             wanted = max(self._window_mw[0], min(self._window_mw[1], wanted))
         power = max(-rating_mw, min(rating_mw, wanted))

@@ -1,19 +1,12 @@
 """How fast the order books match, as rows with targets.
 
-Three synthetic order flows, drawn by splitmix64 so that they are the same on every machine:
-`w1` is one book (60 % passive orders, 30 % cancels of live orders, 10 % marketable orders), `w96` the
-same over 96 books, `wdeep` a million passive orders first and then a million of (48/42/10 %), of which
-only the second million is timed. The baseline is the fastest matcher in plain Python that we know how
-to write, on the same commands in the same run. A result whose trades differ from the baseline's is
-an error, not a row.
+The flows and the baseline, a plain Python matcher on the same commands in the same run, are in
+`matcher_flows`. A run whose trades differ from the baseline's is an error, not a row. Times are the
+best of several rounds, ratios the median of the rounds' ratios.
 """
 
-import heapq
-import math
-import statistics
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import median
 from time import perf_counter_ns
 from typing import Any
 
@@ -23,222 +16,23 @@ from numpy.typing import NDArray
 from ext import book as kernel
 from ext.book import Books
 from ext.tree import Headroom, Tree
+from tests.bench.matcher_flows import (
+    COMMANDS,
+    EVENTS,
+    FLOWS,
+    Flow,
+    PlainBooks,
+    Workload,
+    make_workload,
+    no_collection,
+    trade_hash,
+)
 
 Row = dict[str, Any]
-SEED = 20251121
-MASK = (1 << 64) - 1
-COMMANDS = np.dtype(
-    [("order", "<u8"), ("book", "<u4"), ("tick", "<u4"), ("quantity", "<u4"), ("owner", "<u4")]
-    + [("node", "<u2")]
-    + [(name, "u1") for name in ("version", "operation", "side", "cls", "tif", "self_trade")]
-)
-EVENTS = np.dtype(
-    [("order", "<u8"), ("other", "<u8"), ("book", "<u4"), ("tick", "<u4"), ("quantity", "<u4")]
-    + [(name, "u1") for name in ("kind", "reason", "side", "version")]
-)
-
-
-# ---- the flows ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Flow:
-    """The shape of a workload."""
-
-    books: int = 1
-    prefill: int = 0
-    ticks: int = 4096
-    nodes: int = 1
-
-    @property
-    def floor(self) -> int:
-        """The price of tick 0; prices move around 10,000."""
-        return 10_000 - self.ticks // 2
-
-
-FLOWS = {
-    "w1": Flow(),
-    "w96": Flow(books=96),
-    "wdeep": Flow(prefill=1_000_000, ticks=8192),
-}
-
-
-@dataclass(frozen=True)
-class Workload:
-    """Commands as packed records, how many of them are warm-up, and what they must lead to."""
-
-    flow: Flow
-    commands: NDArray[Any]
-    prefill: int
-    trades: int
-    volume: int
-    hash: int
-
-
-def splitmix(count: int) -> NDArray[np.uint64]:
-    """The first draws of splitmix64."""
-    with np.errstate(over="ignore"):
-        steps = np.arange(1, count + 1, dtype=np.uint64)
-        return scramble(np.uint64(SEED) + steps * np.uint64(0x9E3779B97F4A7C15))
-
-
-def scramble(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The output function of splitmix64: a permutation of 64-bit numbers."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-class Draws:
-    """Random numbers as the flows take them."""
-
-    def __init__(self, count: int) -> None:
-        self._next: Callable[[], int] = iter(splitmix(count).tolist()).__next__
-
-    def below(self, n: int) -> int:
-        return (self._next() * n) >> 64
-
-    def geometric(self, keep: float) -> int:
-        unit = ((self._next() >> 11) + 0.5) / 9007199254740992.0
-        return min(2_000, int(math.log(unit) / math.log(keep)))
-
-
-class HeapBooks:
-    """The baseline: a heap of [price, arrival, id, quantity] a side and a dictionary of the live.
-
-    A cancelled order stays in its heap with quantity 0 until it surfaces.
-    """
-
-    def __init__(self, books: int) -> None:
-        self.sides: list[list[list[int]]] = [[] for _ in range(2 * books)]
-        self.live: dict[int, list[int]] = {}
-        self.trades: list[tuple[int, int, int, int]] = []
-        self.arrivals = 0
-
-    def add(self, book: int, side: int, order_id: int, price: int, quantity: int) -> None:
-        theirs = self.sides[2 * book + 1 - side]
-        live = self.live
-        # Bids are kept with negative prices, so that every heap gives its best first.
-        own, limit = (price, -price) if side else (-price, price)
-        while quantity and theirs and theirs[0][0] <= limit:
-            best = theirs[0]
-            fill = best[3] if best[3] < quantity else quantity
-            if fill:
-                self.trades.append((best[2], order_id, -best[0] if side else best[0], fill))
-                quantity -= fill
-                best[3] -= fill
-            if not best[3]:
-                heapq.heappop(theirs)
-                live.pop(best[2], None)
-        if quantity:
-            self.arrivals += 1
-            entry = [own, self.arrivals, order_id, quantity]
-            live[order_id] = entry
-            heapq.heappush(self.sides[2 * book + side], entry)
-
-    def cancel(self, order_id: int) -> None:
-        entry = self.live.pop(order_id, None)
-        if entry is not None:
-            entry[3] = 0
-
-
-def steps(flow: Flow, ops: int, books: HeapBooks) -> Iterator[tuple[int, ...]]:
-    """(operation, book, side, order, price, quantity, node) in turn, played into `books`."""
-    draws = Draws(9 * ops + flow.books * (ops // 50 + 2))
-    below = draws.below
-    ids = scramble(np.arange(ops + 2, dtype=np.uint64)) | np.uint64(1)
-    names: list[int] = ids.tolist()
-    middle = [10_000] * flow.books
-    placed: dict[int, tuple[int, int, int]] = {}
-    live: list[int] = []
-    serial = 0
-    for i in range(ops):
-        book = below(flow.books) if flow.books > 1 else 0
-        if i % 100 == 0:
-            for k in range(flow.books):
-                if flow.books == 1 or below(4) == 0:
-                    middle[k] = min(12_000, max(8_000, middle[k] + (1 if below(2) else -1)))
-        dice = below(100)
-        if flow.prefill:
-            dice = 0 if i < flow.prefill else 70 if 48 <= dice < 90 else dice
-        if 60 <= dice < 90:
-            order_id = draw_live(live, books.live, below)
-            if order_id:
-                book, side, price = placed[order_id]
-                books.cancel(order_id)
-                yield kernel.CANCEL, book, side, order_id, price, 0, 0
-                continue
-        serial += 1
-        order_id = names[serial]
-        below(5_000)
-        node, side = below(flow.nodes), below(2)
-        if dice >= 90:
-            price = middle[book] - 20 if side else middle[book] + 20
-            quantity = 1 + below(200)
-        else:
-            away = 1 + draws.geometric(0.995 if flow.prefill else 0.9)
-            price = middle[book] + away if side else middle[book] - away
-            quantity = 1 + below(100)
-        placed[order_id] = (book, side, price)
-        books.add(book, side, order_id, price, quantity)
-        if order_id in books.live:
-            live.append(order_id)
-        yield kernel.SUBMIT, book, side, order_id, price, quantity, node
-
-
-def draw_live(live: list[int], known: dict[int, list[int]], below: Callable[[int], int]) -> int:
-    """A uniformly drawn order that still rests, taken from the list; 0 if none does."""
-    while live:
-        k = below(len(live))
-        order_id = live[k]
-        live[k] = live[-1]
-        live.pop()
-        if order_id in known:
-            return order_id
-    return 0
-
-
-def make_workload(flow: Flow, ops: int) -> Workload:
-    """`ops` commands, after the flow's warm-up if it has one."""
-    books = HeapBooks(flow.books)
-    rows = np.array(list(steps(flow, ops + flow.prefill, books)), dtype=np.uint64)
-    commands = np.zeros(len(rows), dtype=COMMANDS)
-    commands["version"] = kernel.RECORD_VERSION
-    commands["operation"], commands["book"], commands["side"] = rows[:, 0], rows[:, 1], rows[:, 2]
-    commands["order"], commands["quantity"], commands["node"] = rows[:, 3], rows[:, 5], rows[:, 6]
-    commands["tick"] = rows[:, 4] - np.uint64(flow.floor)
-    commands["cls"] = 3
-    # Every order has an owner of its own: self-trade is checked, but never found.
-    commands["owner"] = np.arange(len(rows))
-    trades = np.array(books.trades, dtype=np.uint64).reshape(-1, 4)
-    return Workload(
-        flow,
-        commands,
-        flow.prefill,
-        len(trades),
-        int(trades[:, 3].sum()),
-        trade_hash(*trades.T),
-    )
-
-
-def trade_hash(
-    maker: NDArray[np.uint64],
-    taker: NDArray[np.uint64],
-    price: NDArray[np.uint64],
-    quantity: NDArray[np.uint64],
-) -> int:
-    """FNV-1a over one mixed word a trade: it depends on every field and on the order."""
-    with np.errstate(over="ignore"):
-        words = maker * np.uint64(0x9E3779B97F4A7C15)
-        words ^= (taker + np.uint64(0x7F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
-        words ^= price * np.uint64(0x94D049BB133111EB) ^ quantity
-    digest = 1469598103934665603
-    for word in words.tolist():
-        digest = ((digest ^ word) * 1099511628211) & MASK
-    return digest
-
-
-# ---- runs --------------------------------------------------------------------------------------
+Bytes = NDArray[np.uint8]
+ROUNDS = 7
+NODES = 1_001
+"""A network of 1,000 edges: two transformers, five feeders each, laterals."""
 
 
 @dataclass(frozen=True)
@@ -251,38 +45,49 @@ class Outcome:
     hash: int
 
 
-def fresh_books(work: Workload, orders_max: int = 1 << 20) -> Books:
-    import os
-    books = Books(int(os.environ.get("OM", orders_max)), work.flow.ticks, 128)
+# ---- books without a network -------------------------------------------------------------------
+
+
+def fresh_books(work: Workload) -> Books:
+    books = Books(1 << 20 if work.prefill else 1 << 16, work.flow.ticks, 128)
     for number in range(work.flow.books):
         books.open(number)
     return books
 
 
-def room_for_events(work: Workload) -> NDArray[np.uint8]:
+def room_for_events(work: Workload) -> Bytes:
     """Zeroed, and touched: the first write to a page is not the matcher's cost."""
     room = np.empty(32 * (len(work.commands) + 2 * work.trades + (1 << 20) + 8), dtype=np.uint8)
     room.fill(0)
     return room
 
 
-def play(work: Workload, events: NDArray[np.uint8]) -> Outcome:
+def play(work: Workload, events: Bytes, books: Books | None = None) -> Outcome:
     """All commands through one `process` call after the warm-up, full events."""
-    books, data = fresh_books(work), work.commands.view(np.uint8)
+    books, data = books or fresh_books(work), work.commands.view(np.uint8)
     start, used = 0, 0
     if work.prefill:
-        start, used = books.process(data[: 32 * work.prefill], events)
+        start, used = books.process(data[: 32 * work.prefill].data, events.data)
     begin = perf_counter_ns()
-    done, made = books.process(data[32 * start :], events[32 * used :])
+    done, made = books.process(data[32 * start :].data, events[32 * used :].data)
     spent = perf_counter_ns() - begin
     if start + done != len(work.commands):
         raise RuntimeError(f"only {start + done} of {len(work.commands)} commands were done")
-    found = events[: 32 * (used + made)].view(EVENTS)
+    return Outcome(spent / done, *trades_of(events[: 32 * (used + made)], work.flow))
+
+
+def trades_of(events: Bytes, flow: Flow) -> tuple[int, int, int]:
+    """How many, how much, and the hash over them."""
+    found = events.view(EVENTS)
     found = found[found["kind"] == kernel.TRADE]
-    prices = found["tick"].astype(np.uint64) + np.uint64(work.flow.floor)
-    digest = trade_hash(found["order"], found["other"], prices, found["quantity"].astype(np.uint64))
-    volume = int(found["quantity"].sum(dtype=np.uint64))
-    outcome = Outcome(spent / done, len(found), volume, digest)
+    prices = found["tick"].astype(np.uint64) + np.uint64(flow.floor)
+    quantities = found["quantity"].astype(np.uint64)
+    digest = trade_hash(found["order"], found["other"], prices, quantities)
+    return len(found), int(quantities.sum()), digest
+
+
+def play_checked(work: Workload, events: Bytes) -> Outcome:
+    outcome = play(work, events)
     if (outcome.trades, outcome.volume, outcome.hash) != (work.trades, work.volume, work.hash):
         raise RuntimeError(f"the kernel's trades {outcome} are not the baseline's {work.hash:016x}")
     return outcome
@@ -292,14 +97,224 @@ def play_baseline(work: Workload) -> float:
     """ns an operation of the plain Python matcher."""
     names = ("operation", "book", "side", "order", "tick", "quantity")
     rows = list(zip(*(work.commands[name].tolist() for name in names), strict=True))
-    books = HeapBooks(work.flow.books)
-    add, cancel, spent = books.add, books.cancel, 0
-    for part, timed in ((rows[: work.prefill], False), (rows[work.prefill :], True)):
-        begin = perf_counter_ns()
-        for operation, book, side, order_id, tick, quantity in part:
-            if operation:
-                cancel(order_id)
-            else:
-                add(book, side, order_id, tick, quantity)
-        spent = perf_counter_ns() - begin if timed else 0
-    return spent / max(1, len(rows) - work.prefill)
+    books, spent = PlainBooks(work.flow.books), 0
+    for part in (rows[: work.prefill], rows[work.prefill :]):
+        with no_collection():
+            begin = perf_counter_ns()
+            replay(books, part)
+            spent = perf_counter_ns() - begin
+    return spent / (len(rows) - work.prefill)
+
+
+def replay(books: PlainBooks, rows: list[tuple[int, ...]]) -> None:
+    add, cancel = books.add, books.cancel
+    for operation, book, side, order_id, tick, quantity in rows:
+        if operation:
+            cancel(order_id)
+        else:
+            add(book, side, order_id, tick, quantity)
+
+
+def latencies(books: Books, data: Bytes, events: Bytes) -> NDArray[np.float64]:
+    """ns of every command, by the processor's own clock, which ticks in steps of about 10 ns."""
+    times = np.zeros(len(data) // 32, dtype=np.uint32)
+    books.measure(data.data, events.data, times.data)
+    start, begin = kernel.clock(), perf_counter_ns()
+    while perf_counter_ns() - begin < 30_000_000:
+        pass
+    ticks_per_ns = (kernel.clock() - start) / (perf_counter_ns() - begin)
+    return np.sort(times / ticks_per_ns)
+
+
+def run(workload: str, ops: int) -> dict[str, Any]:
+    """One checked pass, for the command line."""
+    work = make_workload(FLOWS[workload], ops)
+    outcome = play_checked(work, room_for_events(work))
+    return {
+        "ops_s": round(1e9 / outcome.ns),
+        "trades": outcome.trades,
+        "volume": outcome.volume,
+        "hash": f"{outcome.hash:016x}",
+    }
+
+
+# ---- books on a network ------------------------------------------------------------------------
+
+
+def network() -> Tree:
+    """The same laterals every time."""
+    draw = np.random.RandomState(7)
+    parent = [-1, 0, 0]
+    feeders: dict[tuple[int, int], list[int]] = {}
+    for node in range(3, NODES):
+        feeder = (1 + node % 2, node // 2 % 5)
+        line = feeders.setdefault(feeder, [feeder[0]])
+        parent.append(line[-1 - draw.randint(min(8, len(line)))])
+        line.append(node)
+    return Tree(parent)
+
+
+def headroom(tree: Tree, name: str) -> Headroom:
+    """`open` never binds, in `islands` one transformer is shut, in `binding` limits fill up."""
+    open_wh = 1 << 40
+    down = [open_wh] * NODES
+    if name == "islands":
+        down[1] = -open_wh
+    if name == "binding":
+        draw = np.random.RandomState(3)
+        below = np.maximum(1, np.bincount(tree.parents[1:], minlength=NODES))
+        down = (draw.randint(2_000, 20_000, size=NODES) * below).tolist()
+    return Headroom(tree, down, down)
+
+
+def grid_books(grid: Headroom | None, room: int = 1 << 16) -> Books:
+    books = Books(room)
+    books.open(0, grid)
+    return books
+
+
+def grid_rows(work: Workload) -> list[Row]:
+    """The flow of one book with a random node an order, on a network of 1,000 edges."""
+    events, data, tree = room_for_events(work), work.commands.view(np.uint8), network()
+    plain = min(play(work, events).ns for _ in range(ROUNDS))
+    made = []
+    for name, target in (("open", 3.0), ("islands", 5.0), ("binding", 5.0)):
+        ns = min(play(work, events, grid_books(headroom(tree, name))).ns for _ in range(ROUNDS))
+        note = f"1,000 edges; without a network {plain:.1f} ns"
+        made.append(row(f"grid {name}", ns, "ns/op", None, "min", note))
+        made.append(row(f"grid {name} vs free", ns / plain, "x", target, "min", note, plain))
+    tail = min(
+        float(latencies(grid_books(headroom(tree, "binding")), data, events)[-len(data) // 32_000])
+        for _ in range(ROUNDS)
+    )
+    made.append(row("grid binding p99.9", tail, "ns", 2_000, "min", "in the kernel"))
+    return made
+
+
+def in_front(shut_out: int, orders: int = 20_000) -> float:
+    """ns an order when `shut_out` cheaper asks stand behind a transformer that cannot export."""
+    tree = network()
+    grid = Headroom(tree, [1 << 40] * NODES, [0 if n == 1 else 1 << 40 for n in range(NODES)])
+    first, end = tree.interval(1)
+    behind = tree.order[first:end]
+    outside = sorted(set(range(NODES)) - set(behind))
+    draw = np.random.RandomState(9)
+    books = grid_books(grid, max(1 << 12, shut_out + 4_096))
+    wall = fill(
+        shut_out, kernel.SELL, draw.randint(500, 1_000, shut_out), draw.choice(behind, shut_out), 1
+    )
+    flow = fill(
+        orders, kernel.SELL, np.full(orders, 2_000), draw.choice(outside, orders), shut_out + 1
+    )
+    flow["side"][1::2], flow["tick"][1::2] = kernel.BUY, 2_100
+    events = np.zeros(32 * (3 * max(orders, shut_out) + 8), dtype=np.uint8)
+    books.process(wall.view(np.uint8).data, events.data)
+    begin = perf_counter_ns()
+    done, made = books.process(flow.view(np.uint8).data, events.data)
+    spent = perf_counter_ns() - begin
+    if trades_of(events[: 32 * made], Flow())[0] != orders // 2 or done != orders:
+        raise RuntimeError("every buyer outside should have met the one seller outside")
+    return spent / orders
+
+
+def fill(count: int, side: int, ticks: Any, nodes: Any, first_id: int) -> NDArray[Any]:
+    """Orders of one unit."""
+    commands = np.zeros(count, dtype=COMMANDS)
+    commands["order"] = commands["owner"] = np.arange(first_id, first_id + count)
+    commands["side"], commands["tick"], commands["node"] = side, ticks, nodes
+    commands["quantity"], commands["version"], commands["cls"] = 1, kernel.RECORD_VERSION, 3
+    return commands
+
+
+# ---- rows --------------------------------------------------------------------------------------
+
+
+def row(
+    name: str,
+    value: float,
+    unit: str,
+    target: float | None,
+    direction: str,
+    note: str = "",
+    baseline: float | None = None,
+) -> Row:
+    met = None if target is None else value <= target if direction == "min" else value >= target
+    return {
+        "name": name,
+        "value": round(value, 2),
+        "unit": unit,
+        "target": target,
+        "direction": direction,
+        "ok": met,
+        "baseline": None if baseline is None else round(baseline, 2),
+        "note": note,
+    }
+
+
+def flow_rows(name: str, target: float) -> list[Row]:
+    """One flow against the baseline."""
+    work = make_workload(FLOWS[name], 1_000_000)
+    events = room_for_events(work)
+    ours, theirs = [], []
+    for number in range(ROUNDS):
+        ours.append(play_checked(work, events).ns)
+        if number % 3 == 0:
+            theirs.append(play_baseline(work))
+    note = f"{work.trades} trades equal to the baseline's; median {median(ours):.1f}"
+    made = [
+        row(name, min(ours), "ns/op", target, "min", note, min(theirs)),
+        row(
+            f"{name} vs Python",
+            median(theirs) / median(ours),
+            "x",
+            25,
+            "max",
+            "heaps of prices, queues, one dictionary",
+        ),
+    ]
+    if name == "w1":
+        data = work.commands.view(np.uint8)
+        tail = min(
+            float(latencies(fresh_books(work), data, events)[-len(work.commands) // 1_000])
+            for _ in range(ROUNDS)
+        )
+        made.append(row("w1 p99.9", tail, "ns", 250, "min", "in the kernel, look-ahead off"))
+        small = replace(work, commands=work.commands[:300_000])
+        made += grid_rows(scattered(small))
+    return made
+
+
+def scattered(work: Workload) -> Workload:
+    """The same orders, each at a node drawn evenly."""
+    commands = work.commands.copy()
+    commands["node"] = np.random.RandomState(5).randint(1, NODES, len(commands))
+    return replace(work, commands=commands)
+
+
+def submit_row() -> Row:
+    """One order at a time from Python: what the zone pays."""
+    books, count = grid_books(None), 20_000
+    begin = perf_counter_ns()
+    for order_id in range(count):
+        books.submit(0, order_id, order_id & 1, 2_000 + order_id % 7, 5, order_id)
+    return row("submit() from Python", (perf_counter_ns() - begin) / count, "ns", None, "min")
+
+
+def rows() -> list[Row]:
+    """All rows; about two minutes."""
+    made = []
+    for name, target in (("w1", 18), ("w96", 24), ("wdeep", 40)):
+        made += flow_rows(name, target)
+    room = 1 << 20
+    held = Books(room).orders_nbytes / room
+    made.append(row("bytes a resting order", held, "B", 40, "min", "pool and id map, full"))
+    few, many = (min(in_front(count) for _ in range(3)) for count in (0, 100_000))
+    note = "one shut transformer, 1,000 edges; baseline: none in front"
+    made.append(row("100,000 shut out in front", many, "ns/order", 300, "min", note, few))
+    made.append(submit_row())
+    return made
+
+
+if __name__ == "__main__":
+    for line in rows():
+        print(line)

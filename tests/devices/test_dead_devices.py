@@ -6,12 +6,12 @@ from edge.devices.modbus.errors import BusError
 from edge.devices.modbus.frames import READ_HOLDING, WRITE_REGISTERS
 from edge.devices.modbus.timing import Manner, Reopening, Rest
 
-SECONDS = 1.5
+SECONDS = 1.0
 
 
 async def rounds(yard, silent):
     """Answers of nine live units in a while, when ten are polled in turn."""
-    slave, spec = await yard.rtu(baud=115200, silent_units=silent)
+    _, spec = await yard.rtu(baud=115200, silent_units=silent)
     bus = yard.pool.bus(spec)
     for unit in range(1, 11):
         bus.introduce(unit, Manner(turnaround_s=0.001))

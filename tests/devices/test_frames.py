@@ -49,7 +49,7 @@ def test_bits_come_in_whole_octets():
 
 requests = st.one_of(
     st.builds(
-        lambda u, f, a, n: Request(u, f, a, n),
+        Request,
         st.integers(1, 247),
         st.sampled_from([1, 2, 3, 4]),
         st.integers(0, 60000),

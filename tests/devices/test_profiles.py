@@ -7,8 +7,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from edge.devices.catalog import load_profiles, profile_directory, profile_files
-from edge.devices.profile_file import load_profile, parse_profile
 from edge.devices.profile_checks import check_profile, run_selftest
+from edge.devices.profile_file import load_profile, parse_profile
 from edge.devices.profile_table import BadProfile
 
 FILES = profile_files()
@@ -48,9 +48,9 @@ def test_what_a_simulated_device_writes_is_what_the_driver_reads(path):
         high = point.maximum if point.maximum is not None else 1000
         for wanted in [w for w in (0, 1000, 230_000, 5000, -5000) if low <= w <= high]:
             unit = point.value.multiply // point.value.divide or 1
-            wanted -= wanted % unit
-            got = point.value.canonical(point.value.registers(wanted))
-            assert abs(got - wanted) <= 1, point.id
+            whole = wanted - wanted % unit
+            got = point.value.canonical(point.value.registers(whole))
+            assert abs(got - whole) <= 1, point.id
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)

@@ -217,12 +217,12 @@ async def test_a_hostile_order_is_refused_and_the_battery_untouched(site, gate, 
 
 async def test_offers_are_made_inside_the_band_and_numbers_survive_a_restart(site, gate, peers):
     origin = 1_800_000_000 * SECOND_NS
-    site.clock = ScaledClock(120.0, site.clock.now_ns(), origin)
+    site.clock = ScaledClock(600.0, site.clock.now_ns(), origin)
     site.meter.clock = site.clock
     gate.now_ns = site.clock.now_ns
     site.change(
         offers=OffersSection(enabled=True),
-        sampling=dataclasses.replace(site.config.sampling, period_s=12.0),
+        sampling=dataclasses.replace(site.config.sampling, period_s=60.0),
     )
     await site.start()
     await peers.eventually(lambda: site.records(OfferBatch))

@@ -7,12 +7,12 @@ from zipfile import ZipFile
 import pytest
 
 from cloud.feeds.intervals import HOUR_NS
-from cloud.feeds.prices import observations, pump, schedule
+from cloud.feeds.prices import observations, schedule
 from cloud.feeds.rows import Malformed, NoData
 from cloud.venues.days import caiso_zip, publication
 from cloud.vpp.bids import OFFERED
 from protos.clock import SECOND_NS
-from tests.venues.bidding import HandClock, utc_ns
+from tests.venues.bidding import utc_ns
 
 DAY = date(2026, 7, 15)
 
@@ -56,18 +56,3 @@ def test_tomorrows_newspaper_is_not_read_today():
     assert {due.at_ns for due in ahead} == {utc_ns(2026, 7, 14, 20)}
     now = schedule(observations("caiso", publication("caiso", DAY, "RTM")))
     assert all(due.command.starts_ns - due.at_ns == 1350 * SECOND_NS for due in now)
-
-
-async def test_the_pump_waits_until_each_price_is_due():
-    clock = HandClock(utc_ns(2026, 7, 15, 20))
-    due = schedule(observations("caiso", publication("caiso", DAY, "RTM")))
-    sent = []
-
-    async def send(command):
-        sent.append((clock.at, command))
-
-    await pump(due, clock, send)
-    assert len(sent) == 96
-    assert all(at >= one.at_ns for (at, _), one in zip(sent, due, strict=True))
-    assert len([at for at, _ in sent if at == utc_ns(2026, 7, 15, 20)]) > 50
-    assert clock.at == due[-1].at_ns

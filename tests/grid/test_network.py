@@ -6,10 +6,11 @@ from copy import deepcopy
 from hashlib import sha256
 from math import isqrt
 
+import numpy as np
 import pytest
 
 from cloud.grid.data import read_shipped
-from cloud.grid.network import RESERVE_DOWN_PER_MILLE, load_network, quarter_of_year
+from cloud.grid.network import RESERVE_DOWN_PER_MILLE, _root, load_network, quarter_of_year
 from cloud.grid.shipped import network_named
 from cloud.grid.tables import NetworkError
 from cloud.grid.topology import NO_LIMIT_W, ElementKind
@@ -89,6 +90,12 @@ def test_headroom_is_what_apparent_power_leaves_beside_the_base(tiny):
 def test_the_grid_above_the_root_has_no_limit_of_its_own(tiny):
     assert tiny.limit_w[0] == NO_LIMIT_W
     assert tiny.capacity_w(NOON, {})[0] >= NO_LIMIT_W - 1
+
+
+def test_the_root_of_a_square_is_exact_up_to_the_greatest_limit():
+    roots = [0, 1, 2, 3, 94_906_265, 94_906_267, (1 << 31) - 1, 1 << 31]
+    squares = [r * r + d for r in roots for d in (-1, 0, 1) if r * r + d >= 0]
+    assert _root(np.array(squares, np.int64)).tolist() == [isqrt(square) for square in squares]
 
 
 def test_an_override_lowers_a_limit_and_never_raises_it(tiny):

@@ -1,4 +1,4 @@
-"""A network file comes from an operator's hands: whatever is wrong in it is refused with a reason."""
+"""A network file comes from an operator's hands: what is wrong in it is refused with a reason."""
 
 import json
 import random
@@ -9,7 +9,7 @@ from cloud.grid.data import read_shipped
 from cloud.grid.network import load_network
 from cloud.grid.tables import NetworkError
 
-ROUNDS = 4_000
+ROUNDS = 2_000
 ODD = [
     None, True, -1, 0, 1, 7, 10**6, 10**30, -(10**30), 0.0, -0.5, 1e-300, 1e300,
     float("nan"), float("inf"), "", "3", [], [1], [[1]], {}, {"id": 1}, [None] * 3,
@@ -41,30 +41,34 @@ def damaged(document, draw):
     return document
 
 
+def read_or_refused(data, profiles=None):
+    """The refusal's text, or None where the file was read and gives a whole headroom."""
+    try:
+        network = load_network(data, profiles)
+    except NetworkError as error:
+        return str(error)
+    down, up = network.headroom_wh(7, {})
+    assert len(down) == len(up) == network.size
+    return None
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_damaged_file_is_refused_or_read_and_never_breaks_the_reader(seed):
     draw, text = random.Random(seed), read_shipped("tiny")[0]
-    refused = 0
-    for _ in range(ROUNDS // 4):
-        data = json.dumps(damaged(json.loads(text), draw)).encode()
-        try:
-            network = load_network(data)
-        except NetworkError as error:
-            refused += 1
-            assert str(error).startswith("network: ")
-        else:
-            down, up = network.headroom_wh(0, {})
-            assert len(down) == len(up) == network.size
-    assert refused > ROUNDS // 16
+    answers = [
+        read_or_refused(json.dumps(damaged(json.loads(text), draw)).encode())
+        for _ in range(ROUNDS // 4)
+    ]
+    refusals = [answer for answer in answers if answer is not None]
+    assert ROUNDS // 16 < len(refusals) < ROUNDS // 4
+    assert all(refusal.startswith("network: ") for refusal in refusals)
 
 
 def test_a_damaged_sidecar_with_profiles_is_refused_or_read():
-    draw, text, (_, profiles) = random.Random(9), read_shipped("tiny")[0], read_shipped("rural")
-    for _ in range(60):
+    text, (_, profiles) = read_shipped("tiny")[0], read_shipped("rural")
+    for rows in [*ODD, [[2, 1]], [[9, 0, 0]], [[2, 95, 1]], [[2, 1 << 70, 7]]]:
         document = json.loads(text)
         document["gridtokenx"] |= {"profile_per_peak": 10_000, "base_w": [[2, 0, 5], [3, 1, -5]]}
-        document["gridtokenx"]["base_var"] = draw.choice([*ODD, [[2, 1, 7]], [[2, 1]], [[9, 0, 0]]])
-        try:
-            load_network(json.dumps(document).encode(), profiles).headroom_wh(7, {})
-        except NetworkError as error:
-            assert str(error).startswith("network: ")
+        document["gridtokenx"]["base_var"] = rows
+        refusal = read_or_refused(json.dumps(document).encode(), profiles)
+        assert rows == [] or refusal.startswith("network: ")

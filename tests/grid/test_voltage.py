@@ -97,7 +97,7 @@ def test_trades_that_fill_the_headroom_pass_the_referee(rural, way):
     for slot in (NOON + 48, NOON + 96 * 190 + 28):
         room = tree.Headroom(tree.Tree(rural.parent), *rural.headroom_wh(slot, {}))
         fed_in = dict.fromkeys(range(rural.size), 0)
-        for _ in range(5_000):
+        for _ in range(3_000):
             seller, buyer = draw.sample(rural.home_nodes, 2)
             seller = 0 if way == "from the grid" else seller
             buyer = 0 if way == "to the grid" else buyer

@@ -219,10 +219,11 @@ class ZoneMachine(RuleBasedStateMachine):
             offer = self.model.submitted[key]
             unit = unit_reserve_micro(offer.side, offer.price_micro_per_kwh, RULES)
             held[accounts[key[0]]] += energy_wh * unit
-        for account, _, opened, reserved, *_ in self.scene.zone.state()["purses"]:
+        for account, allowance, opened, reserved, *_ in self.scene.zone.state()["purses"]:
             owed = sum(wh for (who, _), wh in self.model.owed.items() if who == account)
             assert opened == held[account] >= 0
             assert reserved == opened + owed >= 0
+            assert opened == 0 or reserved <= allowance
 
     @invariant()
     def the_book_holds_what_the_facts_say(self) -> None:

@@ -167,6 +167,29 @@ def test_selling_at_the_import_tariff_needs_no_money(scene: Scene) -> None:
     assert isinstance(scene.sell("home-2", 1_000, HIGH)[0], OfferRested)
 
 
+def test_a_lowered_allowance_takes_back_the_newest_offers_that_it_cannot_carry(
+    scene: Scene,
+) -> None:
+    for _ in range(3):
+        scene.buy("home-2", 1_000, PRICE)
+    scene.sell("home-2", 5, HIGH)
+    facts = scene.apply(GrantAllowance("north", "acc-home-2", 2 * 3_152_000 - 1))
+    assert [(f.number, f.energy_wh, f.reason) for f in of(facts, OfferCancelled)] == [
+        (3, 1_000, Refusal.NO_ALLOWANCE),
+        (2, 1_000, Refusal.NO_ALLOWANCE),
+    ]
+    assert scene.purse("home-2") == (2 * 3_152_000 - 1, 3_152_000, 3_152_000)
+
+
+def test_what_was_traded_stands_even_if_the_allowance_falls_below_it(scene: Scene) -> None:
+    scene.sell("home-4", 1_000, PRICE)
+    scene.buy("home-2", 1_000, PRICE)
+    assert scene.apply(GrantAllowance("north", "acc-home-2", 1)) == []
+    assert scene.purse("home-2")[2] == 3_150_000
+    assert refusal(scene.buy("home-2", 1, LOW)) == Refusal.NO_ALLOWANCE
+    assert isinstance(scene.sell("home-2", 1, HIGH)[0], OfferRested)
+
+
 def test_an_account_without_an_allowance_cannot_buy(scene: Scene) -> None:
     scene.admit("poor", 2, allowance=0)
     assert refusal(scene.buy("poor", 1, LOW)) == Refusal.NO_ALLOWANCE

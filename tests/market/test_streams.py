@@ -52,6 +52,7 @@ def test_the_next_envelope_is_accepted_and_becomes_the_end_of_the_chain(scene: S
 
 
 def test_a_gateway_that_was_never_admitted_is_unknown_and_leaves_no_trace(scene: Scene) -> None:
+    scene.advance()
     before = scene.zone.state()
     stranger = Chain(device("stranger"))
     assert reasons(scene.apply(stranger.seal(MAP))) == [Refusal.UNKNOWN_DEVICE]

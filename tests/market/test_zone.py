@@ -127,6 +127,14 @@ def test_admission_is_said_once_and_cannot_move_a_gateway(scene: Scene) -> None:
     assert scene.apply(moved) == [ZoneRefused("north", device("new"), Refusal.CHANGED_REPLAY)]
 
 
+def test_a_home_counts_from_the_slot_after_its_admission() -> None:
+    scene = Scene()
+    scene.open()
+    scene.admit("new", 2)
+    facts = of(scene.advance(START_NS + 4 * SLOT_NS), SlotMetered)
+    assert [[m.account for m in fact.meters] for fact in facts] == [[], ["acc-new"], ["acc-new"]]
+
+
 def test_expulsion_is_for_good(scene: Scene) -> None:
     me = device("home-2")
     assert scene.apply(ExpelGateway("north", me)) == [GatewayExpelled("north", me)]

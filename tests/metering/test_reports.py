@@ -213,3 +213,18 @@ def test_a_backlog_is_corrected_a_day_at_a_time_and_all_of_it() -> None:
     turns = [len(advance(reports, 15 * 250)) for _ in range(4)]
     assert turns == [REPORTS_PER_TURN_MAX, REPORTS_PER_TURN_MAX, 58, 0]
     assert reports.kept == {}
+
+
+def test_a_backlog_that_takes_several_slots_to_correct_loses_none_of_them() -> None:
+    a = home("a")
+    reports = zone(a)
+    feed(a, 0, 1)
+    while advance(reports, 15 * 250):
+        pass
+    for start in range(2, 15 * 250, 500):
+        feed(a, start, min(start + 499, 15 * 250))
+    corrected = {}
+    for turn in range(1, 6):
+        for fact in advance(reports, 15 * (250 + turn)):
+            corrected[fact.slot - FIRST] = said(fact)[2]["a"]
+    assert [corrected[slot] for slot in range(249)] == [(150, 0, False)] * 249

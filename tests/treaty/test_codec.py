@@ -144,3 +144,10 @@ def test_a_register_of_a_device_that_is_not_there_is_malformed():
 def test_a_value_beyond_the_treaty_is_never_sent():
     with pytest.raises(ValueError, match="62 bits"):
         encode_columns([((1 << 62) + 1,)])
+
+
+def test_a_clock_that_was_set_between_two_sweeps_still_encodes():
+    times = ((1_000, 1_700_000_000_000, 1_000_500),)
+    batch = SweepBatch(1, 1, 1, ClockQuality.FREE_RUNNING, times, ((1, 2, 3),))
+    back = decode_payload(encode_payload(batch)).times_ms
+    assert all(0 <= a - b < 10 for a, b in zip(times[0], back[0], strict=True))

@@ -1,5 +1,6 @@
 """Bids and a hand-moved clock for the venues' tests."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import msgspec
@@ -61,3 +62,4 @@ class HandClock:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.at += int(seconds * SECOND_NS)
+        await asyncio.sleep(0)

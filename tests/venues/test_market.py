@@ -1,19 +1,12 @@
 """The whole journey from a price to a metered award, by real bytes through the paper exchange."""
 
-import asyncio
-import time
 from datetime import date
-
-import pytest
 
 from cloud.commands import (
     AdvanceDesk,
     ObserveFleet,
-    ObservePrice,
     OpenDesk,
-    RecordAward,
     RecordLease,
-    RecordReply,
 )
 from cloud.facts import (
     Awarded,
@@ -22,16 +15,16 @@ from cloud.facts import (
     BidPrepared,
     DeskRefused,
     LeaseIssued,
-    PriceObserved,
 )
 from cloud.feeds.intervals import PACIFIC, trade_day
+from cloud.feeds.prices import observations, schedule
 from cloud.venues.days import caiso_zip
-from cloud.venues.market import PaperMarket
-from cloud.venues.shell import recorded
+from cloud.venues.paper import RULES, PaperExchange
+from cloud.venues.shell import PaperVenue, VenuePump, recorded
 from cloud.vpp.desk import Desk
-from protos.clock import MINUTE_NS, ScaledClock
+from protos.clock import MINUTE_NS
 from protos.messages import LeaseState
-from tests.venues.bidding import HOUR_NS, NOON, HandClock, bid, utc_ns
+from tests.venues.bidding import HOUR_NS, HandClock, utc_ns
 
 USD = 1_000_000
 HOMES = 20
@@ -69,13 +62,26 @@ class House:
         self.desk = Desk()
         self.homes = [Home(number) for number in range(HOMES)]
         self.facts = []
-        self.market = PaperMarket(clock, self.send)
+        self.waiting = []
+        self.exchange = PaperExchange()
+        self.venues = {name: PaperVenue(self.exchange, name, clock) for name in ("caiso", "pjm")}
+        self.pump = VenuePump(self.venues, clock, self.send)
+
+    async def load(self, day):
+        """One day's prices of both venues: known to the exchange, due for the desk later."""
+        prices = []
+        for rules in RULES:
+            venue = rules.codec.venue
+            for market in (rules.ahead, rules.market):
+                prices += observations(venue, await self.venues[venue].prices(day, market))
+        self.exchange.publish(prices)
+        return schedule(prices)
 
     async def send(self, command):
         for fact in self.desk.apply(command, self.clock.now_ns()):
             self.facts.append(fact)
             if isinstance(fact, BidPrepared):
-                self.market.prepared(fact)
+                self.waiting.append(fact)
             if isinstance(fact, LeaseIssued):
                 next(h for h in self.homes if h.device == fact.device).leases.append(fact)
 
@@ -94,16 +100,16 @@ async def run_by_hand(minutes):
     house = House(HandClock(START))
     due = []
     for day in (13, 14, 15, 16):
-        due += await house.market.load(date(2026, 7, day))
+        due += await house.load(date(2026, 7, day))
     due.sort(key=lambda one: one.at_ns)
     await house.send(OpenDesk(500_000, 10_000 * USD, 100_000))
     for _ in range(minutes):
         while due and due[0].at_ns <= house.clock.at:
             await house.send(due.pop(0).command)
         await house.minute()
-        while not house.market._prepared.empty():
-            await house.market.pump.submit(house.market._prepared.get_nowait()[0])
-        await house.market.pump.collect()
+        while house.waiting:
+            await house.pump.submit(house.waiting.pop())
+        await house.pump.collect()
         house.clock.at += MINUTE_NS
     return house
 
@@ -129,64 +135,11 @@ async def test_the_same_day_gives_the_same_facts():
     assert first.desk.state() == second.desk.state()
 
 
-async def test_the_market_runs_by_itself_on_a_scaled_clock():
-    house = House(ScaledClock(3_000, time.time_ns(), START))
-    await house.send(OpenDesk(500_000, 10_000 * USD, 100_000))
-    running = asyncio.create_task(house.market.run())
-    try:
-        async with asyncio.timeout(15):
-            while not house.of(PriceObserved):
-                await asyncio.sleep(0)
-            while not house.of(AwardMetered):
-                await house.minute()
-                await asyncio.sleep(0.02)
-    finally:
-        running.cancel()
-    assert house.of(LeaseIssued)
-    assert house.of(DeskRefused) == []
-
-
-async def test_what_the_writer_raises_ends_the_market():
-    async def broken(_):
-        raise ConnectionError
-
-    market = PaperMarket(HandClock(START), broken)
-    with pytest.RaisesGroup(ConnectionError):
-        await market.run()
-
-
-async def test_after_a_restart_accepted_bids_are_still_awarded_and_open_ones_asked_for():
-    sent = []
-
-    async def send(command):
-        sent.append(command)
-
-    clock = HandClock(NOON - HOUR_NS)
-    market = PaperMarket(clock, send)
-    await market.load(date(2026, 7, 15))
-    second = bid("pjm", starts_ns=NOON + HOUR_NS)
-    market.resume([(bid(), True), (second, None), (bid("pjm"), False)])
-    clock.at = NOON
-    await market.pump.collect()
-    assert {type(command) for command in sent} == {RecordAward}
-    assert {command.bid_id for command in sent} == {bid().bid_id}
-    waiting, again = market._prepared.get_nowait()
-    assert (waiting, again) == (second, True)
-    await market.pump.submit(waiting, again=again)
-    assert isinstance(sent[-1], RecordReply)
-
-
 async def test_a_recorded_day_takes_the_place_of_the_made_one():
     day = date(2026, 7, 14)
-    market = PaperMarket(
-        HandClock(START), None, recorded({("caiso", "DAM"): caiso_zip(day, "DAM")})
-    )
-    due = await market.load(date(2030, 1, 1))
-    starts = {
-        one.command.starts_ns
-        for one in due
-        if (one.command.venue, one.command.market) == ("caiso", "DAM")
-    }
-    assert starts == set(trade_day(day, PACIFIC).steps(HOUR_NS))
-    assert all(isinstance(one.command, ObservePrice) for one in due)
-    assert {one.command.market for one in due} == {"DAM", "RTM", "DA", "RT"}
+    given = recorded({("caiso", "DAM"): caiso_zip(day, "DAM")})
+    venue = PaperVenue(PaperExchange(), "caiso", HandClock(START), given)
+    found = observations("caiso", await venue.prices(date(2030, 1, 1), "DAM"))
+    assert {one.starts_ns for one in found} == set(trade_day(day, PACIFIC).steps(HOUR_NS))
+    later = observations("caiso", await venue.prices(date(2030, 1, 1), "RTM"))
+    assert not {one.starts_ns for one in found} & {one.starts_ns for one in later}

@@ -102,15 +102,20 @@ class SerialLink:
         self._port = self._on_octets = self._on_lost = None
 
 
-class _Stream(asyncio.Protocol):
-    """The loop's end of a TCP connection."""
+class _Stream(asyncio.BufferedProtocol):
+    """The loop's end of a TCP connection. Its own buffer spares an allocation of 256 KiB a read."""
 
     def __init__(self, on_octets: OnOctets, on_lost: OnLost) -> None:
         self._on_octets = on_octets
         self._on_lost = on_lost
+        self._buffer = memoryview(bytearray(READ_OCTETS))
 
-    def data_received(self, data: bytes) -> None:
-        self._on_octets(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        del sizehint
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._on_octets(bytes(self._buffer[:nbytes]))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_lost(str(exc) if exc else "the other side closed the connection")

@@ -45,6 +45,7 @@ SILENT_LIMIT = 3
 NETWORK_S = 0.5
 """Round trip and scheduling that a network may add to a device's own turnaround."""
 
+_TIMEOUT_S = reply_timeout_s(NETWORK_S, Manner())
 _READ = Struct(">HHHBBHH")
 
 
@@ -82,6 +83,7 @@ class TcpBus:
         self._units = Units()
         self._reopening = Reopening()
         self._opening: asyncio.Task[Unreachable | None] | None = None
+        self._timeouts: dict[int, float] = {}
         self._asks: dict[int, _Ask] = {}
         self._turns: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -97,6 +99,7 @@ class TcpBus:
 
     def introduce(self, unit: int, manner: Manner) -> None:
         self._units.introduce(unit, manner)
+        self._timeouts[unit] = reply_timeout_s(NETWORK_S, manner)
 
     def turnaround_s(self, unit: int) -> float | None:
         return self._units.turnaround_s(unit)
@@ -106,15 +109,22 @@ class TcpBus:
     ) -> tuple[int, ...]:
         """`count` words or bits. `spare` is for lines without transaction ids. Raises BusError."""
         del spare
-        self._units.check(unit, self._now())
+        if self._units.is_any_resting:
+            self._units.check(unit, self._now())
         octets = (count + 7) // 8 if function in BIT_READS else 2 * count
-        head = bytes((function, octets))
-        transaction = await self._turn()
-        pdu = await self._ask(
+        # The common case costs no other coroutine: this is the agent's hottest path.
+        if not self._link.is_open or len(self._asks) >= self._window:
+            await self._turn()
+        transaction = self._new_id()
+        ask = self._send(
             transaction,
             _READ.pack(transaction, 0, 6, unit, function, address, count),
-            _Ask(unit, head, 2 + octets, self._loop.create_future()),
+            _Ask(unit, bytes((function, octets)), 2 + octets, self._loop.create_future()),
         )
+        try:
+            pdu = await ask.future
+        finally:
+            self._leave(transaction)
         if function in BIT_READS:
             reply = parse_reply(unit, pdu)
             assert isinstance(reply, Reply)
@@ -125,12 +135,17 @@ class TcpBus:
         """Raises BusError; then it is unknown whether the write was done."""
         request = Request(unit, function, address, len(values), values)
         echo = reply_pdu(answer_write(request))
-        transaction = await self._turn(urgent=True)
-        await self._ask(
+        await self._turn(urgent=True)
+        transaction = self._new_id()
+        ask = self._send(
             transaction,
             to_tcp(transaction, unit, request_pdu(request)),
             _Ask(unit, echo, len(echo), self._loop.create_future()),
         )
+        try:
+            await ask.future
+        finally:
+            self._leave(transaction)
 
     async def close(self) -> None:
         self._closed = True
@@ -148,20 +163,20 @@ class TcpBus:
 
     # --- asking ----------------------------------------------------------------------------------
 
-    async def _turn(self, *, urgent: bool = False) -> int:
-        """Waits for a place in the window and an open connection; returns a transaction id.
-
-        The id is not in use; 0 is never used, because servers that do not copy ids answer with it.
-        """
+    async def _turn(self, *, urgent: bool = False) -> None:
+        """Waits for an open connection and a place in the window."""
         while True:
             if self._closed:
                 raise LinkLost(self._address, "the bus was closed")
             if not self._link.is_open:
                 await self._ensure_open()
             elif len(self._asks) < self._window:
-                break
+                return
             else:
                 await self._queue(urgent=urgent)
+
+    def _new_id(self) -> int:
+        """An id that is not in use. 0 is never used: servers that do not copy ids answer with it."""
         transaction = self._transaction % 65535 + 1
         while transaction in self._asks:
             transaction = transaction % 65535 + 1
@@ -190,21 +205,22 @@ class TcpBus:
                 turn.set_result(None)
                 return
 
-    async def _ask(self, transaction: int, octets: bytes, ask: _Ask) -> bytes:
+    def _send(self, transaction: int, octets: bytes, ask: _Ask) -> _Ask:
         ask.sent = now = self._now()
-        ask.deadline = now + reply_timeout_s(NETWORK_S, self._units.manner(ask.unit))
+        ask.deadline = now + self._timeouts.get(ask.unit, _TIMEOUT_S)
         self._asks[transaction] = ask
         self._link.write(octets)
         if self._timer is None:
             self._timer = self._loop.call_at(ask.deadline, self._expire)
-        try:
-            return await ask.future
-        finally:
-            self._asks.pop(transaction, None)
-            if self._turns:
-                self._next_turn()
-            elif self._idle_close_s and not self._asks:
-                self._close_when_idle()
+        return ask
+
+    def _leave(self, transaction: int) -> None:
+        """The question is over, whatever came of it: the next one may go."""
+        self._asks.pop(transaction, None)
+        if self._turns:
+            self._next_turn()
+        elif self._idle_close_s and not self._asks:
+            self._close_when_idle()
 
     def _expire(self) -> None:
         """Fails the questions whose time is up; one timer serves all of them."""

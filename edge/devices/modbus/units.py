@@ -30,6 +30,10 @@ class Units:
         """Running mean of the time between question and answer beyond the wire; None before."""
         return self._turnarounds.get(unit)
 
+    @property
+    def is_any_resting(self) -> bool:
+        return bool(self._rests)
+
     def check(self, unit: int, now: float) -> None:
         """Raises Resting while the unit is left alone."""
         rest = self._rests.get(unit)

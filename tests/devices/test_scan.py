@@ -1,0 +1,108 @@
+"""The search: what it finds, what it says on the way, what it refuses."""
+
+import tomllib
+from dataclasses import replace
+
+import pytest
+
+from edge.config import load
+from edge.devices.catalog import load_profiles
+from edge.devices.device import DeviceSpec
+from edge.scan import Finding, as_toml, expand_hosts, main, scan
+from protos.messages import Quantity, Role
+
+PROFILES = load_profiles()
+
+
+def live(profile):
+    """Registers of a meter on a European grid."""
+    words = {}
+    for point in profile.points:
+        value = {Quantity.VOLTAGE_MV: 230_000, Quantity.FREQUENCY_MHZ: 50_000}.get(
+            point.quantity, 0
+        )
+        words.update(enumerate(point.value.registers(value), point.value.addr))
+    return words
+
+
+def only(slave, words):
+    slave.written = words
+    slave.holes = set(range(65536)) - set(words)
+
+
+async def test_a_meter_is_recognised_by_its_values_and_said_to_be_inferred(yard):
+    slave, spec = await yard.tcp()
+    only(slave, live(PROFILES["abb/b23"]))
+    seen = []
+    host, port = spec.address.split(":")
+    found = await scan([host], [int(port)], [], [1], seen.append)
+    assert [(f.spec.profile, f.spec.name, f.sure) for f in found] == [("abb/b23", "grid-1", False)]
+    assert seen[0].total == 1
+    assert (seen[-1].done, seen[-1].found) == (1, 1)
+
+
+async def test_a_single_phase_meter_is_not_taken_for_a_three_phase_one(yard):
+    slave, spec = await yard.tcp()
+    only(slave, live(PROFILES["eastron/sdm120"]))
+    host, port = spec.address.split(":")
+    found = await scan([host], [int(port)], [], [1], lambda _: None)
+    assert [f.spec.profile for f in found] == ["eastron/sdm120"]
+
+
+async def test_a_serial_line_is_searched_unit_by_unit(yard):
+    slave, spec = await yard.rtu(silent_units={1, 3})
+    only(slave, live(PROFILES["eastron/sdm630"]))
+    found = await scan([], [], [spec.address], [1, 2, 3], lambda _: None, bauds=[115200])
+    assert [(f.spec.unit, f.spec.profile, f.spec.baud) for f in found] == [
+        (2, "eastron/sdm630", 115200)
+    ]
+
+
+async def test_a_host_that_does_not_answer_and_a_unit_that_is_unknown_cost_little(yard):
+    slave, spec = await yard.tcp()
+    slave.holes = set(range(65536))
+    host, port = spec.address.split(":")
+    found = await scan([host, "127.0.0.1"], [1, int(port)], [], [1], lambda _: None)
+    assert [f.spec.profile for f in found] == ["unknown", "unknown"]
+
+
+async def test_the_search_never_writes(yard):
+    slave, spec = await yard.tcp()
+    only(slave, live(PROFILES["abb/b23"]))
+    host, port = spec.address.split(":")
+    await scan([host], [int(port)], [], [1, 2], lambda _: None)
+    assert {request.function for request in slave.requests} <= {3, 4}
+    assert len(slave.open) <= 1
+
+
+def test_networks_are_spelt_out_up_to_a_slash_24():
+    assert len(expand_hosts(["10.0.0.0/24"])) == 254
+    assert expand_hosts(["meter.local", "10.0.0.4/31"]) == ["meter.local", "10.0.0.4", "10.0.0.5"]
+    for text in ("10.0.0.0/23", "10.0.0.0/8", "fd00::/64"):
+        with pytest.raises(ValueError, match="/24"):
+            expand_hosts([text])
+
+
+def test_what_is_found_can_be_pasted_into_the_agents_configuration(tmp_path):
+    spec = DeviceSpec("grid-1", Role.GRID, "abb/b23", "rtu", '/dev/tty"U\\SB', 3, 19200, "E")
+    other = replace(
+        spec, name="pv-1", role=Role.PV, profile="sunspec", transport="tcp", address="h:1"
+    )
+    text = as_toml([Finding(spec, "line\nbreak", sure=False), Finding(other, "x", sure=True)])
+    assert len(tomllib.loads(text)["devices"]) == 2
+    path = tmp_path / "agent.toml"
+    path.write_text(f'[agent]\nstate_dir = "s"\n[cloud]\nca = "ca.pem"\n{text}')
+    devices = load(path, {}).devices
+    assert devices == (spec, replace(other, baud=9600, parity="N"))
+
+
+def test_the_command_says_what_is_wrong_with_its_arguments(capsys):
+    assert main(["10.0.0.0/8"]) == 2
+    assert "/24" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 2
+
+
+def test_the_command_answers_five_when_nothing_is_there(capsys):
+    assert main(["127.0.0.1", "--ports", "1"]) == 5

@@ -1,0 +1,335 @@
+"""SunSpec: discovery, scale factors that change, sentinels, control with the device's timer first.
+
+Register images are written here by offsets from the standard's tables, not by the driver's own.
+"""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+import sunspec2.mdef as definitions
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.devices.catalog import open_device
+from edge.devices.device import DeviceError, NotControllableError
+from edge.devices.sunspec_control import battery_power, production_limit
+from edge.devices.sunspec_map import Found, field, known, scaled
+from protos.clock import SystemClock
+from protos.messages import Quantity, Role
+
+SIGNED = {"sunssf", "int16"}
+
+
+def text(value, width):
+    octets = value.encode().ljust(2 * width, b"\0")
+    return [int.from_bytes(octets[i : i + 2], "big") for i in range(0, 2 * width, 2)]
+
+
+def model(number, length, **offsets):
+    """A model's words; offsets by name are given as o<offset>=value or list of words."""
+    words = [number, length] + [0x8000] * length
+    for name, value in offsets.items():
+        at = int(name[1:])
+        row = value if isinstance(value, list) else [value & 0xFFFF]
+        words[at : at + len(row)] = row
+    return words
+
+
+COMMON = model(1, 66, o2=text("Maker", 16), o18=text("Model", 16), o50=text("SN42", 16), o66=1)
+
+
+def inverter(watts=3000, factor=0, energy=123456):
+    words = model(
+        103,
+        50,
+        o11=0xFFFF,
+        o14=watts,
+        o15=factor,
+        o16=5002,
+        o17=-2,
+        o13=-1,
+        o10=2301,
+        o2=435,
+        o6=-1,
+    )
+    words[24:27] = [energy >> 16, energy & 0xFFFF, 0]
+    return words
+
+
+def nameplate(watts=5000, charge=4000, discharge=4500):
+    return model(120, 26, o3=watts, o4=0, o23=charge, o24=0, o25=discharge, o26=0)
+
+
+CONTROLS = model(123, 24, o5=100, o6=0, o7=0, o8=0, o9=0, o23=0)
+STORAGE = model(
+    124,
+    24,
+    o2=4000,
+    o18=0,
+    o5=0,
+    o8=5550,
+    o22=-2,
+    o12=10000,
+    o13=10000,
+    o14=0,
+    o15=0,
+    o16=0,
+    o25=-2,
+)
+BANK = model(802, 62, o3=1000, o53=1, o4=400, o5=450, o54=1, o11=555, o56=-1, o47=-1500, o63=0)
+
+
+async def lay(yard, models, base=40000, transport="tcp"):
+    """A slave with these models after the marker, and nothing anywhere else."""
+    slave, spec = await (yard.tcp() if transport == "tcp" else yard.rtu_over_tcp())
+    words = [0x5375, 0x6E53]
+    places = {}
+    for words_of_model in models:
+        places[words_of_model[0]] = base + len(words)
+        words += words_of_model
+    words += [0xFFFF, 0]
+    slave.written = dict(enumerate(words, base))
+    slave.holes = set(range(65536)) - set(slave.written)
+    slave.places = places
+    return slave, replace(spec, profile="sunspec")
+
+
+def values_of(device, sample):
+    return {
+        (point.quantity, point.phase): value
+        for point, value in zip(device.points, sample.values, strict=True)
+    }
+
+
+@pytest.mark.parametrize("base", [40000, 0, 50000])
+@pytest.mark.parametrize("transport", ["tcp", "rtu_over_tcp"])
+async def test_an_inverter_is_found_and_read_wherever_its_map_begins(yard, base, transport):
+    _, spec = await lay(yard, [COMMON, model(63000, 7), inverter()], base, transport)
+    device = await open_device(replace(spec, role=Role.PV), SystemClock(), yard.pool)
+    assert device.entry.serial == "SN42"
+    values = values_of(device, await device.read())
+    assert values[Quantity.POWER_W, 0] == 3000
+    assert values[Quantity.ENERGY_PRODUCED_WH, 0] == 123456
+    assert values[Quantity.FREQUENCY_MHZ, 0] == 50020
+    assert values[Quantity.VOLTAGE_MV, 1] == 230100
+    assert values[Quantity.CURRENT_MA, 0] == 43500
+    assert values[Quantity.VOLTAGE_MV, 2] is None
+    assert device.limits is None
+
+
+async def test_a_scale_factor_that_changes_between_sweeps_never_scales_another_value(yard):
+    slave, spec = await lay(yard, [COMMON, inverter(3000, 0)])
+    device = await open_device(replace(spec, role=Role.PV), SystemClock(), yard.pool)
+    at = slave.places[103]
+    for factor, watts in ((0, 3000), (-1, 30000), (1, 300), (-2, 0x7530), (0, 3000)):
+        slave.written.update({at + 14: watts, at + 15: factor & 0xFFFF})
+        values = values_of(device, await device.read())
+        assert values[Quantity.POWER_W, 0] == Fraction(watts) * Fraction(10) ** factor
+
+
+async def test_every_sentinel_of_the_night_is_not_available(yard):
+    slave, spec = await lay(yard, [COMMON, model(103, 50, o10=0xFFFF, o24=[0, 0], o38=0xFFFF)])
+    device = await open_device(replace(spec, role=Role.PV), SystemClock(), yard.pool)
+    assert set((await device.read()).values) == {None}
+    at = slave.places[103]
+    slave.written.update({at + 14: 5, at + 15: 0x8000})
+    assert values_of(device, await device.read())[Quantity.POWER_W, 0] is None
+
+
+async def test_a_meter_reads_import_and_export_and_solaredge_is_turned_round(yard):
+    _, spec = await lay(
+        yard, [COMMON, model(203, 105, o18=0xFFFF - 499, o22=0, o38=[1, 0], o46=[2, 0], o54=0)]
+    )
+    device = await open_device(spec, SystemClock(), yard.pool)
+    values = values_of(device, await device.read())
+    assert values[Quantity.POWER_W, 0] == -500
+    assert values[Quantity.ENERGY_EXPORT_WH, 0] == 65536
+    assert values[Quantity.ENERGY_IMPORT_WH, 0] == 131072
+    turned = replace(spec, options={"export_positive": True})
+    device = await open_device(turned, SystemClock(), yard.pool)
+    assert values_of(device, await device.read())[Quantity.POWER_W, 0] == 500
+
+
+async def test_a_map_that_moved_is_noticed_before_a_value_is_used(yard):
+    slave, spec = await lay(yard, [COMMON, inverter()])
+    device = await open_device(replace(spec, role=Role.PV), SystemClock(), yard.pool)
+    await device.read()
+    slave.written[slave.places[103]] = 113
+    with pytest.raises(DeviceError, match="no longer"):
+        await device.read()
+
+
+async def test_a_device_without_the_marker_is_refused_with_advice(yard):
+    _, spec = await yard.tcp()
+    with pytest.raises(DeviceError, match="switch SunSpec on"):
+        await open_device(replace(spec, profile="sunspec"), SystemClock(), yard.pool)
+
+
+async def test_a_role_that_the_device_cannot_have_is_refused(yard):
+    _, spec = await lay(yard, [COMMON, nameplate()])
+    with pytest.raises(DeviceError, match="role"):
+        await open_device(spec, SystemClock(), yard.pool)
+
+
+async def test_a_chain_that_never_ends_is_walked_within_bounds(yard):
+    slave, spec = await lay(yard, [COMMON])
+    slave.holes = set()
+    slave.written = {40000: 0x5375, 40001: 0x6E53} | dict.fromkeys(range(40002, 41000), 1)
+    slave.written.update(dict.fromkeys(range(41000, 65536), 0))
+    with pytest.raises(DeviceError):
+        await open_device(spec, SystemClock(), yard.pool)
+    assert len(slave.requests) < 200
+
+
+# --- control -------------------------------------------------------------------------------------
+
+
+def writes(slave, model_number):
+    return [
+        (r.address - slave.places[model_number], r.values)
+        for r in slave.requests
+        if r.function == 16
+    ]
+
+
+async def battery(yard, models=None):
+    slave, spec = await lay(yard, models or [COMMON, inverter(), nameplate(), STORAGE, BANK])
+    device = await open_device(replace(spec, role=Role.BATTERY), SystemClock(), yard.pool)
+    slave.requests.clear()
+    return slave, device
+
+
+async def test_a_battery_tells_its_state_and_its_bounds(yard):
+    _, device = await battery(yard)
+    values = values_of(device, await device.read())
+    assert values[Quantity.STATE_OF_CHARGE_PER_MILLE, 0] == 555
+    assert values[Quantity.CAPACITY_WH, 0] == 10000
+    assert values[Quantity.POWER_MAX_CHARGE_W, 0] == 4000
+    assert values[Quantity.POWER_MAX_DISCHARGE_W, 0] == 4500
+    assert values[Quantity.POWER_W, 0] == 3000
+    assert (device.limits.max_charge_w, device.limits.max_discharge_w) == (4000, 4500)
+
+
+async def test_charging_writes_the_devices_timer_first_and_a_window_of_one_power(yard):
+    slave, device = await battery(yard)
+    await device.set_power(-2000, 90)
+    assert writes(slave, 124) == [(15, (90,)), (12, (0x10000 - 5000, 5000)), (5, (3,))]
+
+
+async def test_discharging_is_a_share_of_the_nameplates_rate(yard):
+    slave, device = await battery(yard)
+    await device.set_power(2250, 90)
+    assert writes(slave, 124)[1] == (12, (5000, 0x10000 - 5000))
+
+
+async def test_power_beyond_the_ratings_is_clipped(yard):
+    slave, device = await battery(yard)
+    await device.set_power(-1_000_000, 10**9)
+    assert writes(slave, 124) == [(15, (0xFFFE,)), (12, (0x10000 - 10000, 10000)), (5, (3,))]
+
+
+async def test_the_scale_factor_at_the_time_of_writing_counts(yard):
+    slave, device = await battery(yard)
+    slave.written[slave.places[124] + 25] = 0
+    await device.set_power(-2000, 90)
+    assert writes(slave, 124)[1] == (12, (0x10000 - 50, 50))
+
+
+async def test_restoring_takes_control_off_first(yard):
+    slave, device = await battery(yard)
+    await device.set_power(-2000, 90)
+    slave.requests.clear()
+    await device.restore_default()
+    assert writes(slave, 124) == [(5, (0,)), (12, (10000, 10000)), (15, (0,))]
+
+
+async def test_production_is_capped_by_percent_of_the_rating_rounded_down(yard):
+    slave, spec = await lay(yard, [COMMON, inverter(), nameplate(5000), CONTROLS])
+    device = await open_device(replace(spec, role=Role.PV), SystemClock(), yard.pool)
+    assert device.limits.max_export_w == 5000
+    slave.requests.clear()
+    await device.set_export_limit(1999, 60)
+    assert writes(slave, 123) == [(7, (60,)), (5, (39,)), (9, (1,))]
+    slave.requests.clear()
+    await device.restore_default()
+    assert writes(slave, 123) == [(9, (0,)), (5, (100,)), (7, (0,))]
+    with pytest.raises(NotControllableError):
+        await device.set_power(100, 60)
+
+
+async def test_a_device_that_ignores_the_setpoint_is_an_error(yard):
+    slave, device = await battery(yard)
+    answer = slave.answer
+
+    def deaf(request):
+        before = dict(slave.written)
+        reply = answer(request)
+        if request.function == 16:
+            slave.written = before
+        return reply
+
+    slave.answer = deaf
+    with pytest.raises(DeviceError, match="remote control"):
+        await device.set_power(-2000, 90)
+
+
+async def test_a_battery_without_a_scale_factor_is_not_steered_by_guess(yard):
+    slave, device = await battery(yard)
+    slave.written[slave.places[124] + 25] = 0x8000
+    with pytest.raises(DeviceError, match="scale factor"):
+        await device.set_power(-2000, 90)
+    assert writes(slave, 124) == []
+
+
+@given(
+    st.integers(-20000, 20000),
+    st.integers(1, 10000),
+    st.integers(1, 10000),
+    st.sampled_from([0, -1, -2]),
+)
+def test_no_order_ever_asks_for_more_than_the_ratings_or_than_was_ordered(
+    power, charge, discharge, exponent
+):
+    words = list(STORAGE)
+    words[25] = exponent & 0xFFFF
+    _, rates, _ = battery_power(words, power, 60, charge, discharge)
+    out, into = (word - 0x10000 if word & 0x8000 else word for word in rates.words)
+    rating = discharge if power >= 0 else charge
+    asked = Fraction(out) * Fraction(10) ** exponent * rating / 100
+    assert out == -into
+    assert -charge <= asked <= discharge
+    assert abs(asked) <= abs(power)
+
+
+@given(st.integers(0, 20000), st.integers(1, 10000))
+def test_no_cap_ever_lets_more_through_than_was_ordered(limit, rating):
+    _, percent, _ = production_limit(CONTROLS, limit, 60, rating)
+    assert percent.words[0] * rating <= 100 * limit
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [103, 113, 120, 123, 124, 203, 213, 701, 704, 802])
+def test_the_table_agrees_with_the_published_definitions(number):
+    group = definitions.from_json_file(
+        definitions.__file__.replace("mdef.py", f"models/json/model_{number}.json")
+    )["group"]
+    offset = 0
+    for point in group["points"]:
+        if point["type"] != "pad":
+            place = field(number, point["name"])
+            assert (place.offset, place.width, place.factor) == (
+                offset,
+                point["size"],
+                point.get("sf", ""),
+            )
+        offset += point["size"]
+
+
+def test_unknown_models_are_known_to_be_unknown():
+    assert known(103)
+    assert not known(63000)
+    assert Found(63000, 40002, 4).length == 4
+    assert scaled(103, "W", inverter(12, 1)) == 120
