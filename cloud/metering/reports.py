@@ -115,7 +115,9 @@ class SlotReports:
             if now_ns < end_ns or (now_ns < end_ns + deadline_ns and not self._passed(slot)):
                 return
             self.next_slot += 1
-            yield self._report(slot)
+            # Nobody trades in a slot in which no home counts, so there is nothing to settle.
+            if any(home.counts_in(slot) for home in self.homes):
+                yield self._report(slot)
 
     def _passed(self, slot: int) -> bool:
         """Whether every awaited meter has been read at or after the slot's end."""
