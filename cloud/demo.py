@@ -34,8 +34,8 @@ from cloud.service import CLOSING_FILE
 from cloud.store.journal import SqliteJournal
 from protos.clock import SECOND_NS, SLOT_NS, ScaledClock, slot_at
 
-ORIGIN_NS = 1_780_062_300 * SECOND_NS
-"""29 May 2026, 13:45 UTC: the sun has filled a village's transformer and leaves it room again
+ORIGIN_NS = 1_780_061_400 * SECOND_NS
+"""29 May 2026, 13:30 UTC: the sun has filled a village's transformer and leaves it room again
 within two hours, and the gates of the next two wholesale hours are still open.
 """
 

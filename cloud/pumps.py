@@ -60,10 +60,13 @@ class Wholesale:
                 self._prepared.put_nowait((fact, False))
 
     async def bids(self) -> None:
-        """Submits what the desk prepared, one after another."""
-        while True:
-            bid, again = await self._prepared.get()
-            await self._pump.submit(bid, again=again)
+        """Submits what the desk prepared. Each bid has a task, so a silent venue stops no other;
+        the desk has at most one bid an hour and a day of hours, which bounds them.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                bid, again = await self._prepared.get()
+                tasks.create_task(self._pump.submit(bid, again=again))
 
     async def awards(self) -> None:
         await self._pump.run(AWARD_POLL_S)

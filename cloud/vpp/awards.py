@@ -13,7 +13,7 @@ from operator import itemgetter
 
 from cloud.facts import AwardMetered, LeaseIssued
 from cloud.vpp.capability import Capability, Fleet
-from protos.clock import MINUTE_NS, slot_at, slot_end_ns, slot_start_ns
+from protos.clock import MINUTE_NS, SECOND_NS, slot_at, slot_end_ns, slot_start_ns
 from protos.ids import DeviceId, effect_id
 from protos.messages import LeaseState
 from protos.units import energy_wh, largest_remainder
@@ -25,6 +25,9 @@ METER_GRACE_NS = MINUTE_NS
 """How long after its end an award waits for the last reports."""
 
 HOLD_NS = 5 * MINUTE_NS
+EARLY_NS = 30 * SECOND_NS
+"""A lease that is over this long before its end was given up: the agent stops, the home objects."""
+
 RAMP_W_PER_S = 500
 MICRO_WH_PER_MWH = 1_000_000
 
@@ -56,6 +59,14 @@ class Meter:
         return self.last_w * max(0, until - since)
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What is kept of a metered award: its terms, and the energy sold but not delivered."""
+
+    terms: tuple[int, int, int]
+    short_wh: int
+
+
 @dataclass(slots=True)
 class Award:
     """What the venue bought (positive power) or sold for one interval."""
@@ -80,6 +91,11 @@ class Award:
         return self.starts_ns + self.duration_ns
 
     @property
+    def terms(self) -> tuple[int, int, int]:
+        """Duration, power and price: what a repeated award must repeat."""
+        return self.duration_ns, self.power_w, self.price_micro_per_mwh
+
+    @property
     def energy_wh(self) -> int:
         return energy_wh(self.power_w, self.duration_ns)
 
@@ -96,12 +112,19 @@ class Award:
             return self._replace(fleet, at_ns)
         return []
 
-    def report(self, device: DeviceId, lease_id: str, state: int, at_ns: int) -> None:
-        """A gateway's word on its lease. Only the lease it now holds can fail it."""
+    def report(
+        self, device: DeviceId, lease_id: str, state: int, at_ns: int, measured_w: int
+    ) -> None:
+        """A gateway's word on its lease. Only the lease it now holds can fail it or be measured:
+        what a curtailment measures is not the battery.
+        """
         share = self.shares.get(device)
         if share is None or share.lease_id != lease_id:
             return
-        ended_early = state == LeaseState.REVERTED and at_ns < self._slot_ends_ns
+        if state == LeaseState.ACTIVE:
+            self.measure(device, at_ns, measured_w)
+        over = state in {LeaseState.EXPIRED, LeaseState.REVERTED}
+        ended_early = over and at_ns < self._slot_ends_ns - EARLY_NS
         if ended_early or state in {LeaseState.REFUSED, LeaseState.FAILED}:
             self.missing_w += abs(share.power_w)
             self.barred[device] = None

@@ -31,12 +31,12 @@ from cloud.facts import (
     Fact,
     PriceObserved,
 )
-from cloud.vpp.awards import METER_GRACE_NS, Award
+from cloud.vpp.awards import METER_GRACE_NS, Award, Finished
 from cloud.vpp.bids import OFFERED, Bid, Product, bid_id, product_for
 from cloud.vpp.capability import HOUR_NS, Battery, Fleet, is_plausible
 from cloud.vpp.curve import offer_curve, stored_worth
 from cloud.vpp.prices import DAY_NS, MEMORY_NS, PriceBook, Published, reference_path
-from cloud.vpp.risk import Limits, exposure_micro, objection, sale_exposure_micro
+from cloud.vpp.risk import Limits, buy_back_micro, exposure_micro, objection
 from protos.clock import MINUTE_NS
 from protos.messages import Refusal
 
@@ -68,7 +68,7 @@ class Desk:
         self._bids: dict[str, Bid] = {}
         self._decided: dict[int, None] = {}
         self._awards: dict[tuple[str, int], Award] = {}
-        self._finished: dict[tuple[str, int], tuple[int, int, int]] = {}
+        self._finished: dict[tuple[str, int], Finished] = {}
         self._pruned_ns = 0
 
     def apply(self, command: DeskCommand, at_ns: int) -> list[Fact]:
@@ -149,8 +149,7 @@ class Desk:
 
     def _record_lease(self, command: RecordLease, at_ns: int) -> list[Fact]:
         for award in self._awards.values():
-            award.measure(command.device, at_ns, command.measured_w)
-            award.report(command.device, command.lease_id, command.state, at_ns)
+            award.report(command.device, command.lease_id, command.state, at_ns, command.measured_w)
         return []
 
     # ---- what the venue says ---------------------------------------------------------------
@@ -186,8 +185,9 @@ class Desk:
     def _known_terms(self, bid: str, starts_ns: int) -> tuple[int, int, int] | None:
         award = self._awards.get((bid, starts_ns))
         if award is not None:
-            return award.duration_ns, award.power_w, award.price_micro_per_mwh
-        return self._finished.get((bid, starts_ns))
+            return award.terms
+        finished = self._finished.get((bid, starts_ns))
+        return None if finished is None else finished.terms
 
     def _award_objection(self, bid: Bid, award: RecordAward, at_ns: int) -> Refusal | None:
         """What is wrong with an award: outside the bid's hour, size or life. Fails closed."""
@@ -209,7 +209,9 @@ class Desk:
     def _overlaps(self, bid: str, starts_ns: int, ends_ns: int) -> bool:
         taken = [(key[1], award.ends_ns) for key, award in self._awards.items() if key[0] == bid]
         taken += [
-            (key[1], key[1] + done[0]) for key, done in self._finished.items() if key[0] == bid
+            (key[1], key[1] + done.terms[0])
+            for key, done in self._finished.items()
+            if key[0] == bid
         ]
         return any(start < ends_ns and starts_ns < end for start, end in taken)
 
@@ -302,18 +304,23 @@ class Desk:
         return sold, bought
 
     def _committed_micro(self, hour_ns: int, at_ns: int) -> int:
-        """The delivery day's exposure: open bids at their worst, finished ones as awarded."""
+        """The delivery day's exposure: open bids at their worst, and of the hours that are over
+        whatever was sold and not delivered.
+        """
         day = hour_ns // DAY_NS
         total = 0
         for bid in self._bids.values():
             if bid.prepared.starts_ns // DAY_NS == day and bid.may_still_clear(at_ns):
                 total += bid.exposure_micro
-        ended = [
-            (starts_ns, terms)
-            for (bid_key, starts_ns), terms in self._finished.items()
-            if starts_ns // DAY_NS == day and not self._bids[bid_key].may_still_clear(at_ns)
-        ]
-        return total + sum(sale_exposure_micro(terms[1], terms[0]) for _, terms in ended)
+        for (bid_key, starts_ns), award in self._awards.items():
+            over = not self._bids[bid_key].may_still_clear(at_ns)
+            if starts_ns // DAY_NS == day and over:
+                total += buy_back_micro(award.energy_wh)
+        for (bid_key, starts_ns), finished in self._finished.items():
+            over = not self._bids[bid_key].may_still_clear(at_ns)
+            if starts_ns // DAY_NS == day and over:
+                total += buy_back_micro(finished.short_wh)
+        return total
 
     def _meter(self, at_ns: int) -> list[AwardMetered]:
         """The results of awards that ended METER_GRACE_NS ago."""
@@ -323,9 +330,11 @@ class Desk:
         facts = []
         for key in over:
             award = self._awards.pop(key)
-            self._finished[key] = (award.duration_ns, award.power_w, award.price_micro_per_mwh)
+            result = award.metered()
+            short_wh = max(0, result.awarded_wh - result.delivered_wh)
+            self._finished[key] = Finished(award.terms, short_wh if award.power_w > 0 else 0)
             self._bids[key[0]].metered += 1
-            facts.append(award.metered())
+            facts.append(result)
         return facts
 
     def _prune(self, at_ns: int) -> None:
@@ -350,7 +359,10 @@ class Desk:
             [_bid_state(bid) for _, bid in sorted(self._bids.items(), key=itemgetter(0))],
             sorted(self._decided),
             [award.state() for _, award in sorted(self._awards.items(), key=itemgetter(0))],
-            [[*key, *terms] for key, terms in sorted(self._finished.items())],
+            [
+                [*key, *finished.terms, finished.short_wh]
+                for key, finished in sorted(self._finished.items(), key=itemgetter(0))
+            ],
         ]
 
 

@@ -2,7 +2,8 @@
 
 Power: no interval's bid or award is larger than the limit. Exposure: what a day's bids could cost
 at the worst, which for a sale is buying all of it back at the venue's hard cap (an award is a
-physical duty, it cannot be stopped out of) and for a purchase is paying the highest price bid.
+physical duty, it cannot be stopped out of) and for a purchase is paying the highest price bid; of
+a metered award what was not delivered remains.
 Never lets a curve pass that is not a rising staircase.
 """
 
@@ -34,9 +35,9 @@ class Limits:
         return 0 < self.power_min_w <= self.power_max_w and self.exposure_max_micro >= 0
 
 
-def sale_exposure_micro(power_w: int, duration_ns: int) -> int:
-    """The cost of buying back a whole sale at the hard cap, rounded up."""
-    return -(-energy_wh(max(0, power_w), duration_ns) * HARD_CAP_MICRO // MICRO_WH_PER_MWH)
+def buy_back_micro(sold_wh: int) -> int:
+    """The cost of buying back energy at the hard cap, rounded up; nothing for a purchase."""
+    return -(-max(0, sold_wh) * HARD_CAP_MICRO // MICRO_WH_PER_MWH)
 
 
 def exposure_micro(curve: Sequence[CurveSegment], duration_ns: int) -> int:
@@ -45,7 +46,7 @@ def exposure_micro(curve: Sequence[CurveSegment], duration_ns: int) -> int:
     A charge at `power_w` is bought at no more than the price of the segment after it, where it
     would become a smaller one.
     """
-    worst = sale_exposure_micro(curve[-1].power_w, duration_ns)
+    worst = buy_back_micro(energy_wh(curve[-1].power_w, duration_ns))
     for segment, following in pairwise(curve):
         if segment.power_w < 0:
             paid = max(0, following.price_micro_per_mwh)

@@ -46,6 +46,7 @@ from tests.vpp.fleet import (
 )
 
 QUARTER = 15 * MINUTE_NS
+FAILURES = [LeaseState.REFUSED, LeaseState.FAILED, LeaseState.REVERTED, LeaseState.EXPIRED]
 EVENING = 18
 STARTS = MIDNIGHT + EVENING * HOUR_NS
 
@@ -349,7 +350,7 @@ def test_a_fleet_that_shrank_gives_what_it_can():
     assert sum(lease.power_w for lease in leases(desk, STARTS - MINUTE_NS)) == 20 * 560
 
 
-@pytest.mark.parametrize("state", [LeaseState.REFUSED, LeaseState.FAILED, LeaseState.REVERTED])
+@pytest.mark.parametrize("state", FAILURES)
 def test_the_share_of_a_gateway_that_fails_goes_to_the_others(state):
     desk, _ = awarded_desk(power_w=100_000)
     issued = leases(desk, STARTS - MINUTE_NS)
@@ -385,11 +386,13 @@ def test_good_news_or_old_news_of_a_lease_changes_nothing(state):
     assert leases(desk, STARTS + MINUTE_NS) == []
 
 
-def test_a_lease_that_reverts_at_its_end_has_not_failed():
+@pytest.mark.parametrize("early_s", [0, 30])
+@pytest.mark.parametrize("state", [LeaseState.EXPIRED, LeaseState.REVERTED])
+def test_a_lease_that_is_over_at_its_end_has_not_failed(state, early_s):
     desk, _ = awarded_desk()
     lease = leases(desk, STARTS - MINUTE_NS)[0]
-    ends = STARTS + QUARTER
-    desk.apply(RecordLease(lease.device, lease.lease_id, LeaseState.REVERTED, 0), ends)
+    ends = STARTS + QUARTER - early_s * 1_000_000_000
+    desk.apply(RecordLease(lease.device, lease.lease_id, state, 0), ends)
     assert leases(desk, ends) == []
 
 
@@ -451,6 +454,30 @@ def test_what_happens_before_and_after_the_interval_is_not_delivered():
     desk.apply(msgspec.structs.replace(report, measured_w=0), STARTS)
     desk.apply(report, STARTS + QUARTER)
     assert result(desk).delivered_wh == 0
+
+
+def test_what_another_lease_measured_is_not_the_battery():
+    desk, _ = awarded_desk(power_w=100_000)
+    run_slot(desk, lambda *_: 0, minutes=2)
+    for minute in range(2, 15):
+        report = RecordLease(device(3), "curtailment", LeaseState.ACTIVE, 9_000)
+        desk.apply(report, STARTS + minute * MINUTE_NS)
+    assert result(desk).delivered_wh == 0
+
+
+@pytest.mark.parametrize(("delivered", "limit_usd"), [(True, 280), (False, 330)])
+def test_of_a_finished_sale_only_what_was_not_delivered_stays_exposed(delivered, limit_usd):
+    desk, _ = awarded_desk(power_w=100_000)
+    run_slot(desk, lambda leased, *_: leased if delivered else 0)
+    result(desk)
+    at = gate_ns(22) - 2 * MINUTE_NS
+    for number in range(20):
+        desk.apply(battery(number), at)
+    low, high = (OpenDesk(500_000, usd * USD, 100_000) for usd in (limit_usd - 1, limit_usd))
+    desk.apply(low, at)
+    assert bids(desk, at - 10 * MINUTE_NS) == []
+    desk.apply(high, at)
+    assert [bid.venue for bid in bids(desk, at)] == ["caiso"]
 
 
 def test_ordinary_telemetry_counts_as_well_as_lease_reports():
