@@ -133,6 +133,10 @@ class Writer:
         self.core.check(command)
         return self._enqueue(command, is_authentic)
 
+    async def keep_checkpoint(self, number: int, size: int, note: bytes) -> None:
+        """Stores a signed root's note again once validators have cosigned it."""
+        await self._in_thread(self._journal.put_checkpoint, number, size, note)
+
     async def settle(self) -> None:
         """Waits until nothing is queued and nothing follows any more."""
         while self._inbox or self._follow_ups or not self._idle.is_set():

@@ -8,6 +8,7 @@ Heavy imports are made by the command that needs them, so that `--help` is insta
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,6 +107,11 @@ def _complain(code: int, error: object) -> int:
     return code
 
 
+def _quiet_transport() -> None:
+    """The transport's own chatter on standard error is not our log. Before it is first imported."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
 def _run(options: argparse.Namespace) -> int:
     from edge.config import ConfigError, load
 
@@ -116,6 +122,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.check:
         print(f"{len(configs)} configuration(s) are well formed")
         return 0
+    _quiet_transport()
     from edge.process import run_all
 
     return run_all(configs, options.log_level)
@@ -143,6 +150,7 @@ def _status(options: argparse.Namespace) -> int:
 def _enrol(options: argparse.Namespace) -> int:
     import asyncio
 
+    _quiet_transport()
     from edge.enrol import EnrolmentError, enrol, set_aside
     from edge.keys import KeyFileError
 

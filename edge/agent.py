@@ -7,11 +7,11 @@ survived alone. Only a forked chain ends the agent, after every setpoint has bee
 import asyncio
 import logging
 import os
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from edge.certificate import Certificate
-from edge.channel import open_channel
 from edge.checkpoints import CheckpointError, Checkpoints
 from edge.config import MEGABYTE, Config
 from edge.devices.device import Device, Sample
@@ -46,6 +46,7 @@ FORK_NOTE = "fork"
 CHECKPOINT_NOTE = "checkpoint"
 CHECKPOINT_NS = 60 * MINUTE_NS
 ALARMS_KEPT = 16
+FIRST_READING_S = 0.5
 DRAIN_S = 2.0
 """How long, in real seconds, a stopping agent waits for the receipt of its last envelopes."""
 
@@ -143,9 +144,9 @@ class Agent:
         server = await serve_status(state_dir / SOCKET, self.status)
         log.info("agent starts", extra={"device": self._device_id, "boot_id": self._boot_id})
         pollers = [asyncio.create_task(poller.run(self._heard)) for poller in self._pollers]
-        uplink = asyncio.create_task(self._uplink.run())
+        uplink = asyncio.create_task(self._uplink_after_first_reading())
         try:
-            await self._run_parts(stop, uplink)
+            await self._run_parts(stop, uplink, pollers)
         finally:
             await self._steering.stop()
             await self._sampling.flush()
@@ -156,7 +157,13 @@ class Agent:
             await self._outbox.close()
             log.info("agent ends", extra={"unreceipted": self._outbox.waiting})
 
-    async def _run_parts(self, stop: asyncio.Event, uplink: "asyncio.Task[None]") -> None:
+    async def _run_parts(
+        self,
+        stop: asyncio.Event,
+        uplink: "asyncio.Task[None]",
+        pollers: "list[asyncio.Task[None]]",
+    ) -> None:
+        """Until one part ends: none does but by `stop`, a fork, or a broken invariant."""
         parts: list[Coroutine[Any, Any, object]] = [
             self._sampling.run(len(self._pollers)),
             self._steering.run(),
@@ -168,7 +175,8 @@ class Agent:
             parts.append(self._trading.run())
         tasks = [asyncio.create_task(part) for part in parts]
         try:
-            done, _ = await asyncio.wait([*tasks, uplink], return_when=asyncio.FIRST_COMPLETED)
+            everything = [*tasks, uplink, *pollers]
+            done, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         except ChainForked as error:
@@ -176,6 +184,13 @@ class Agent:
             raise AgentStopped(_fork_advice(str(error))) from error
         finally:
             await _cancel(tasks)
+
+    async def _uplink_after_first_reading(self) -> None:
+        """The transport takes a while to load; what is read meanwhile is safe on the disk."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_READING_S):
+                await self._sampling.started.wait()
+        await self._uplink.run()
 
     async def _remember_fork(self, problem: str) -> None:
         try:
@@ -191,6 +206,8 @@ class Agent:
             self._uplink.reconnect()
 
     def _connect(self) -> "grpc.aio.Channel":
+        from edge.channel import open_channel
+
         cloud = self._config.cloud
         try:
             identity = load_identity(self._config.agent.state_dir)
@@ -228,6 +245,9 @@ class Agent:
 
     def welcomed(self, terms: Terms, skew_ns: int) -> None:
         self._trading.terms = terms
+        self._sampling.cloud_time(skew_ns)
+
+    def cloud_time(self, skew_ns: int) -> None:
         self._sampling.cloud_time(skew_ns)
 
     def leased(self, lease: Lease) -> None:

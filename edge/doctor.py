@@ -19,6 +19,7 @@ from pathlib import Path
 
 from edge.devices.catalog import open_device
 from edge.devices.device import DeviceError, DeviceSpec
+from edge.devices.metered import MeteredDevice
 from edge.devices.modbus.bus import BusPool
 from protos.clock import SECOND_NS, SystemClock
 
@@ -259,12 +260,15 @@ async def check_device(spec: DeviceSpec, buses: BusPool) -> Check:
         opened = time.monotonic()
         sample = await device.read()
         taken = time.monotonic() - opened
+        serial = device.entry.serial
+        if not serial and isinstance(device, MeteredDevice):
+            serial = await device.identify()
     except DeviceError as error:
         return Check(name, ok=False, detail=error.problem, next_action=error.advice)
     here = sum(value is not None for value in sample.values)
     entry = device.entry
     detail = (
-        f"{entry.profile} revision {entry.profile_revision} {entry.serial}".rstrip()
+        f"{entry.profile} revision {entry.profile_revision} {serial}".rstrip()
         + f", {here} of {len(sample.values)} values, read in {taken * 1000:.0f} ms"
         + f", opened in {(opened - began) * 1000:.0f} ms"
     )

@@ -1,7 +1,8 @@
 """How a gateway gets its certificate: once with a token, then again before half of its life is over.
 
 The device key proves who asks; the TLS key is only the transport's. Must never send a private key,
-and never replace a certificate before the new one is whole on the disk.
+and never replace a certificate before the new one is whole on the disk. The transport is imported
+only when something is sent, so that an enrolled agent reads its first meter before.
 """
 
 import json
@@ -10,10 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
-
-from edge.channel import open_channel
 from edge.files import replace
 from edge.keys import (
     FileSigner,
@@ -22,7 +19,7 @@ from edge.keys import (
     load_signer,
     read_tls_key_pem,
 )
-from protos import gateway_pb2, gateway_pb2_grpc
+from protos import gateway_pb2
 from protos.clock import SECOND_NS
 
 ENROLMENT = "enrolment.json"
@@ -61,6 +58,9 @@ async def enrol(
 
     An empty token asks for a new certificate for a device that is known already.
     """
+    from edge.channel import open_channel
+    from protos import gateway_pb2_grpc
+
     signer = load_or_create_signer(state_dir)
     csr = _request_pem(state_dir, signer)
     request = gateway_pb2.EnrolRequest(
@@ -90,6 +90,9 @@ async def renew(
     state_dir: Path, enrolment: Enrolment, address: str, ca: Path, server_name: str = ""
 ) -> Enrolment:
     """The next certificate, asked for with the present one. Raises EnrolmentError, KeyFileError."""
+    from edge.channel import open_channel
+    from protos import gateway_pb2_grpc
+
     signer = load_signer(state_dir)
     csr = _request_pem(state_dir, signer)
     request = gateway_pb2.RenewRequest(csr_pem=csr, signature=signer.sign(_NUL.join((_RENEW, csr))))
@@ -141,6 +144,9 @@ def set_aside(state_dir: Path) -> Path | None:
 
 
 async def _call(method: Any, request: Any, address: str) -> Any:
+    import grpc
+    import grpc.aio
+
     try:
         return await method(request, timeout=TIMEOUT_S)
     except grpc.aio.AioRpcError as error:

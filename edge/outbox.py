@@ -234,8 +234,8 @@ class Outbox:
                 f"the cloud receipted number {durable_seq}, but {self._seq} is the newest here"
             )
         self._trimmed_to = max(self._trimmed_to, durable_seq)
-        if not self.has_telemetry_room:
-            # No sweep will come along to carry the trimming, so it goes alone.
+        if self.stride > 1 or not self.has_telemetry_room:
+            # Few or no sweeps come along to carry the trimming, so it goes alone.
             self._waiting.append(_Entry((), {}))
             self._wake.set()
 

@@ -44,7 +44,7 @@ class Sampling:
         self._kept_slot = 0
         self._arrived = asyncio.Event()
         self._expected = 0
-        self._is_running = False
+        self.started = asyncio.Event()
         self.clock_quality = ClockQuality.UNKNOWN
         self.sweeps = 0
         self.thinned = 0
@@ -155,8 +155,8 @@ class Sampling:
             self._say_first()
 
     def _say_first(self) -> None:
-        if not self._is_running:
-            self._is_running = True
+        if not self.started.is_set():
+            self.started.set()
             log.info("first reading is durable", extra={"seq": self._outbox.head_seq})
 
     async def _seal_map(self) -> None:

@@ -6,6 +6,8 @@ a device, never hold more than one connection, and never search a network larger
 
 import argparse
 import asyncio
+import contextlib
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +36,9 @@ UNITS = (1, 2, 3, 126, 240)
 """Units that makers ship with; 126 is Fronius', 240 its meter's, 3 SMA's."""
 
 QUICK = Manner(turnaround_s=0.015)
+SIGNED = 1000
+"""The score of a model that named itself: above any count of plausible values."""
+
 NO_DEVICE, USAGE, DONE = 5, 2, 0
 
 
@@ -99,6 +104,9 @@ async def scan(
         Place("rtu", path, baud) for path in serial_paths for baud in bauds
     ]
     found: list[Finding] = []
+    for path in serial_paths:
+        if not os.path.exists(path):  # noqa: ASYNC240, PTH110
+            raise ValueError(f"{path} does not exist; list the ports with ls -l /dev/serial/by-id")
     profiles = load_profiles()
     for done, place in enumerate(places):
         progress(Progress(done, len(places), place.address, len(found)))
@@ -141,6 +149,9 @@ async def _knock(address: str) -> bool:
     except (OSError, TimeoutError):
         return False
     writer.close()
+    with contextlib.suppress(OSError):
+        # Some devices serve one client: the next connection must find this one gone.
+        await writer.wait_closed()
     return True
 
 
@@ -154,6 +165,10 @@ async def _identify(spec: DeviceSpec, bus: Bus, profiles: dict[str, Profile]) ->
         return sunspec
     scores = [(await _score(bus, spec.unit, profile), name) for name, profile in profiles.items()]
     best = max(scores)
+    if best[0] >= SIGNED:
+        profile = profiles[best[1]]
+        label = " ".join(profile.products[0]) if profile.products else profile.id
+        return [Finding(replace(spec, profile=profile.id), label, sure=True)]
     if best[0] == 0:
         return [
             Finding(replace(spec, profile="unknown"), "speaks Modbus, model unknown", sure=False)
@@ -210,7 +225,17 @@ async def _sunspec(spec: DeviceSpec, bus: Bus) -> list[Finding]:
 
 
 async def _score(bus: Bus, unit: int, profile: Profile) -> int:
-    """How many of a profile's voltages and its frequency look like a grid's; 0 when one does not."""
+    """How many of a profile's voltages and its frequency look like a grid's; 0 when one does not.
+
+    A profile that knows how its model calls itself is believed by that alone.
+    """
+    if profile.signature is not None:
+        sign = profile.signature
+        try:
+            words = await _ask(bus, unit, sign.function, sign.value.addr, sign.value.width)
+        except BusError:
+            return 0
+        return SIGNED if sign.matches(words) else 0
     score = 0
     for point in profile.points:
         if point.quantity in {Quantity.FREQUENCY_MHZ, Quantity.VOLTAGE_MV}:

@@ -4,7 +4,8 @@ Sends only what the outbox holds durably, at most a window ahead of the receipts
 where the cloud says after every reconnect. Must never skip an envelope, trust a receipt for what
 was not sent, or go on when the cloud shows another chain.
 
-Its pauses are physical: they use the event loop's time, not the agent's clock.
+Its pauses are physical: they use the event loop's time, not the agent's clock. The transport is
+imported when the first stream is opened: reading and sealing do not wait for it.
 """
 
 import asyncio
@@ -13,19 +14,19 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import grpc
-import grpc.aio
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge.outbox import ChainForked, Outbox, OutboxError
 from edge.terms import Terms
-from protos import gateway_pb2, gateway_pb2_grpc
+from protos import gateway_pb2
 from protos.clock import Clock
 from protos.ids import DeviceId
 from protos.limits import UNACKNOWLEDGED_BATCHES_MAX
 from protos.messages import Lease, Refusal
 from protos.version import __version__
+
+if TYPE_CHECKING:
+    import grpc.aio
 
 BACKOFF_S = 0.5
 BACKOFF_S_MAX = 60.0
@@ -54,6 +55,7 @@ class Downlink(Protocol):
     """Who is told what came down. Called in the loop; must not block."""
 
     def welcomed(self, terms: Terms, skew_ns: int) -> None: ...
+    def cloud_time(self, skew_ns: int) -> None: ...
     def leased(self, lease: Lease) -> None: ...
     def offers_changed(self, news: "gateway_pb2.OfferNews") -> None: ...
     def market_moved(self, news: "gateway_pb2.MarketNews") -> None: ...
@@ -127,6 +129,8 @@ class Uplink:
 
     async def run(self) -> None:
         """Streams until cancelled. Raises ChainForked, after which nothing may be sent."""
+        import grpc.aio
+
         while True:
             pause_s: float | None = None
             try:
@@ -155,6 +159,8 @@ class Uplink:
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[_Stream]:
+        from protos import gateway_pb2_grpc
+
         channel = self._connect()
         try:
             stub = gateway_pb2_grpc.GatewayServiceStub(channel)
@@ -191,6 +197,8 @@ class Uplink:
                 task.result()
 
     async def _greet(self, stream: _Stream) -> None:
+        import grpc.aio
+
         hello = gateway_pb2.Hello(
             device_id=self._device, agent_version=__version__, boot_id=self._boot_id
         )
@@ -282,6 +290,8 @@ class Uplink:
             raise LinkDown("the cloud is silent; the path is taken for dead")
 
     async def _receive_forever(self, stream: _Stream) -> None:
+        import grpc.aio
+
         loop = asyncio.get_running_loop()
         while True:
             message = await stream.call.read()
@@ -307,8 +317,8 @@ class Uplink:
             case "drain":
                 raise self._drained(message.drain)
             case "heartbeat":
-                stream.hears_heartbeats = True
-                stream.progressed = True
+                stream.hears_heartbeats = stream.progressed = True
+                self._downlink.cloud_time(message.heartbeat.now_ns - self._clock.now_ns())
             case _:
                 # A newer cloud may say what this version does not know; nothing depends on it.
                 return

@@ -8,36 +8,28 @@ nothing. There is no clock, no float, no address and no hash order in any outcom
 give the same events on every machine.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
-from ext.ladder cimport (
-    cross_ladder, crosses_ladder, next_rank, queue_last, rest_in_ladder, unqueue,
-)
-from ext.nodes cimport ARRIVAL_BITS, NOBODY, drop, enter_on_network, rest_on_network, sweep, unhang
+from ext.ladder cimport next_rank, queue_last
+from ext.nodes cimport ARRIVAL_BITS, NOBODY, rest_on_network, sweep
 from ext.pool cimport (
     BAD_BOOK, BAD_CLASS, BAD_NODE, BAD_OPERATION, BAD_QUANTITY, BAD_SELF_TRADE, BAD_SIDE,
     BAD_TICK, BAD_TIME_IN_FORCE, BAD_VERSION, BOTH, CANCEL, CANCELLED, CLASS_BITS, DECREMENT,
-    DUPLICATE, FILL_OR_KILL, FILLED, FULL, GOOD_TILL_GATE, IMMEDIATE_OR_CANCEL, KILLED, NEWEST,
-    NO_NODE, NONE, OLDEST, RANK_BITS, RECORD_VERSION, REDUCED, REJECTED, REMAINDER, REPLACE, RESTED,
-    SELF_TRADE, SUBMIT, SWEPT, TICKS_MAX, TRADE, UNKNOWN_ORDER, Command, Engine, Event, Level, Order, Place, Spot, bucket_of, find, find_link, forget, forget_at,
-    gtx_arena, gtx_arena_free, gtx_clock, gtx_likely, gtx_prefetch, gtx_tail, gtx_unlikely, level_at, mirror,
-    place_of, put,
-    rank_of, side_of, tick_of,
+    DUPLICATE, FILL_OR_KILL, FILLED, FULL, GOOD_TILL_GATE, IMMEDIATE_OR_CANCEL, KILLED,
+    LEVEL_STRIDE, NEWEST, NO_NODE, NONE, OLDEST, RANK_BITS, RECORD_VERSION, REDUCED, REJECTED,
+    REMAINDER, REPLACE, RESTED, SELF_TRADE, SUBMIT, SWEPT, TICKS_MAX, TRADE, UNKNOWN_ORDER,
+    WORD_STRIDE, Command, Engine, Event, Level, Order, Place, Spot, bucket_of, find, gtx_arena,
+    gtx_arena_free, gtx_clock, level_at, place_of, rank_of, side_of, tick_of,
 )
-from ext.tree cimport BLOCK, BLOCK_BITS, Headroom, Net
+from ext.steps cimport Batch, deliver, level_of, remove, run, run_timed, step_any
+from ext.tree cimport BLOCK_BITS, Headroom
 
-import struct
 from hashlib import blake2b
 
-COMMAND = struct.Struct("<QIIIIHBBBBBB")
-EVENT = struct.Struct("<QQIIIBBBB")
-_HEADER = struct.Struct("<4sHHII")
-_BOOK = struct.Struct("<IIQ")
-_ORDER = struct.Struct("<QIIIHBB")
-_MAGIC = b"GTXB"
+from ext.records import BOOK, COMMAND, EVENT, HEADER, MAGIC, ORDER, parse_snapshot
+
 
 # The names under which Python sees the numbers of `ext/pool.pxd`.
 globals().update(
@@ -54,302 +46,9 @@ globals().update(
 
 cdef uint64_t CLOSED = <uint64_t>1 << 63
 
-cdef extern from * nogil:
-    """
-    /* What gtx_tail of an unremarkable order and of a cancel looks like, and which bits count:
-       version and operation are fixed, the side has one bit, class and self-trade have two, and
-       the time in force is 0. */
-    #define GTX_PLAIN_MASK 0xFCFFFCFEFFFF0000ull
-    #define GTX_PLAIN 0x10000ull
-    #define GTX_OPERATION_MASK 0xFFFF0000ull
-    #define GTX_PLAIN_CANCEL 0x1010000ull
-    """
-    const uint64_t PLAIN_MASK "GTX_PLAIN_MASK"
-    const uint64_t PLAIN "GTX_PLAIN"
-    const uint64_t OPERATION_MASK "GTX_OPERATION_MASK"
-    const uint64_t PLAIN_CANCEL "GTX_PLAIN_CANCEL"
-
 cdef enum:
     NEVER = 0xFFFFFFFF  # the 32-bit number that stands for what does not fit
-    PART = 4096
-    SHALLOW = 2048  # so many orders and their queues stay in a core's own cache
     KEY_TICK_SHIFT = ARRIVAL_BITS + CLASS_BITS
-
-
-# ---- one command -------------------------------------------------------------------------------
-
-cdef int refusal(Engine* e, Command* c) noexcept nogil:
-    """Why these terms are none, in a fixed order; NONE if they are."""
-    cdef Place* p = e.places + (c.book & e.place_mask)
-    if p.book != c.book:
-        return BAD_BOOK
-    if c.side > 1:
-        return BAD_SIDE
-    if c.tick >= e.ticks:
-        return BAD_TICK
-    if c.quantity == 0:
-        return BAD_QUANTITY
-    if c.cls >> CLASS_BITS:
-        return BAD_CLASS
-    if p.net != NULL and c.node >= p.net.size:
-        return BAD_NODE
-    if c.tif > 2:
-        return BAD_TIME_IN_FORCE
-    if c.self_trade > 3:
-        return BAD_SELF_TRADE
-    return NONE
-
-
-cdef inline Event* reject(Command* c, Event* ev, int reason) noexcept nogil:
-    return put(ev, c.order, 0, c.book, 0, 0, REJECTED, reason, 0)
-
-
-cdef Event* enter(
-    Engine* e, Place* p, Command* c, Event* ev, Event* end, uint32_t* link
-) noexcept nogil:
-    """A checked order into its book; `link` is its bucket in the map."""
-    if p.net == NULL:
-        return cross_ladder(e, c, ev, link)
-    ev = enter_on_network(e, p, c, ev, link)
-    if p.net.opened:
-        ev = sweep(e, p, c.book, ev, end)
-    return ev
-
-
-cdef inline bint is_known(Engine* e, uint64_t order_id, uint32_t* link) noexcept nogil:
-    cdef uint32_t o = link[0]
-    while gtx_unlikely(o != 0):
-        if e.pool[o].id == order_id:
-            return True
-        o = e.pool[o].chain
-    return False
-
-
-cdef Event* submit(Engine* e, Command* c, Event* ev, Event* end) noexcept nogil:
-    cdef uint32_t* link = e.bucket + bucket_of(e, c.order)
-    cdef int reason = refusal(e, c)
-    if reason == NONE and is_known(e, c.order, link):
-        reason = DUPLICATE
-    if reason == NONE and e.free_head == 0 and c.tif == GOOD_TILL_GATE:
-        reason = FULL
-    if reason != NONE:
-        return reject(c, ev, reason)
-    return enter(e, e.places + (c.book & e.place_mask), c, ev, end, link)
-
-
-cdef inline void remove(Engine* e, Place* p, uint32_t o) noexcept nogil:
-    if gtx_likely(p.net == NULL):
-        unqueue(e, o)
-    else:
-        unhang(e, p, o)
-    forget(e, o)
-
-
-cdef inline Event* cancel(Engine* e, Command* c, Event* ev) noexcept nogil:
-    cdef Place* p = e.places + (c.book & e.place_mask)
-    cdef uint32_t* link
-    cdef uint32_t o
-    cdef Order* m
-    if gtx_unlikely(p.book != c.book):
-        return reject(c, ev, BAD_BOOK)
-    link = find_link(e, c.order)
-    o = link[0]
-    m = e.pool + o
-    if gtx_unlikely(o == 0) or gtx_unlikely(place_of(e, m) != (c.book & e.place_mask)):
-        return reject(c, ev, UNKNOWN_ORDER)
-    ev = put(
-        ev, c.order, 0, c.book, tick_of(e, side_of(e, m), rank_of(e, m)), m.quantity, CANCELLED,
-        NONE, side_of(e, m)
-    )
-    if gtx_likely(p.net == NULL):
-        unqueue(e, o)
-    else:
-        unhang(e, p, o)
-    forget_at(e, link, o)
-    return ev
-
-
-cdef Event* replace(Engine* e, Command* c, Event* ev, Event* end) noexcept nogil:
-    """New tick and quantity. All is checked first; the place in the queue is kept only by an order
-    that asks for nothing more.
-    """
-    cdef Place* p = e.places + (c.book & e.place_mask)
-    cdef Command changed = c[0]
-    cdef uint32_t o = find(e, c.order)
-    cdef Order* m = e.pool + o
-    cdef int reason
-    changed.side = changed.cls = changed.tif = 0
-    changed.node = 0
-    reason = refusal(e, &changed)
-    if reason == NONE and (o == 0 or place_of(e, m) != (c.book & e.place_mask)):
-        reason = UNKNOWN_ORDER
-    if reason != NONE:
-        return reject(c, ev, reason)
-    changed.side = <uint8_t>side_of(e, m)
-    if tick_of(e, changed.side, rank_of(e, m)) == c.tick and c.quantity <= m.quantity:
-        m.quantity = c.quantity
-        return put(ev, c.order, 0, c.book, c.tick, c.quantity, RESTED, NONE, changed.side)
-    changed.cls = rank_of(e, m) & 3
-    changed.owner = m.owner
-    if p.net != NULL:
-        changed.node = <uint16_t>e.spots[o].node
-    remove(e, p, o)
-    # enter_on_network expects the node's name, the spot holds its position.
-    if p.net != NULL:
-        changed.node = <uint16_t>p.names[changed.node]
-    return enter(e, p, &changed, ev, end, e.bucket + bucket_of(e, c.order))
-
-
-cdef Event* step_any(Engine* e, Command* c, Event* ev, Event* end) noexcept nogil:
-    if c.version != RECORD_VERSION:
-        return reject(c, ev, BAD_VERSION)
-    if c.operation == SUBMIT:
-        return submit(e, c, ev, end)
-    if c.operation == CANCEL:
-        return cancel(e, c, ev)
-    if c.operation == REPLACE:
-        return replace(e, c, ev, end)
-    return reject(c, ev, BAD_OPERATION)
-
-
-cdef inline Event* step(Engine* e, Command* c, Event* ev, Event* end) noexcept nogil:
-    """One command. The plain case, a good order till gate closure for a ladder, is told from all
-    others by three comparisons; `step_any` would come to the same.
-    """
-    cdef uint64_t tail = gtx_tail(c)
-    cdef uint32_t* link
-    if (tail & PLAIN_MASK) == PLAIN:
-        if gtx_likely(
-            (e.ladders[c.book & e.place_mask] == c.book) & (c.tick < e.ticks)
-            & (c.quantity != 0) & (e.free_head != 0)
-        ):
-            link = e.bucket + bucket_of(e, c.order)
-            if gtx_unlikely(is_known(e, c.order, link)):
-                return reject(c, ev, DUPLICATE)
-            if crosses_ladder(e, c):
-                return cross_ladder(e, c, ev, link)
-            return rest_in_ladder(e, c, ev, link, c.quantity)
-    elif gtx_likely((tail & OPERATION_MASK) == PLAIN_CANCEL):
-        return cancel(e, c, ev)
-    return step_any(e, c, ev, end)
-
-
-# ---- many commands -----------------------------------------------------------------------------
-
-cdef struct Batch:
-    Event* events  # where to write, up to `end`
-    Event* end
-    Event* spare  # one command's events when there is not certainly room
-    Event* spare_end
-    Event* waiting  # what of `spare` is still to be delivered
-    Event* waiting_end
-
-
-cdef inline uint32_t level_of(Engine* e, Command* c) noexcept nogil:
-    """Where a command's order would rest. Fields are masked: nobody has checked them yet."""
-    cdef uint32_t tick = c.tick & (e.ticks - 1)
-    cdef uint32_t steps = mirror(e, c.side & 1, tick)
-    return (
-        ((((c.book & e.place_mask) << 1) | (c.side & 1)) << RANK_BITS)
-        + (steps << CLASS_BITS) + (c.cls & 3)
-    )
-
-
-cdef struct Ahead:
-    uint32_t* links[32]  # the buckets of the commands to come, by number modulo 32
-    Level* levels[32]
-
-
-cdef inline void look_ahead(Engine* e, Command* c, size_t i, Ahead* ahead) noexcept nogil:
-    """Fetch what the commands 16, 10 and 5 places on will need. It must not change anything."""
-    cdef uint32_t* link = e.bucket + bucket_of(e, c[i + 16].order)
-    cdef Level* level
-    cdef Order* m
-    gtx_prefetch(link)
-    ahead.links[(i + 16) & 31] = link
-    gtx_prefetch(e.pool + ahead.links[(i + 10) & 31][0])
-    level = level_at(e, level_of(e, c + i + 10))
-    gtx_prefetch(level)
-    ahead.levels[(i + 10) & 31] = level
-    m = e.pool + ahead.links[(i + 5) & 31][0]
-    gtx_prefetch(level_at(e, m.level))
-    gtx_prefetch(e.pool + m.next)
-    gtx_prefetch(e.pool + m.prev)
-    gtx_prefetch(e.pool + ahead.levels[(i + 5) & 31].tail)
-
-
-cdef bint deliver(Batch* b) noexcept nogil:
-    """Copy waiting events while there is room; true when none is left."""
-    cdef size_t count = b.waiting_end - b.waiting, room = b.end - b.events
-    if count > room:
-        count = room
-    memcpy(b.events, b.waiting, count * sizeof(Event))
-    b.events += count
-    b.waiting += count
-    return b.waiting == b.waiting_end
-
-
-cdef bint step_aside(Engine* e, Command* c, Batch* b) noexcept nogil:
-    """One command whose events may not fit: into the spare room, then out as far as they do."""
-    b.waiting = b.spare
-    b.waiting_end = step(e, c, b.spare, b.spare_end)
-    return deliver(b)
-
-
-cdef inline size_t run_part(
-    Engine* e, Command* c, size_t count, Batch* b, bint deep
-) noexcept nogil:
-    cdef size_t i, known = count - 16 if deep and count > 16 else 0
-    cdef Ahead ahead
-    if deep:
-        for i in range(32):
-            ahead.links[i] = e.bucket
-            ahead.levels[i] = e.levels
-    for i in range(count):
-        if i < known:
-            look_ahead(e, c, i, &ahead)
-        if gtx_likely(
-            (<size_t>(b.end - b.events) > <size_t>e.live + 2)
-            & (e.ladders[c[i].book & e.place_mask] == c[i].book)
-        ):
-            b.events = step(e, c + i, b.events, b.end)
-        elif not step_aside(e, c + i, b):
-            return i + 1
-    return count
-
-
-cdef size_t run(Engine* e, Command* c, size_t count, Batch* b) noexcept nogil:
-    """The number of commands done. It stops after the first whose events do not all fit.
-
-    Part by part, because whether looking ahead pays depends on how much there is to miss.
-    """
-    cdef size_t done = 0, part, did
-    while done < count:
-        part = count - done if count - done < PART else PART
-        if e.live > SHALLOW:
-            did = run_part(e, c + done, part, b, True)
-        else:
-            did = run_part(e, c + done, part, b, False)
-        done += did
-        if did != part or b.waiting != b.waiting_end:
-            break
-    return done
-
-
-cdef size_t run_timed(
-    Engine* e, Command* c, size_t count, Batch* b, uint32_t* times
-) noexcept nogil:
-    """As `run`, command by command, with the clock read around each."""
-    cdef size_t i
-    cdef uint64_t start
-    cdef bint fits
-    for i in range(count):
-        start = gtx_clock()
-        fits = step_aside(e, c + i, b)
-        times[i] = <uint32_t>(gtx_clock() - start)
-        if not fits:
-            return i + 1
-    return count
 
 
 # ---- the class ---------------------------------------------------------------------------------
@@ -401,12 +100,12 @@ cdef class Books:
         self.books_max = books_max
         self.headrooms = {}
         self.spare_count = 2 * <size_t>orders_max + 4 * NO_NODE
-        cdef size_t levels = <size_t>books_max << (RANK_BITS + 1)
+        cdef size_t sides = 2 * <size_t>books_max
         e.pool = <Order*>gtx_arena((<size_t>orders_max + 1) * sizeof(Order))
         e.bucket = <uint32_t*>gtx_arena(buckets * sizeof(uint32_t))
-        e.levels = <Level*>gtx_arena(levels * sizeof(Level))
-        e.words = <uint64_t*>gtx_arena(levels >> 3)
-        e.summary = <uint64_t*>gtx_arena(levels >> 9)
+        e.levels = <Level*>gtx_arena(sides * LEVEL_STRIDE * sizeof(Level))
+        e.words = <uint64_t*>gtx_arena(sides * WORD_STRIDE * sizeof(uint64_t))
+        e.summary = <uint64_t*>gtx_arena(sides << (RANK_BITS - 9))
         e.best = <int32_t*>calloc(2 * books_max, sizeof(int32_t))
         e.places = <Place*>calloc(books_max, sizeof(Place))
         e.ladders = <uint64_t*>calloc(books_max, sizeof(uint64_t))
@@ -465,12 +164,14 @@ cdef class Books:
     cdef void _touch(self, uint32_t book) noexcept:
         """Bring the ladder's memory in before the first order needs it. It is zero already."""
         cdef Engine* e = &self.engine
-        cdef uint32_t first, side, cls
+        cdef uint32_t first, side
         for side in range(2):
             first = (2 * (book & e.place_mask) + side) << RANK_BITS
-            for cls in range(4):
-                memset(level_at(e, first + cls), 0, e.ticks * sizeof(Level))
-            memset(e.words + (first >> 6), 0, <size_t>e.ticks << CLASS_BITS >> 3)
+            memset(level_at(e, first), 0, (<size_t>e.ticks << CLASS_BITS) * sizeof(Level))
+            memset(
+                e.words + <size_t>(first >> RANK_BITS) * WORD_STRIDE, 0,
+                <size_t>e.ticks << CLASS_BITS >> 3
+            )
 
     cdef int _attach(self, Place* p, Headroom headroom) except -1:
         cdef Engine* e = &self.engine
@@ -591,7 +292,7 @@ cdef class Books:
 
     cdef list _one(self, Command* c):
         self._nothing_waits()
-        return self._tuples(step(&self.engine, c, self.spare, self.spare + self.spare_count))
+        return self._tuples(step_any(&self.engine, c, self.spare, self.spare + self.spare_count))
 
     cdef list _tuples(self, Event* end):
         cdef Event* ev = self.spare
@@ -767,13 +468,13 @@ cdef class Books:
         cdef Engine* e = &self.engine
         self._nothing_waits()
         numbers = self.books
-        out = [_HEADER.pack(_MAGIC, RECORD_VERSION, 0, e.ticks, len(numbers))]
+        out = [HEADER.pack(MAGIC, RECORD_VERSION, 0, e.ticks, len(numbers))]
         for number in numbers:
             p = self._place(number)
             orders = [*self._queue(p, 0), *self._queue(p, 1)]
             if p.net != NULL:
                 orders.sort(key=self._arrival)
-            out.append(_BOOK.pack(number, p.net != NULL, len(orders)))
+            out.append(BOOK.pack(number, p.net != NULL, len(orders)))
             out.extend([self._record(p, o) for o in orders])
         return b"".join(out)
 
@@ -786,7 +487,7 @@ cdef class Books:
         side = side_of(e, m)
         rank = rank_of(e, m)
         node = p.names[e.spots[o].node] if p.net != NULL else 0
-        return _ORDER.pack(
+        return ORDER.pack(
             m.id, tick_of(e, side, rank), m.quantity, m.owner, node, side, rank & 3
         )
 
@@ -803,7 +504,7 @@ cdef class Books:
         no snapshot of such books.
         """
         self._nothing_waits()
-        books = _parse(data, self.engine.ticks)
+        books = parse_snapshot(data, self.engine.ticks)
         given = dict(headrooms or {})
         self._admissible(books, given)
         for number in self.books:
@@ -892,46 +593,3 @@ cdef class Books:
             assert p.block_keys[side * p.blocks + b] == least, b
             assert least == NOBODY or keys[p.block_at[side * p.blocks + b]] == least, b
         return 0
-
-
-def _parse(bytes data, uint32_t ticks):
-    """[(number, on a network, [order])] of a snapshot, every field checked."""
-    books, ids, at = [], set(), _HEADER.size
-    try:
-        magic, version, spare, its_ticks, count = _HEADER.unpack_from(data)
-        if magic != _MAGIC or version != RECORD_VERSION or spare:
-            raise ValueError("snapshot: not made by this version")
-        if its_ticks != ticks:
-            raise ValueError(f"snapshot: {its_ticks} ticks, these books have {ticks}")
-        for _ in range(count):
-            number, gridded, length = _BOOK.unpack_from(data, at)
-            at += _BOOK.size
-            if gridded > 1 or number == NEVER or length > len(data):
-                raise ValueError("snapshot: a book that cannot be")
-            orders = [
-                _ORDER.unpack_from(data, at + i * _ORDER.size) for i in range(length)
-            ]
-            at += length * _ORDER.size
-            _check_orders(orders, gridded, ticks)
-            ids.update(order[0] for order in orders)
-            books.append((number, bool(gridded), orders))
-    except struct.error:
-        raise ValueError("snapshot: cut short") from None
-    if at != len(data) or len(ids) != sum(len(orders) for _, _, orders in books):
-        raise ValueError("snapshot: bytes left over, or an order twice")
-    return books
-
-
-def _check_orders(list orders, bint gridded, uint32_t ticks):
-    bid, ask = -1, ticks
-    for _, tick, quantity, _, node, side, cls in orders:
-        if tick >= ticks or not quantity or side > 1 or cls > 3 or node >= NO_NODE:
-            raise ValueError("snapshot: an order that cannot be")
-        if node and not gridded:
-            raise ValueError("snapshot: a node without a network")
-        if side:
-            ask = min(ask, tick)
-        else:
-            bid = max(bid, tick)
-    if bid >= ask and not gridded:
-        raise ValueError("snapshot: a crossed book")

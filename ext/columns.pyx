@@ -144,7 +144,8 @@ def decode(bytes data not None, Py_ssize_t columns, Py_ssize_t sweeps):
 
 
 def decode_into(
-    const uint8_t[::1] data not None, Py_ssize_t columns, Py_ssize_t sweeps, int64_t[::1] out not None
+    const uint8_t[::1] data not None, Py_ssize_t columns, Py_ssize_t sweeps,
+    int64_t[::1] out not None
 ):
     """The values column-major into `out`, without an object a value. Raises ValueError.
 

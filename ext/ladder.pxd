@@ -11,13 +11,13 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from ext.pool cimport (
     BOTH, CANCELLED, CLASS_BITS, DECREMENT, FILL_OR_KILL, FILLED, GOOD_TILL_GATE,
     KILLED, NEWEST, NONE, RANK_BITS, REDUCED, REMAINDER, RESTED,
-    SELF_TRADE, TRADE, Command, Engine, Event, Level, Order, find, forget, gtx_ctz, gtx_likely,
-    gtx_prefetch, gtx_unlikely, level_at, mirror, put, rank_of, recall, tick_of,
+    SELF_TRADE, TRADE, WORD_STRIDE, Command, Engine, Event, Level, Order, find, forget, gtx_ctz,
+    gtx_likely, gtx_prefetch, gtx_unlikely, level_at, mirror, put, rank_of, recall, tick_of,
 )
 
 cdef inline int32_t next_rank(Engine* e, uint32_t s, int32_t rank) noexcept nogil:
     # The lowest occupied rank above `rank` of queue set s, or the number of ranks.
-    cdef uint64_t* words = e.words + (<uint64_t>s << (RANK_BITS - 6))
+    cdef uint64_t* words = e.words + <uint64_t>s * WORD_STRIDE
     cdef uint64_t* summary = e.summary + (<uint64_t>s << (RANK_BITS - 12))
     cdef uint32_t i = <uint32_t>rank >> 6, j, ends
     cdef uint64_t w = words[i] & ((~<uint64_t>0 << (rank & 63)) << 1)
@@ -35,7 +35,7 @@ cdef inline int32_t next_rank(Engine* e, uint32_t s, int32_t rank) noexcept nogi
     return <int32_t>((i << 6) + <uint32_t>gtx_ctz(words[i]))
 
 cdef inline void occupy(Engine* e, uint32_t s, uint32_t rank) noexcept nogil:
-    e.words[(<uint64_t>s << (RANK_BITS - 6)) + (rank >> 6)] |= <uint64_t>1 << (rank & 63)
+    e.words[<uint64_t>s * WORD_STRIDE + (rank >> 6)] |= <uint64_t>1 << (rank & 63)
     e.summary[(<uint64_t>s << (RANK_BITS - 12)) + (rank >> 12)] |= (
         <uint64_t>1 << ((rank >> 6) & 63)
     )
@@ -43,7 +43,7 @@ cdef inline void occupy(Engine* e, uint32_t s, uint32_t rank) noexcept nogil:
         e.best[s] = <int32_t>rank
 
 cdef inline void vacate(Engine* e, uint32_t s, uint32_t rank) noexcept nogil:
-    cdef uint64_t* word = e.words + (<uint64_t>s << (RANK_BITS - 6)) + (rank >> 6)
+    cdef uint64_t* word = e.words + <uint64_t>s * WORD_STRIDE + (rank >> 6)
     word[0] &= ~(<uint64_t>1 << (rank & 63))
     if word[0] == 0:
         e.summary[(<uint64_t>s << (RANK_BITS - 12)) + (rank >> 12)] &= ~(

@@ -4,16 +4,16 @@
 Work per order must not grow with how many orders the network shuts out. The best feasible
 counterparty is therefore never searched among orders but among nodes: whether seller j reaches
 buyer i is two interval tests, and blocks of 64 nodes that are all in, or all out, cost one
-comparison, and inside a block groups of eight. The heaps are leftist, threaded through the orders themselves: logarithmic in the
-worst case, and nothing is allocated.
+comparison, and inside a block groups of eight. The heaps are leftist, threaded through the orders
+themselves: logarithmic in the worst case, and nothing is allocated.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from ext.pool cimport (
     CANCELLED, CLASS_BITS, DECREMENT, FILL_OR_KILL, FILLED, GOOD_TILL_GATE, KILLED, NEWEST, NONE,
-    BOTH, RANK_BITS, REDUCED, REMAINDER, RESTED, SELF_TRADE, SWEPT, TRADE, Command, Engine, Event, Order,
-    Place, Spot, find, forget, gtx_unlikely, mirror, put, rank_of, recall, side_of, tick_of,
+    BOTH, RANK_BITS, REDUCED, REMAINDER, RESTED, SELF_TRADE, SWEPT, TRADE, Command, Engine, Event,
+    Order, Place, Spot, find, forget, gtx_unlikely, mirror, put, rank_of, recall, side_of, tick_of,
 )
 from ext.tree cimport BLOCK, BLOCK_BITS, Net, Reach, reserve_between, room_between
 
@@ -304,12 +304,12 @@ cdef inline void rest_on_network(
 
 # ---- after an edge opened ----------------------------------------------------------------------
 #
-# Trading alone never needs this, although every trade opens its counterflow. Let j -> i trade over
-# edge e, and let that open j' -> i', two resting orders that cross. All of j' -> i but what the
-# trade itself used lies on j' -> i', and all of j -> i' likewise, so both were open before. The
-# newcomer met i before i', or j before j', so i bids as much as i', or j asks as little as j': j' and i,
-# or j and i', crossed and could have traded before. One of the two pairs was resting; but no such
-# pair rests. What can part with this is only a limit, or a reservation, changed from outside.
+# Trading alone never needs this, although every trade opens its counterflow. Say the trade j -> i
+# opens an edge for j' -> i', two resting orders that cross. In a tree, what j' -> i and j -> i' use
+# lies on those two paths, so both were open before the trade. If j was the newcomer, it met i
+# before i', so i bids at least as much as i', and j' and i, both resting, crossed and could have
+# traded; if i was, then likewise j and i'. But no such pair rests. Only a limit or a reservation
+# that changes from outside parts with this. The oracle looks for such pairs after every command.
 
 cdef inline int32_t first_bidder(
     Engine* e, Place* p, int32_t* seller

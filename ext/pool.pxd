@@ -155,6 +155,11 @@ cdef enum:
     CLASS_BITS = 2
     RANK_BITS = 15  # a constant, because shifts by one are what the ladder does most
     TICKS_MAX = 8192
+    # Prices of all books lie near the middle of their bands. Were the strides powers of two, those
+    # places would share a few sets of the cache and push each other out.
+    LEVEL_SKEW = 72
+    LEVEL_STRIDE = 32768 + 72
+    WORD_STRIDE = 512 + 9
 
 cdef enum Operation:
     SUBMIT = 0
@@ -216,7 +221,7 @@ cdef struct Place:
 cdef struct Engine:
     Order* pool
     Spot* spots
-    Level* levels  # [place][side][class][steps]: see level_at
+    Level* levels  # [place][side][rank], see level_at
     uint64_t* words  # which levels are occupied
     uint64_t* summary  # which words are
     int32_t* best  # [place][side] best occupied rank, or the number of ranks
@@ -287,9 +292,4 @@ cdef inline uint32_t place_of(Engine* e, Order* m) noexcept nogil:
     return m.level >> (RANK_BITS + 1)
 
 cdef inline Level* level_at(Engine* e, uint32_t level) noexcept nogil:
-    # Ranks count class by class inside a price, but the queues of one class lie side by side: an
-    # ordinary book uses one class, and then eight prices share a cache line.
-    cdef uint32_t inside = level & ((<uint32_t>1 << RANK_BITS) - 1)
-    return e.levels + (
-        (level ^ inside) | ((level & 3) << (RANK_BITS - CLASS_BITS)) | (inside >> CLASS_BITS)
-    )
+    return e.levels + (level + <uint64_t>(level >> RANK_BITS) * LEVEL_SKEW)

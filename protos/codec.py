@@ -49,7 +49,7 @@ TIME_UNIT_MS = 10
 """Reply times are sent to 10 ms: one byte a device and sweep at the usual jitter."""
 
 PERIOD_MS_MAX = 3_600_000
-VALUE_MAX = 1 << 62
+VALUE_MAX = (1 << 62) - 1
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 _VARINT_BYTES_MAX = 10
 

@@ -13,9 +13,10 @@ One text file in public formats (C2SP tlog-proof, tlog-checkpoint, signed-note; 
 
     — <key name> <base64 of key id and Ed25519 signature>
 
-Decides whether such a text holds. It is stricter than the formats: one spelling of each receipt,
-and no signature that the reader cannot check, so that any changed byte is noticed. Must never
-trust anything but the key it is given.
+Witnesses' cosignatures may follow, one line each (`protos.witness`). Decides whether such a text
+holds. It is stricter than the formats: one spelling of each receipt, and no signature that the
+reader cannot check, so that any changed byte is noticed. Must never trust anything but the keys
+it is given.
 """
 
 from base64 import b64decode, b64encode
@@ -23,6 +24,7 @@ from binascii import Error as Base64Error
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -49,20 +51,25 @@ class ReceiptError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
-    """Whose signature counts: a key name and a raw 32-byte Ed25519 public key."""
+    """Whose signature counts: a key name, a raw 32-byte Ed25519 public key and what it signs.
+
+    `kind` is the signed note's type octet: ED25519 for a log, `protos.witness.COSIGNATURE` for a
+    witness. The same key under another kind has another id.
+    """
 
     name: str
     public_key: bytes
+    kind: bytes = ED25519
 
     @property
     def key_id(self) -> bytes:
-        return sha256(self.name.encode() + b"\n" + ED25519 + self.public_key).digest()[
+        return sha256(self.name.encode() + b"\n" + self.kind + self.public_key).digest()[
             :KEY_ID_BYTES
         ]
 
     def text(self) -> str:
         """The C2SP spelling: name+hash+base64."""
-        return f"{self.name}+{self.key_id.hex()}+{_base64(ED25519 + self.public_key)}"
+        return f"{self.name}+{self.key_id.hex()}+{_base64(self.kind + self.public_key)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,13 @@ class Checkpoint:
     def text(self) -> str:
         """What is signed."""
         return f"{self.origin}\n{self.size}\n{_base64(self.root)}\n"
+
+
+class Cosigners(Protocol):
+    """Whose cosignatures a reader asks for; `protos.witness.Policy` is one."""
+
+    def check(self, checkpoint: Checkpoint, lines: Sequence[str]) -> None:
+        """Raises ReceiptError unless these signature lines hold and are enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +114,14 @@ def is_key_name(name: str) -> bool:
     return bool(name) and name.isprintable() and "+" not in name and len(name.split()) == 1
 
 
-def parse_key(text: str) -> VerifierKey:
-    """The key of a `name+hash+base64` text. Raises ReceiptError."""
+def parse_key(text: str, kind: bytes = ED25519) -> VerifierKey:
+    """The key of a `name+hash+base64` text of this kind. Raises ReceiptError."""
     name, _, rest = text.partition("+")
     _, _, encoded = rest.partition("+")
-    octets = _octets(encoded, "verifier key")
-    if len(octets) != 1 + HASH_BYTES or octets[:1] != ED25519 or not is_key_name(name):
-        raise ReceiptError("verifier key", "write name+hash+base64 of an Ed25519 key")
-    key = VerifierKey(name, octets[1:])
+    octets = octets_of(encoded, "verifier key")
+    if len(octets) != 1 + HASH_BYTES or octets[:1] != kind or not is_key_name(name):
+        raise ReceiptError("verifier key", "write name+hash+base64 of an Ed25519 key of this use")
+    key = VerifierKey(name, octets[1:], kind)
     if key.text() != text:
         raise ReceiptError("verifier key", "its hash is not that of this name and key")
     return key
@@ -118,20 +132,39 @@ def signature_line(key: VerifierKey, signature: bytes) -> str:
     return f"{_DASH}{key.name} {_base64(key.key_id + signature)}\n"
 
 
-def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
-    """The checkpoint of a note that this key alone signed. Raises ReceiptError."""
+def parse_checkpoint(note: str) -> tuple[Checkpoint, list[str]]:
+    """The checkpoint a note is about, and its signature lines, none checked. Raises ReceiptError."""
     body, blank, signed = note.partition("\n\n")
     lines = body.split("\n")
     if not blank or len(lines) != 3:
         raise ReceiptError("checkpoint", "it needs origin, size and root, then a blank line")
     checkpoint = Checkpoint(
-        lines[0], _number(lines[1], "tree size"), _octets(lines[2], "root hash")
+        lines[0], _number(lines[1], "tree size"), octets_of(lines[2], "root hash")
     )
     if len(checkpoint.root) != HASH_BYTES:
         raise ReceiptError("root hash", "it is not 32 bytes long")
+    return checkpoint, signed.splitlines(keepends=True)
+
+
+def open_checkpoint(note: str, key: VerifierKey, cosigners: Cosigners | None = None) -> Checkpoint:
+    """The checkpoint of a note that this key signed, and after it the cosigners, where given.
+
+    Without cosigners there must be no further signature. Raises ReceiptError.
+    """
+    checkpoint, signed = parse_checkpoint(note)
     if checkpoint.origin != key.name:
         raise ReceiptError("origin", f"this is not the log {key.name}")
-    _check_signature(checkpoint, signed, key)
+    if not signed:
+        raise ReceiptError("signature", "there is none")
+    signature = signature_of(signed[0], key)
+    if not is_signed(checkpoint.text(), signature, key):
+        raise ReceiptError("signature", "it does not fit the checkpoint")
+    if cosigners is not None:
+        cosigners.check(checkpoint, signed[1:])
+    elif len(signed) > 1:
+        raise ReceiptError(
+            "signature", "it is cosigned; name the witnesses' policy to have that checked too"
+        )
     return checkpoint
 
 
@@ -159,8 +192,12 @@ def write(leaf: bytes, index: int, path: Sequence[bytes], note: str) -> str:
     return "\n".join(lines)
 
 
-def verify(receipt: str | bytes, trusted_key: str) -> VerifiedLeaf:
+def verify(
+    receipt: str | bytes, trusted_key: str, cosigners: Cosigners | None = None
+) -> VerifiedLeaf:
     """The leaf that this receipt proves under the trusted `name+hash+base64` key.
+
+    With cosigners the receipt must also bear enough of their cosignatures.
 
     Read the file as bytes: a text mode that translates line ends would hide a change. Raises
     ReceiptError, which names what does not fit.
@@ -175,7 +212,7 @@ def verify(receipt: str | bytes, trusted_key: str) -> VerifiedLeaf:
         raise ReceiptError("encoding", "it is not UTF-8") from None
     proof, _, note = text.partition("\n\n")
     leaf, index, path = _parse_proof(proof)
-    checkpoint = open_checkpoint(note, key)
+    checkpoint = open_checkpoint(note, key, cosigners)
     if index >= checkpoint.size:
         raise ReceiptError("index", "the signed tree has no such leaf")
     if root_from_path(leaf, index, checkpoint.size, path) != checkpoint.root:
@@ -189,28 +226,32 @@ def _parse_proof(proof: str) -> tuple[bytes, int, list[bytes]]:
         raise ReceiptError("header", f"the first line is not {HEADER}")
     if len(lines) < 3 or not lines[1].startswith("extra ") or not lines[2].startswith("index "):
         raise ReceiptError("header", "the lines extra and index must follow")
-    leaf = _octets(lines[1].removeprefix("extra "), "leaf")
+    leaf = octets_of(lines[1].removeprefix("extra "), "leaf")
     index = _number(lines[2].removeprefix("index "), "index")
-    path = [_octets(line, "inclusion proof") for line in lines[3:]]
+    path = [octets_of(line, "inclusion proof") for line in lines[3:]]
     if any(len(node) != HASH_BYTES for node in path):
         raise ReceiptError("inclusion proof", "a hash is not 32 bytes long")
     return leaf, index, path
 
 
-def _check_signature(checkpoint: Checkpoint, signed: str, key: VerifierKey) -> None:
-    """Exactly one signature line, by this key."""
-    name, space, encoded = signed.removeprefix(_DASH).removesuffix("\n").partition(" ")
-    octets = _octets(encoded, "signature")
-    signature = octets[KEY_ID_BYTES:]
+def signature_of(line: str, key: VerifierKey) -> bytes:
+    """The signature in a note's line by this key, not yet checked. Raises ReceiptError."""
+    name, space, encoded = line.removeprefix(_DASH).removesuffix("\n").partition(" ")
+    octets = octets_of(encoded, "signature")
     if not space or name != key.name or octets[:KEY_ID_BYTES] != key.key_id:
         raise ReceiptError("signature", f"it is not by the key {key.name}+{key.key_id.hex()}")
-    if signed != signature_line(key, signature):
-        raise ReceiptError("signature", "there must be one signature line and nothing after it")
+    signature = octets[KEY_ID_BYTES:]
+    if line != signature_line(key, signature):
+        raise ReceiptError("signature", "its line is not in its one spelling")
+    return signature
+
+
+def is_signed(text: str, signature: bytes, key: VerifierKey) -> bool:
     try:
-        public_key = Ed25519PublicKey.from_public_bytes(key.public_key)
-        public_key.verify(signature, checkpoint.text().encode())
+        Ed25519PublicKey.from_public_bytes(key.public_key).verify(signature, text.encode())
     except InvalidSignature:
-        raise ReceiptError("signature", "it does not fit the checkpoint") from None
+        return False
+    return True
 
 
 def _number(text: str, part: str) -> int:
@@ -227,7 +268,7 @@ def _base64(octets: bytes) -> str:
     return b64encode(octets).decode()
 
 
-def _octets(text: str, part: str) -> bytes:
+def octets_of(text: str, part: str) -> bytes:
     """Standard base64, refused in any but its one spelling."""
     try:
         octets = b64decode(text.encode("ascii"), validate=True)

@@ -29,9 +29,9 @@ from cloud.writer import ForgedError, Writer, WriterStoppedError
 from protos import common_pb2, gateway_pb2_grpc
 from protos import gateway_pb2 as pb
 from protos.clock import Clock
-from protos.ids import DeviceId
+from protos.ids import DeviceId, device_id
 from protos.limits import (
-    ENROLMENT_ATTEMPTS_PER_MINUTE_MAX,
+    ENROLMENT_FAILURES_PER_MINUTE_MAX,
     PAYLOAD_BYTES_MAX,
     STREAMS_MAX,
     UNACKNOWLEDGED_BATCHES_MAX,
@@ -42,6 +42,8 @@ from protos.seal import Sealed, is_authentic, is_well_formed
 ENROL_DOMAIN = b"gridtokenx/enrol/v1\x00"
 RENEW_DOMAIN = b"gridtokenx/renew/v1\x00"
 HELLO_WITHIN_S = 10
+MINUTE_S = 60.0
+ADDRESSES_MAX = 10_000
 DRAIN_RETRY_S = 1
 DRAIN_JITTER_S = 4
 
@@ -49,7 +51,11 @@ log = logging.getLogger(__name__)
 
 
 class EnrolmentGate(gateway_pb2_grpc.EnrolmentServiceServicer):
-    """Exchanges one-time tokens for certificates."""
+    """Exchanges one-time tokens for certificates, and a known device's signature for a new one.
+
+    A gateway that was away for longer than its certificate lives asks with an empty token: its
+    device key is what identifies it, and that is enrolled and not revoked.
+    """
 
     def __init__(
         self, writer: Writer, authority: CertificateAuthority, gateway_address: str
@@ -57,42 +63,89 @@ class EnrolmentGate(gateway_pb2_grpc.EnrolmentServiceServicer):
         self.gateway_address = gateway_address
         self._writer = writer
         self._authority = authority
-        self._attempts: deque[float] = deque(maxlen=ENROLMENT_ATTEMPTS_PER_MINUTE_MAX)
+        self._failures = Failures()
 
     async def Enrol(self, request: pb.EnrolRequest, context: Any) -> pb.EnrolResponse:  # noqa: N802 - named by the treaty
-        await self._admit_attempt(context)
-        token_sha256 = sha256(request.token.encode()).digest()
-        if token_sha256 not in self._writer.core.registry.tokens:
-            # Before any cryptography, so that guessing costs us a hash.
-            await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, Refusal.BAD_TOKEN)
-        signed = ENROL_DOMAIN + request.token.encode() + b"\x00" + request.csr_pem
-        if not _is_signed(request.public_key, request.signature, signed):
-            await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, Refusal.BAD_SIGNATURE)
-        facts = await self._writer.submit(EnrolDevice(token_sha256, request.public_key))
-        enrolled = facts[0]
-        if isinstance(enrolled, EnrolmentRefused):
-            reason = Refusal(enrolled.reason)
-            await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, reason)
-        assert isinstance(enrolled, DeviceEnrolled)
+        if self._failures.are_too_many(context.peer()):
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many failures; try again in a minute"
+            )
         try:
-            chain = self._authority.device_chain(request.csr_pem, enrolled.device)
+            device = await self._identify(request)
+            chain = self._authority.device_chain(request.csr_pem, device)
+        except _NotEnrolledError as error:
+            self._failures.count(context.peer())
+            await _refuse(context, error.code, error.reason)
         except BadRequestError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{error}; make a new request")
+        registry = self._writer.core.registry
+        site = registry.devices[device].site
         return pb.EnrolResponse(
-            device_id=enrolled.device,
-            site_id=enrolled.site,
-            zone=enrolled.zone,
+            device_id=device,
+            site_id=site,
+            zone=registry.sites[site].zone,
             certificate_chain_pem=chain,
             gateway_address=self.gateway_address,
         )
 
-    async def _admit_attempt(self, context: Any) -> None:
-        now = asyncio.get_running_loop().time()
-        if len(self._attempts) == self._attempts.maxlen and now - self._attempts[0] < 60:
-            await context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many enrolments; try again in a minute"
-            )
-        self._attempts.append(now)
+    async def _identify(self, request: pb.EnrolRequest) -> DeviceId:
+        token_sha256 = sha256(request.token.encode()).digest()
+        registry = self._writer.core.registry
+        if request.token and token_sha256 not in registry.tokens:
+            # Before any cryptography, so that guessing costs us a hash.
+            raise _NotEnrolledError(grpc.StatusCode.PERMISSION_DENIED, Refusal.BAD_TOKEN)
+        signed = ENROL_DOMAIN + request.token.encode() + b"\x00" + request.csr_pem
+        if not _is_signed(request.public_key, request.signature, signed):
+            raise _NotEnrolledError(grpc.StatusCode.UNAUTHENTICATED, Refusal.BAD_SIGNATURE)
+        if not request.token:
+            device = device_id(request.public_key)
+            if registry.active_key(device) is None:
+                known = device in registry.devices
+                reason = Refusal.REVOKED_DEVICE if known else Refusal.BAD_TOKEN
+                raise _NotEnrolledError(grpc.StatusCode.PERMISSION_DENIED, reason)
+            return device
+        facts = await self._writer.submit(EnrolDevice(token_sha256, request.public_key))
+        enrolled = facts[0]
+        if isinstance(enrolled, EnrolmentRefused):
+            raise _NotEnrolledError(grpc.StatusCode.PERMISSION_DENIED, Refusal(enrolled.reason))
+        assert isinstance(enrolled, DeviceEnrolled)
+        return enrolled.device
+
+
+class _NotEnrolledError(Exception):
+    def __init__(self, code: grpc.StatusCode, reason: Refusal) -> None:
+        super().__init__(reason.name)
+        self.code = code
+        self.reason = reason
+
+
+class Failures:
+    """Failed enrolments of the last minute by address, so that one guesser locks out nobody else."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, deque[float]] = {}
+
+    def are_too_many(self, peer: str) -> bool:
+        times = self._times.get(_host(peer))
+        limit = ENROLMENT_FAILURES_PER_MINUTE_MAX
+        return times is not None and len(times) == limit and _now_s() - times[0] < MINUTE_S
+
+    def count(self, peer: str) -> None:
+        host = _host(peer)
+        while host not in self._times and len(self._times) >= ADDRESSES_MAX:
+            del self._times[next(iter(self._times))]
+        self._times.setdefault(host, deque(maxlen=ENROLMENT_FAILURES_PER_MINUTE_MAX)).append(
+            _now_s()
+        )
+
+
+def _host(peer: str) -> str:
+    """A peer is named as ipv4:host:port; the port changes with every attempt."""
+    return peer.rpartition(":")[0]
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
@@ -105,7 +158,7 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
         self._clock = clock
         self._backlog = OfferBacklog()
         writer.listen(self._on_facts)
-        writer.listen_checkpoints(self._on_checkpoint)
+        writer.listen_checkpoints(self.tell_checkpoint)
 
     async def Renew(self, request: pb.RenewRequest, context: Any) -> pb.RenewResponse:  # noqa: N802
         device, key, _ = await self._identify(context)
@@ -246,7 +299,7 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
             if isinstance(fact, DeviceRevoked) and fact.device in self.streams:
                 self.streams[fact.device].close()
 
-    def _on_checkpoint(self, _number: int, _size: int, note: bytes) -> None:
+    def tell_checkpoint(self, _number: int, _size: int, note: bytes) -> None:
         for downlink in self.streams.values():
             downlink.checkpoint(note)
 

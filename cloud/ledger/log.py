@@ -55,6 +55,15 @@ class TransparencyLog:
             raise IndexError(f"leaf {index} of {self._size}")
         return self._node(0, index)
 
+    def hashes(self, height: int, first: int, count: int) -> bytes:
+        """So many hashes of complete subtrees of 2**height leaves, one after another.
+
+        Raises IndexError where the log is too short.
+        """
+        if first < 0 or count < 0 or first + count > self._size >> height:
+            raise IndexError(f"no {count} hashes at height {height} from {first}")
+        return bytes(self._levels[height][first * HASH_BYTES : (first + count) * HASH_BYTES])
+
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """The audit path of leaf `index` in the tree of `size` leaves, from its sibling upwards.
 

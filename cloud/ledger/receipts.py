@@ -6,21 +6,26 @@ checkpoint are compared with the log before anything is written.
 
 from cloud.ledger.log import TransparencyLog
 from protos.limits import RECEIPT_BYTES_MAX
-from protos.receipt import VerifierKey, leaf_hash, open_checkpoint, write
+from protos.receipt import Cosigners, VerifierKey, leaf_hash, open_checkpoint, write
 
 RECEIPT_SUFFIX = ".tlog-proof"
 
 
 def make_receipt(
-    log: TransparencyLog, index: int, leaf: bytes, checkpoint_note: str, key: VerifierKey
+    log: TransparencyLog,
+    index: int,
+    leaf: bytes,
+    checkpoint_note: str,
+    key: VerifierKey,
+    cosigners: Cosigners | None = None,
 ) -> str:
-    """The receipt of leaf `index` under this signed checkpoint.
+    """The receipt of leaf `index` under this signed, and maybe cosigned, checkpoint.
 
     `leaf` is what `encode_fact` made of the fact. Raises ReceiptError where the note is not signed
     by `key`, and ValueError where leaf, checkpoint and log do not belong together or the receipt
     would be too long.
     """
-    checkpoint = open_checkpoint(checkpoint_note, key)
+    checkpoint = open_checkpoint(checkpoint_note, key, cosigners)
     if not 0 <= index < checkpoint.size <= log.size:
         raise ValueError(
             f"leaf {index} is not under a checkpoint of {checkpoint.size} leaves; "

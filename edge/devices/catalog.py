@@ -29,8 +29,9 @@ def profile_directory() -> Path:
 
 
 def profile_files() -> list[Path]:
-    """Every shipped profile file, sorted."""
-    return sorted(profile_directory().glob("*/*.toml"))
+    """Every shipped profile file, sorted. The folder of board images holds none."""
+    files = profile_directory().glob("*/*.toml")
+    return sorted(path for path in files if path.parent.name != "boards")
 
 
 def load_profiles() -> dict[str, Profile]:

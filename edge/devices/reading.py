@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edge.devices.device import DeviceError, DeviceSpec
 from edge.devices.modbus.bus import Bus
-from edge.devices.modbus.coalesce import Block, learn_cut, overhead_words, plan
+from edge.devices.modbus.coalesce import Block, Unplannable, learn_cut, overhead_words, plan
 from edge.devices.modbus.errors import ILLEGAL_ADDRESS, ILLEGAL_VALUE, BusError, Declined
 from edge.devices.modbus.timing import Manner
 from edge.devices.profile import Transport
@@ -72,13 +72,17 @@ class Reading:
         made: dict[int, list[Block]] = {}
         for function, spans in self._spans.items():
             wanted = [span for span in spans if (function, span) not in self._absent]
-            made[function] = plan(
-                wanted,
-                overhead,
-                self._max_words,
-                self._transport.forbidden,
-                self._cuts[function],
-            )
+            try:
+                made[function] = plan(
+                    wanted,
+                    overhead,
+                    self._max_words,
+                    self._transport.forbidden,
+                    self._cuts[function],
+                )
+            except Unplannable as error:
+                advice = "raise max_words in the device's options"
+                raise DeviceError(self._spec.name, str(error), advice) from error
         return made
 
     async def sweep(self) -> dict[tuple[int, int], int]:

@@ -268,9 +268,8 @@ def _payloads(sweeps: int) -> list[bytes]:
         values = []
         for _ in range(METERS):
             for size in (230_100, 4_310, 991, 992, 31, 990, 50_010):
-                values.append(
-                    tuple(size + noise.randrange(-size // 200, size // 200 + 1) for _ in range(sweeps))
-                )
+                step = size // 200
+                values += [tuple(size + noise.randint(-step, step) for _ in range(sweeps))]
             values += [tuple(1_000_000 + t // 4 for t in range(sweeps)), (12_500,) * sweeps]
         batch = SweepBatch(1, 7, start, ClockQuality.SYNCHRONISED, times, tuple(values))
         result.append(encode_payload(batch))

@@ -1,9 +1,9 @@
 """Order flows for measuring the matcher, the same on every machine.
 
-Drawn by splitmix64: `w1` is one book (60 % passive orders, 30 % cancels of live orders, 10 % marketable
-orders), `w96` the same over 96 books, `wdeep` a million passive orders first and then 48/42/10 %. While a
-flow is drawn, a plain Python matcher plays it, because cancels name live orders; its trades are what
-every other matcher must reproduce, and its speed is the baseline.
+Drawn by splitmix64: `w1` is one book (60 % passive orders, 30 % cancels of live orders, 10 %
+marketable orders), `w96` the same over 96 books, `wdeep` a million passive orders first and then
+48/42/10 %. While a flow is drawn, a plain Python matcher plays it, because cancels name live
+orders; its trades are what every other matcher must reproduce, and its speed is the baseline.
 """
 
 import gc

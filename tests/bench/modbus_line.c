@@ -111,9 +111,9 @@ int main(int argc, char **argv) {
         if (start < now()) start = now();
         for (int i = 0; i < length && !stopped; i++) {
             sleep_until(start + (i + 1) * character);
+            ended = now(); /* before writing: afterwards another process may have had its turn */
             if (write(line, reply + i, 1) != 1) break;
         }
-        ended = now();
         have -= 8;
         memmove(request, request + 8, (size_t)have);
         began = ended;

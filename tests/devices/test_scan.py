@@ -8,7 +8,8 @@ import pytest
 from edge.config import load
 from edge.devices.catalog import load_profiles
 from edge.devices.device import DeviceSpec
-from edge.scan import Finding, as_toml, expand_hosts, main, scan
+from edge.devices.profile import RegisterValue, Signature
+from edge.scan import SIGNED, Finding, _score, as_toml, expand_hosts, main, scan
 from protos.messages import Quantity, Role
 
 PROFILES = load_profiles()
@@ -47,6 +48,17 @@ async def test_a_single_phase_meter_is_not_taken_for_a_three_phase_one(yard):
     host, port = spec.address.split(":")
     found = await scan([host], [int(port)], [], [1], lambda _: None)
     assert [f.spec.profile for f in found] == ["eastron/sdm120"]
+
+
+async def test_a_model_that_names_itself_is_believed(yard):
+    slave, spec = await yard.tcp()
+    only(slave, live(PROFILES["abb/b23"]) | {0x8960: 0x4232, 0x8961: 0x3300})
+    value = RegisterValue(0x8960, "str", "ABCD", 2)
+    signed = replace(PROFILES["abb/b23"], signature=Signature(3, value, ("B23",)))
+    other = replace(signed, signature=Signature(3, value, ("B24",)))
+    bus = yard.pool.bus(spec)
+    assert await _score(bus, 1, signed) == SIGNED
+    assert await _score(bus, 1, other) == 0
 
 
 async def test_a_serial_line_is_searched_unit_by_unit(yard):
@@ -94,6 +106,11 @@ def test_what_is_found_can_be_pasted_into_the_agents_configuration(tmp_path):
     path.write_text(f'[agent]\nstate_dir = "s"\n[cloud]\nca = "ca.pem"\n{text}')
     devices = load(path, {}).devices
     assert devices == (spec, replace(other, baud=9600, parity="N"))
+
+
+async def test_a_port_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match="does not exist"):
+        await scan([], [], [str(tmp_path / "ttyUSB7")], [1], lambda _: None)
 
 
 def test_the_command_says_what_is_wrong_with_its_arguments(capsys):

@@ -6,7 +6,7 @@ in the agent's sealing is not hidden by the same error here.
 
 import asyncio
 import dataclasses
-import datetime
+import datetime as dt
 import hashlib
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -51,15 +51,15 @@ class Authority:
         self.path.write_bytes(self.pem)
 
     def _builder(self, subject, public_key, life_s, age_s=60):
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self.name)
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(seconds=age_s))
-            .not_valid_after(now + datetime.timedelta(seconds=life_s))
+            .not_valid_before(now - dt.timedelta(seconds=age_s))
+            .not_valid_after(now + dt.timedelta(seconds=life_s))
         )
 
     def server_identity(self) -> tuple[bytes, bytes]:
@@ -117,7 +117,7 @@ class Gate(gateway_pb2_grpc.GatewayServiceServicer, gateway_pb2_grpc.EnrolmentSe
 
     # ---- enrolment
 
-    async def Enrol(self, request, context):
+    async def Enrol(self, request, context):  # noqa: N802
         self.log.append(("enrol", request.token))
         message = b"\0".join((b"gridtokenx/enrol/v1", request.token.encode(), request.csr_pem))
         device = hashlib.blake2b(
@@ -136,7 +136,7 @@ class Gate(gateway_pb2_grpc.GatewayServiceServicer, gateway_pb2_grpc.EnrolmentSe
             gateway_address=self.address,
         )
 
-    async def Renew(self, request, context):
+    async def Renew(self, request, context):  # noqa: N802
         names = context.auth_context()["x509_common_name"]
         device = names[0].decode()
         self.log.append(("renew", device))
@@ -147,7 +147,7 @@ class Gate(gateway_pb2_grpc.GatewayServiceServicer, gateway_pb2_grpc.EnrolmentSe
 
     # ---- the stream
 
-    async def Connect(self, request_iterator, context):
+    async def Connect(self, request_iterator, context):  # noqa: N802
         hello = await context.read()
         assert hello.WhichOneof("body") == "hello"
         device = hello.hello.device_id
@@ -345,7 +345,7 @@ class Site:
         self.config = Config(
             AgentSection(directory, "home"),
             CloudSection(gate.authority.path, server_name="localhost"),
-            SamplingSection(period_s=0.1, sweeps_per_batch=3, read_timeout_s=0.3),
+            SamplingSection(period_s=0.05, sweeps_per_batch=3, read_timeout_s=0.3),
             OutboxSection(size_mb=4, ballast_mb=0),
         )
 

@@ -240,6 +240,23 @@ async def test_offers_are_made_inside_the_band_and_numbers_survive_a_restart(sit
     assert min(later) > max(used)
 
 
+async def test_a_driver_that_breaks_its_promise_ends_the_agent_with_every_default_restored(
+    site, gate, peers
+):
+    battery = site.add_battery()
+    await site.start()
+    await peers.eventually(lambda: len(site.records(SweepBatch)) >= 1)
+    now = site.clock.now_ns()
+    await gate.down.put(lease_order("L1", now, now + 60 * SECOND_NS, 100))
+    await peers.eventually(lambda: ("power", 100, 60) in battery.orders)
+    site.meter.registers = {Quantity.POWER_W: 1}
+    site.agent._pollers[0]._screen._points = ()
+    with pytest.raises(AssertionError):
+        await asyncio.wait_for(site.task, 5)
+    site.task = None
+    assert battery.orders[-1] == ("restore",)
+
+
 async def test_the_status_socket_tells_the_numbers_and_no_secret(site, peers):
     await site.start()
     await peers.eventually(lambda: site.chain.seq >= 2)

@@ -1,7 +1,5 @@
 """Key files: made once, never overwritten, never shared."""
 
-import os
-
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -20,7 +18,7 @@ def test_a_key_is_made_once_readable_by_its_owner_only(tmp_path):
     assert path.parent.stat().st_mode & 0o077 == 0
     assert load_or_create_signer(tmp_path / "state").device == first.device
     Ed25519PublicKey.from_public_bytes(first.public_key).verify(first.sign(b"x"), b"x")
-    assert sorted(os.listdir(path.parent)) == ["device.key"], "no draft stays behind"
+    assert list(path.parent.iterdir()) == [path], "no draft stays behind"
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o602])

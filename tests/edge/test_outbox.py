@@ -132,9 +132,10 @@ async def test_a_full_outbox_keeps_every_envelope_and_takes_more_after_a_receipt
     box = await Outbox.open(tmp_path / "outbox.db", load_or_create_signer(tmp_path), 64 * 4096)
     payload = os.urandom(9_000)
     last = 0
+    while box.has_telemetry_room:
+        last = await box.append([payload])
     with pytest.raises(OutboxFull):
-        for _ in range(100):
-            last = await box.append([payload])
+        await box.append([payload] * 10)
     assert last > 10
     assert [item.seq for item in await box.read(0, 500)] == list(range(1, last + 1))
     assert not box.has_telemetry_room
@@ -243,7 +244,7 @@ async def test_a_cloud_that_lost_what_it_receipted_is_found_out(outbox):
 
 async def test_what_is_not_committed_yet_is_not_read(outbox):
     await outbox.append([b"one"])
-    waiting = asyncio.create_task(outbox.append([b"x" * 50_000 for _ in range(20)]))
+    waiting = asyncio.gather(outbox.append([b"x" * 50_000 for _ in range(20)]))
     for _ in range(50):
         await asyncio.sleep(0)
         seen = len(await outbox.read(0, 99))

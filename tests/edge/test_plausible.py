@@ -1,5 +1,7 @@
 """What can be true, and what is doubted: each rule by the reading that users suffered from."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,5 +80,5 @@ def test_a_frozen_register_is_stale_after_hours_and_a_dark_inverter_is_not():
 def test_a_counter_that_is_called_good_never_falls_unless_the_meter_was_replaced(values):
     seen = judged(Quantity.ENERGY_IMPORT_WH, values)
     good = [value for value, quality in zip(values, seen, strict=True) if quality is GOOD]
-    drops = sum(after < before for before, after in zip(good, good[1:], strict=False))
+    drops = sum(after < before for before, after in pairwise(good))
     assert drops <= len(values) // REPLACED_AFTER

@@ -12,7 +12,7 @@ from tests.oracle import book as oracle
 from tests.oracle import tree as oracle_tree
 
 COMMANDS = int(os.environ.get("GRIDTOKENX_BOOK_COMMANDS", "100000"))
-"""All differential runs together; the long campaign sets more."""
+"""All differential runs together. The long campaign sets ten million."""
 
 
 # ---- against the oracle ------------------------------------------------------------------------

@@ -49,6 +49,30 @@ async def test_a_guessed_token_is_refused(cloud):
     assert error.code() == CODE.PERMISSION_DENIED
 
 
+async def test_a_guesser_is_slowed_down(cloud):
+    guesser = Gateway(cloud, Ed25519PrivateKey.generate())
+    codes = {(await fails(guesser.enrol(f"guess {number}"))).code() for number in range(21)}
+    assert codes == {CODE.PERMISSION_DENIED, CODE.RESOURCE_EXHAUSTED}
+
+
+async def test_a_device_whose_certificate_ran_out_gets_a_new_one_without_a_token(cloud, gateway):
+    before = gateway.chain
+    answer = await gateway.enrol("")
+    assert answer.device_id == gateway.device
+    assert gateway.chain != before
+    await gateway.connect()
+
+
+async def test_an_empty_token_helps_no_stranger_and_no_revoked_device(cloud, gateway):
+    stranger = await fails(Gateway(cloud, Ed25519PrivateKey.generate()).enrol(""))
+    assert stranger.code() == CODE.PERMISSION_DENIED
+    thief = await fails(gateway.enrol("", signature=bytes(64)))
+    assert thief.code() == CODE.UNAUTHENTICATED
+    body = {"device": gateway.device, "reason": "stolen"}
+    await asyncio.to_thread(cloud.operator.post, "/api/revocations", body)
+    assert "revoked" in (await fails(gateway.enrol(""))).details()
+
+
 async def test_enrolment_by_a_key_that_is_not_held_is_refused(cloud):
     token = await cloud.token()
     thief = Gateway(cloud, Ed25519PrivateKey.generate())

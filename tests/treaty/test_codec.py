@@ -30,7 +30,7 @@ from protos.messages import (
     TimeInForce,
 )
 
-values = st.integers(-(1 << 62), 1 << 62)
+values = st.integers(-(1 << 62) + 1, (1 << 62) - 1)
 MAP = RegisterMap(
     3,
     (DeviceEntry("meter", Role.GRID, "eastron/sdm630", 2, "SN1"),),
@@ -131,7 +131,7 @@ def test_a_header_that_lies_is_named(changes, field):
 def test_a_payload_over_the_limit_is_neither_made_nor_read():
     with pytest.raises(Malformed, match="limit"):
         decode_payload(bytes(PAYLOAD_BYTES_MAX + 1))
-    huge = SweepBatch(1, 1, 1, ClockQuality.UNKNOWN, ((1,) * 600,), ((1 << 62, 0) * 300,) * 20)
+    huge = SweepBatch(1, 1, 1, ClockQuality.UNKNOWN, ((1,) * 600,), (((1 << 62) - 1, 0) * 300,) * 20)
     with pytest.raises(ValueError, match="limit"):
         encode_payload(huge)
 
@@ -143,7 +143,7 @@ def test_a_register_of_a_device_that_is_not_there_is_malformed():
 
 def test_a_value_beyond_the_treaty_is_never_sent():
     with pytest.raises(ValueError, match="62 bits"):
-        encode_columns([((1 << 62) + 1,)])
+        encode_columns([((1 << 62),)])
 
 
 def test_a_clock_that_was_set_between_two_sweeps_still_encodes():

@@ -66,6 +66,9 @@ class Alarm:
 
 def _kernel_timer() -> tuple[ctypes.CDLL | None, int]:
     """The C library and a timer's descriptor, or None and -1 where this machine has none."""
+    if ctypes.sizeof(ctypes.c_long) != 8:
+        # C libraries for 32 bits disagree on the width of a second.
+        return None, -1
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         descriptor = libc.timerfd_create(_CLOCK_MONOTONIC, _FLAGS)

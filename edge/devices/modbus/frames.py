@@ -290,7 +290,7 @@ def next_tcp(octets: bytes) -> tuple[int, int, int, bytes]:
     used = 6 + length
     if len(octets) < used:
         return 0, 0, 0, b""
-    return used, transaction, unit, bytes(octets[7:used])
+    return used, transaction, unit, octets[7:used]
 
 
 def next_tcp_request(octets: bytes) -> tuple[int, int, Request | Fault | None]:

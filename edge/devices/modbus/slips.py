@@ -18,6 +18,8 @@ from edge.devices.modbus.frames import (
     Request,
 )
 
+MISSING_MAX = 512
+
 Shape = tuple[int, ...]
 """(function, octets) of a read, (function, address, value or count) of a write, (function | 0x80,)
 of an exception."""
@@ -78,6 +80,8 @@ class Slips:
         if shape in self._missing:
             self._missing.remove(shape)
         self._missing.append(shape)
+        # Reads have 250 shapes at most; only writes of ever new values could go on for ever.
+        del self._missing[:-MISSING_MAX]
 
     def came_late(self, shape: Shape) -> None:
         """An answer to an earlier question came: it and those before it are settled."""

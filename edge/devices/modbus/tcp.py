@@ -45,6 +45,9 @@ SILENT_LIMIT = 3
 NETWORK_S = 0.5
 """Round trip and scheduling that a network may add to a device's own turnaround."""
 
+ID_STEP = 36
+"""Ids are 37 apart, so that a server which is off by one names no other question in flight."""
+
 _TIMEOUT_S = reply_timeout_s(NETWORK_S, Manner())
 _READ = Struct(">HHHBBHH")
 
@@ -91,6 +94,7 @@ class TcpBus:
         self._left = b""
         self._transaction = random.randrange(1, 65536)
         self._silent = 0
+        self._troubled = False
         self._strays = 0
         self._last_stray = 0
         self._closed = False
@@ -177,9 +181,9 @@ class TcpBus:
 
     def _new_id(self) -> int:
         """An id that is not in use. 0 is never used: servers that do not copy ids answer with it."""
-        transaction = self._transaction % 65535 + 1
+        transaction = (self._transaction + ID_STEP) % 65535 + 1
         while transaction in self._asks:
-            transaction = transaction % 65535 + 1
+            transaction = (transaction + ID_STEP) % 65535 + 1
         self._transaction = transaction
         return transaction
 
@@ -229,6 +233,7 @@ class TcpBus:
         for ask in open_asks:
             if ask.deadline <= now:
                 self._silent += 1
+                self._troubled = True
                 self._units.failed(ask.unit, now, now - ask.sent)
                 ask.future.set_exception(Silent(ask.unit, now - ask.sent, self._stray_note()))
         rest = [ask.deadline for ask in open_asks if not ask.future.done()]
@@ -266,6 +271,7 @@ class TcpBus:
             self._left, self._silent, self._strays = b"", 0, 0
             await asyncio.sleep(self._connect_delay_s)
         except OSError as error:
+            self._troubled = True
             pause = self._reopening.failed(self._now())
             return Unreachable(self._address, str(error), pause)
         finally:
@@ -276,6 +282,7 @@ class TcpBus:
         """The connection is gone or must go: every open question fails."""
         self._link.close()
         self._left = b""
+        self._troubled = True
         if self._reopening.remaining(self._now()) <= 0:
             # A server that accepts and hangs up at once must not be stormed either.
             self._reopening.failed(self._now())
@@ -304,6 +311,8 @@ class TcpBus:
                     break
                 octets = octets[used:]
                 self._answer(transaction, unit, pdu)
+                if not octets:
+                    break
         except Malformed as error:
             self._drop(error.reason)
             return
@@ -315,8 +324,10 @@ class TcpBus:
             self._strays += 1
             self._last_stray = transaction
             return
-        self._silent = 0
-        self._reopening.opened()
+        if self._troubled:
+            self._troubled = False
+            self._silent = 0
+            self._reopening.opened()
         if unit == ask.unit and len(pdu) == ask.length and pdu.startswith(ask.head):
             self._units.answered(unit, self._now() - ask.sent)
             ask.future.set_result(pdu)

@@ -1,0 +1,239 @@
+"""The log for everybody: static tiles and proofs, and for validators the journal and their word.
+
+Reading the log is open. The journal has every home's signed readings in it, so a page of it is
+given only to a validator of the policy, who signs the request; what is answered is the same however
+often it is asked. Decides nothing about finality (`cloud.ledger.finality`) and must never give out
+a hash, a leaf or a proof beyond the newest signed root.
+"""
+
+import asyncio
+import time
+from base64 import b64encode
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Header, HTTPException, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from cloud.ledger.finality import CosignatureError, Finality
+from cloud.ledger.tiles import tile_file
+from cloud.store.journal import Journal, TamperedJournalError
+from cloud.writer import Writer
+from protos.clock import SECOND_NS
+from protos.receipt import ReceiptError, VerifierKey, is_signed, signature_of
+from protos.witness import Policy, parse_policy
+
+POLICY_FILE = "validators.policy"
+JOURNAL_PAGE_MAX = 2_000
+JOURNAL_PAGE_BYTES_MAX = 4 * 1024 * 1024
+WAIT_S_MAX = 20.0
+NOTE_BYTES_MAX = 8_192
+RESTORED_BLOCKS = 64
+IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+
+def load_policy(state_dir: Path) -> Policy:
+    """The operator's policy file; without one nobody validates. Raises PolicyError."""
+    path = state_dir / POLICY_FILE
+    return parse_policy(path.read_text(encoding="utf-8") if path.exists() else "")
+
+
+def journal_request(origin: str, after: int, limit: int) -> str:
+    """What a validator signs to be given a page of the journal."""
+    return f"gridtokenx/journal/v1\n{origin}\n{after} {limit}\n"
+
+
+@dataclass(slots=True)
+class PublishedLog:
+    """The log as the world sees it: signed roots, and the validators' word on them."""
+
+    writer: Writer
+    journal: Journal
+    key: VerifierKey
+    policy: Policy
+    finality: Finality = field(init=False)
+    _newest: tuple[int, int, bytes] | None = None
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.finality = Finality(self.policy)
+        newest = self.journal.checkpoint()
+        if newest is not None:
+            first = max(1, newest[0] - RESTORED_BLOCKS + 1)
+            for number in range(first, newest[0] + 1):
+                block = self.journal.checkpoint(number)
+                if block is not None:
+                    self._publish(*block)
+        self.writer.listen_checkpoints(self._publish)
+
+    @property
+    def size(self) -> int:
+        """Leaves under the newest signed root."""
+        return self._newest[1] if self._newest else 0
+
+    @property
+    def note(self) -> str:
+        """The newest signed root, as it was signed; empty before the first."""
+        return self._newest[2].decode() if self._newest else ""
+
+    def receipt_note(self, position: int) -> str:
+        """The best signed root over this leaf: final where one is, else the newest."""
+        if position < self.finality.final_size and self.policy.witnesses:
+            return self.finality.final_note
+        return self.note
+
+    async def wait_beyond(self, size: int, wait_s: float) -> str:
+        """The newest note once it is over more than `size` leaves; empty when that takes longer."""
+        deadline = asyncio.get_running_loop().time() + min(max(0.0, wait_s), WAIT_S_MAX)
+        while self.size <= size:
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return ""
+            try:
+                await asyncio.wait_for(self._news.wait(), left)
+            except TimeoutError:
+                return ""
+        return self.note
+
+    async def take(self, note: str) -> None:
+        """Counts and stores a validator's cosignature. Raises CosignatureError."""
+        sealed = self.finality.take(note, time.monotonic_ns())
+        stored = self.finality.cosigned_note(sealed).encode()
+        await self.writer.keep_checkpoint(sealed.number, sealed.checkpoint.size, stored)
+
+    def may_read_journal(self, authorization: str, after: int, limit: int) -> bool:
+        """Whether the line is a validator's signature over this very request."""
+        line = authorization.removeprefix("Validator ") + "\n"
+        for key in self.policy.witnesses.values():
+            try:
+                signature = signature_of(f"\N{EM DASH} {line}", key)
+            except ReceiptError:
+                continue
+            return is_signed(journal_request(self.key.name, after, limit), signature, key)
+        return False
+
+    def _publish(self, number: int, size: int, note: bytes) -> None:
+        self.finality.publish(number, note.decode(), time.monotonic_ns())
+        self._newest = (number, size, note)
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+def log_router(log: PublishedLog) -> APIRouter:
+    """All routes under /log."""
+    router = APIRouter(prefix="/log")
+    _add_static(router, log)
+    _add_proofs(router, log)
+    _add_validators(router, log)
+    return router
+
+
+def _add_static(router: APIRouter, log: PublishedLog) -> None:
+    @router.get("/checkpoint", response_class=PlainTextResponse)
+    async def checkpoint(beyond: int = -1, wait_s: float = 0.0) -> Response:
+        note = await log.wait_beyond(beyond, wait_s) if beyond >= 0 else log.note
+        if not note:
+            return Response(status_code=204 if beyond >= 0 else 404)
+        return PlainTextResponse(note, headers={"Cache-Control": "no-store"})
+
+    @router.get("/checkpoint/{number}", response_class=PlainTextResponse)
+    async def numbered(number: int) -> str:
+        block = log.journal.checkpoint(number) if 0 < number < 1 << 62 else None
+        if block is None:
+            raise HTTPException(404, f"no block {number} has been signed")
+        return block[2].decode()
+
+    @router.get("/tile/{rest:path}")
+    async def tile(rest: str) -> Response:
+        tree = log.writer.core.bank.log
+        octets = tile_file(f"tile/{rest}", tree, log.journal.leaf, log.size)
+        if octets is None:
+            raise HTTPException(404, "no such tile under the newest signed root")
+        return Response(octets, media_type="application/octet-stream", headers=IMMUTABLE)
+
+
+def _add_proofs(router: APIRouter, log: PublishedLog) -> None:
+    @router.get("/consistency", response_class=PlainTextResponse)
+    async def consistency(first: int, second: int) -> str:
+        if not 0 < first <= second <= log.size:
+            raise HTTPException(404, f"the signed log has {log.size} leaves")
+        proof = log.writer.core.bank.log.consistency(first, second)
+        return "".join(f"{b64encode(node).decode()}\n" for node in proof)
+
+    @router.get("/finality")
+    async def finality() -> dict[str, Any]:
+        status = log.finality.status(time.monotonic_ns())
+        return {
+            "final_number": status.number,
+            "final_size": status.size,
+            "newest_number": status.newest_number,
+            "newest_size": status.newest_size,
+            "age_s": round(status.age_ns / SECOND_NS, 3),
+            "is_final": not status.problem,
+            "stake": status.stake,
+            "stake_total": status.stake_total,
+            "cosigned_size": status.cosigned_size,
+            "problem": status.problem,
+        }
+
+    @router.get("/policy", response_class=PlainTextResponse)
+    async def policy() -> str:
+        return log.policy.text
+
+    @router.get("/key", response_class=PlainTextResponse)
+    async def key() -> str:
+        return log.key.text() + "\n"
+
+
+def _add_validators(router: APIRouter, log: PublishedLog) -> None:
+    @router.get("/journal")
+    async def journal(
+        after: int, limit: int = JOURNAL_PAGE_MAX, authorization: Annotated[str, Header()] = ""
+    ) -> Response:
+        if not log.may_read_journal(authorization, after, limit):
+            raise HTTPException(401, "sign the request with a validator's key of the policy")
+        if not 0 <= after < 1 << 62 or not 0 < limit <= JOURNAL_PAGE_MAX:
+            raise HTTPException(422, f"ask for 1 to {JOURNAL_PAGE_MAX} records")
+        try:
+            page = _page(log.journal, after, limit)
+        except TamperedJournalError as error:
+            raise HTTPException(409, str(error)) from error
+        return Response(msgspec.msgpack.encode(page), media_type="application/msgpack")
+
+    @router.post("/cosignatures")
+    async def cosignatures(request: Request) -> Response:
+        if int(request.headers.get("content-length") or NOTE_BYTES_MAX + 1) > NOTE_BYTES_MAX:
+            raise HTTPException(413, f"a note has at most {NOTE_BYTES_MAX} bytes")
+        octets = await request.body()
+        try:
+            await log.take(octets.decode())
+        except UnicodeDecodeError as error:
+            raise HTTPException(400, "a note is UTF-8") from error
+        except CosignatureError as error:
+            raise HTTPException(error.status, str(error)) from error
+        return Response(status_code=204)
+
+
+def _page(journal: Journal, after: int, limit: int) -> list[list[Any]]:
+    """So many records after that sequence, or as many as a page may weigh; at least one."""
+    page: list[list[Any]] = []
+    weight = 0
+    for record in islice(journal.read(after), limit):
+        weight += len(record.body)
+        if page and weight > JOURNAL_PAGE_BYTES_MAX:
+            break
+        page.append(
+            [
+                record.seq,
+                record.at_ns,
+                record.rules,
+                record.cause_seq,
+                record.cause_index,
+                record.stream,
+                record.body,
+            ]
+        )
+    return page

@@ -1,0 +1,1 @@
+"""An independent validator: fetches, replays, checks, persists and cosigns what the operator signs."""

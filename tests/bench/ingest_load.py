@@ -1,0 +1,486 @@
+"""The load: gateways that speak raw bytes, sealed beforehand, to an aggregator of its own.
+
+    python -m tests.bench.ingest_load DIRECTORY
+
+Starts `ingest_site`, runs the flows one after another and prints one JSON object of figures. What
+is measured is the processor time of the aggregator's process alone (user and system, all threads),
+which holds when other work shares the machine; latencies are this machine's, with that work.
+"""
+
+import asyncio
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from protos import gateway_pb2 as pb
+from protos.codec import encode_payload
+from protos.ids import DeviceId, device_id
+from protos.messages import (
+    ClockQuality,
+    DeviceEntry,
+    Offer,
+    OfferBatch,
+    Quantity,
+    RegisterEntry,
+    RegisterMap,
+    Role,
+    Side,
+    SweepBatch,
+)
+from protos.seal import GENESIS, link, seal
+
+GATEWAYS = int(os.environ.get("GRIDTOKENX_BENCH_GATEWAYS", "600"))
+CONNECTIONS = 16
+WINDOW = 32
+PIPELINED_BATCHES = 500
+RATES_HZ = (1, 2, 3)
+PACED_S = 8
+OFFERS = 32
+OFFER_BATCHES = 80
+OFFER_WINDOW = 4
+OFFER_PACED_S = 4
+CONNECTS_AT_ONCE = 8
+NEWS_BYTES = 1_024
+NEWS_PREFIX = b"bench "
+NEWS_ROUNDS = 5
+CONNECT = "/gridtokenx.gateway.v1.GatewayService/Connect"
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+QUANTITIES = (
+    (Quantity.VOLTAGE_MV, 230_000, 2_000, 400), (Quantity.VOLTAGE_MV, 231_000, 2_000, 400),
+    (Quantity.VOLTAGE_MV, 229_000, 2_000, 400), (Quantity.CURRENT_MA, 6_000, 5_000, 50),
+    (Quantity.CURRENT_MA, 4_000, 3_000, 50), (Quantity.CURRENT_MA, 5_000, 4_000, 50),
+    (Quantity.POWER_W, 1_400, 1_200, 15), (Quantity.POWER_W, 900, 700, 15),
+    (Quantity.POWER_W, 1_100, 900, 15), (Quantity.REACTIVE_POWER_VAR, 150, 60, 5),
+    (Quantity.POWER_FACTOR_PER_MILLE, 970, 20, 2), (Quantity.FREQUENCY_MHZ, 50_000, 20, 4),
+    (Quantity.ENERGY_IMPORT_WH, 12_345_678, 0, 0), (Quantity.ENERGY_EXPORT_WH, 3_456_789, 0, 0),
+    (Quantity.TEMPERATURE_DECI_C, 240, 60, 1),
+)  # fmt: skip
+"""A three-phase meter: quantity, middle, swing and noise."""
+
+DEVICES = 10
+READINGS = DEVICES * len(QUANTITIES)
+
+
+def private_key(number: int) -> Ed25519PrivateKey:
+    """The same for the same number, in every process."""
+    return Ed25519PrivateKey.from_private_bytes(number.to_bytes(4, "big") * 8)
+
+
+def public_key(number: int) -> bytes:
+    return private_key(number).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+# ---- what is sent ------------------------------------------------------------------------------
+
+
+def register_map() -> RegisterMap:
+    """Ten devices; the first is the grid meter, whose counters are billed."""
+    devices = tuple(
+        DeviceEntry(f"meter-{d}", Role.LOAD if d else Role.GRID, "bench/three-phase", 1)
+        for d in range(DEVICES)
+    )
+    energy = {Quantity.ENERGY_IMPORT_WH, Quantity.ENERGY_EXPORT_WH}
+    registers = tuple(
+        RegisterEntry(d, quantity, 0, d == 0 and quantity in energy)
+        for d in range(DEVICES)
+        for quantity, *_ in QUANTITIES
+    )
+    return RegisterMap(1, devices, registers)
+
+
+def batches(count: int, sweeps: int, ends_ms: int, seed: int) -> list[SweepBatch]:
+    """Readings at 1 Hz up to `ends_ms`: slow swings, noise, counters that only grow."""
+    draw = random.Random(seed)
+    total = count * sweeps
+    columns = [
+        list(_column(draw, middle, swing, noise, total))
+        for _ in range(DEVICES)
+        for _, middle, swing, noise in QUANTITIES
+    ]
+    first = ends_ms - total * 1_000
+    jitter = [[draw.randint(0, 40) * 10 for _ in range(total)] for _ in range(DEVICES)]
+    times = [[first + t * 1_000 + late for t, late in enumerate(row)] for row in jitter]
+    made = []
+    for start in range(0, total, sweeps):
+        part = slice(start, start + sweeps)
+        made.append(
+            SweepBatch(
+                1,
+                1,
+                start * 1_000,
+                ClockQuality.SYNCHRONISED,
+                tuple(tuple(row[part]) for row in times),
+                tuple(tuple(column[part]) for column in columns),
+            )
+        )
+    return made
+
+
+def _column(
+    draw: random.Random, middle: int, swing: int, noise: int, count: int
+) -> Iterable[int]:
+    value, drift = middle, 0.0
+    for _ in range(count):
+        if noise:
+            drift += draw.gauss(0, swing / 200)
+            yield middle + int(drift + draw.gauss(0, noise))
+        else:
+            value += draw.randint(0, 2)
+            yield value
+
+
+def offer_payloads(number: int, count: int, slot: int) -> list[bytes]:
+    """Even gateways sell what odd ones buy, so that the books stay short."""
+    side, price = (Side.SELL, 3_000_000) if number % 2 == 0 else (Side.BUY, 4_000_000)
+    return [
+        encode_payload(
+            OfferBatch(
+                tuple(
+                    Offer(first + n, slot + n % 8, side, 1, price)
+                    for n in range(1, OFFERS + 1)
+                )
+            )
+        )
+        for first in range(0, count * OFFERS, OFFERS)
+    ]
+
+
+# ---- who sends it ------------------------------------------------------------------------------
+
+
+@dataclass
+class Gateway:
+    """One connection with its own key and chain; everything it will say is sealed beforehand."""
+
+    number: int
+    channel: Any
+    seq: int = 0
+    previous: bytes = GENESIS
+    call: Any = None
+    durable: int = 0
+    receipted: asyncio.Event = field(default_factory=asyncio.Event)
+    sent_at: dict[int, float] = field(default_factory=dict)
+    waits_s: list[float] = field(default_factory=list)
+    told_at_ns: int = 0
+    told_ns: int = 0
+    ready: list[bytes] = field(default_factory=list)
+    offers: int = 0
+    outcomes: int = 0
+    reader: Any = None
+
+    def __post_init__(self) -> None:
+        self.key = private_key(self.number)
+        self.device: DeviceId = device_id(public_key(self.number))
+
+    def sign(self, message: bytes) -> bytes:
+        return self.key.sign(message)
+
+    def prepare(self, payloads: Iterable[bytes]) -> None:
+        """Seals the next envelopes of the chain."""
+        for payload in payloads:
+            sealed = seal(self, self.seq + 1, self.previous, payload)
+            self.seq, self.previous = sealed.seq, link(self.device, sealed)
+            body = pb.SealedPayload(
+                seq=sealed.seq, previous=sealed.previous, payload=payload, signature=sealed.signature
+            )
+            self.ready.append(pb.ConnectRequest(sealed=body).SerializeToString())
+
+    async def connect(self) -> None:
+        self.call = self.channel.stream_stream(CONNECT)()
+        hello = pb.Hello(device_id=self.device, agent_version="bench", boot_id=1)
+        await self.call.write(pb.ConnectRequest(hello=hello).SerializeToString())
+        await self.call.read()
+        self.reader = asyncio.create_task(self._read())
+
+    async def send_all(self, window: int) -> None:
+        """As fast as receipts allow."""
+        sent = self.durable
+        for envelope in self.ready:
+            while sent - self.durable >= window:
+                self.receipted.clear()
+                await self.receipted.wait()
+            sent += 1
+            self.sent_at[sent] = time.perf_counter()
+            await self.call.write(envelope)
+        self.ready.clear()
+        await self.settle(sent)
+
+    async def send_paced(self, period_s: float, phase_s: float) -> None:
+        """One envelope a period, whatever the receipts do."""
+        due, sent = time.perf_counter() + phase_s, self.durable
+        for envelope in self.ready:
+            await asyncio.sleep(due - time.perf_counter())
+            sent += 1
+            # From when it was due: a late sender must not hide a slow server.
+            self.sent_at[sent] = due
+            await self.call.write(envelope)
+            due += period_s
+        self.ready.clear()
+        await self.settle(sent)
+
+    async def settle(self, seq: int) -> None:
+        while self.durable < seq:
+            self.receipted.clear()
+            await self.receipted.wait()
+
+    async def confirmed(self) -> None:
+        while self.outcomes < self.offers:
+            self.receipted.clear()
+            await self.receipted.wait()
+
+    async def _read(self) -> None:
+        with suppress(asyncio.CancelledError):
+            while (data := await self.call.read()) is not grpc.aio.EOF:
+                self._take(pb.ConnectResponse.FromString(data))
+
+    def _take(self, message: pb.ConnectResponse) -> None:
+        now = time.perf_counter()
+        kind = message.WhichOneof("body")
+        if kind == "receipt":
+            for seq in range(self.durable + 1, message.receipt.durable_seq + 1):
+                sent_at = self.sent_at.pop(seq, None)
+                if sent_at is not None and not self.offers:
+                    self.waits_s.append(now - sent_at)
+            self.durable = max(self.durable, message.receipt.durable_seq)
+            self.receipted.set()
+        elif kind == "offers":
+            self._confirm(message.offers.outcomes, now)
+        elif kind == "checkpoint" and message.checkpoint.note.startswith(NEWS_PREFIX):
+            self.told_at_ns = int(message.checkpoint.note.split(b" ")[1])
+            self.told_ns = time.monotonic_ns()
+        elif kind == "refusal":
+            raise AssertionError(f"refused: {message.refusal}")
+
+    def _confirm(self, outcomes: Sequence[pb.OfferOutcome], now: float) -> None:
+        """The first word on an offer; later ones (a fill of what rested) are not waited for."""
+        for outcome in outcomes:
+            if outcome.state == pb.OFFER_STATE_REFUSED:
+                raise AssertionError(f"offer {outcome.number}: {outcome.refused.name}")
+            if outcome.number > self.outcomes:
+                self.outcomes = outcome.number
+                batch, rest = divmod(outcome.number, OFFERS)
+                if rest == 0 and (sent_at := self.sent_at.pop(-batch, None)) is not None:
+                    self.waits_s.append(now - sent_at)
+        self.receipted.set()
+
+
+class Load:
+    """All gateways of one run, and the process they burden."""
+
+    def __init__(self, directory: Path) -> None:
+        self.site = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.ingest_site", directory, str(GATEWAYS)],
+            stdout=subprocess.PIPE,
+        )
+        assert self.site.stdout is not None
+        assert self.site.stdout.readline() == b"ready\n"
+        given = json.loads((directory / "gateways.json").read_text())
+        self._given = given
+        self.gateways = [Gateway(number, self._channel(number)) for number in range(GATEWAYS)]
+        self.map = encode_payload(register_map())
+
+    def _channel(self, number: int) -> Any:
+        given = self._given
+        credentials = grpc.ssl_channel_credentials(
+            given["roots"].encode(), given["key"].encode(), given["chains"][number].encode()
+        )
+        return grpc.aio.secure_channel(f"127.0.0.1:{given['port']}", credentials)
+
+    def cpu_s(self) -> float:
+        fields = Path(f"/proc/{self.site.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+
+    def rss_mib(self) -> float:
+        lines = Path(f"/proc/{self.site.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+    async def close(self) -> None:
+        for gateway in self.gateways:
+            if gateway.call is not None:
+                gateway.call.cancel()
+                gateway.reader.cancel()
+        self.site.terminate()
+        try:
+            await asyncio.to_thread(self.site.wait, 10)
+        except subprocess.TimeoutExpired:
+            self.site.kill()
+
+    # ---- flows ---------------------------------------------------------------------------------
+
+    async def connect(self, gateways: Sequence[Gateway]) -> dict[str, float]:
+        """All of them, a few at once, with the register map sent."""
+        cpu, began, rss = self.cpu_s(), time.perf_counter(), self.rss_mib()
+        for start in range(0, len(gateways), CONNECTS_AT_ONCE):
+            few = gateways[start : start + CONNECTS_AT_ONCE]
+            await asyncio.gather(*(gateway.connect() for gateway in few))
+        seconds = time.perf_counter() - began
+        found = {
+            "connects_per_s": len(gateways) / seconds,
+            "connect_cpu_us": 1e6 * (self.cpu_s() - cpu) / len(gateways),
+            "stream_kib": 1024 * (self.rss_mib() - rss) / len(gateways),
+        }
+        for gateway in gateways:
+            gateway.prepare([self.map])
+        await asyncio.gather(*(gateway.send_all(1) for gateway in gateways))
+        return found
+
+    async def pipelined(self) -> dict[str, float]:
+        gateways = self.gateways[:CONNECTIONS]
+        payloads = self._sweeps(PIPELINED_BATCHES)
+        for gateway in gateways:
+            gateway.prepare(payloads)
+        cpu, began = self.cpu_s(), time.perf_counter()
+        await asyncio.gather(*(gateway.send_all(WINDOW) for gateway in gateways))
+        count = len(gateways) * PIPELINED_BATCHES
+        return self._cost(count, cpu, began)
+
+    async def gateway_like(self) -> dict[str, float]:
+        """Every gateway at 1 to 3 batches a second, out of step, with pushes in between."""
+        draw = random.Random(7)
+        rates = [RATES_HZ[number % len(RATES_HZ)] for number in range(GATEWAYS)]
+        payloads = self._sweeps(PACED_S * max(RATES_HZ))
+        for gateway, rate in zip(self.gateways, rates, strict=True):
+            gateway.waits_s.clear()
+            gateway.prepare(payloads[-PACED_S * rate :])
+        cpu, began = self.cpu_s(), time.perf_counter()
+        sending = asyncio.gather(
+            *(
+                gateway.send_paced(1 / rate, draw.uniform(0, 1 / rate))
+                for gateway, rate in zip(self.gateways, rates, strict=True)
+            )
+        )
+        await sending
+        found = self._cost(PACED_S * sum(rates), cpu, began)
+        waits = sorted(wait for gateway in self.gateways for wait in gateway.waits_s)
+        found["p50_ms"] = 1e3 * waits[len(waits) // 2]
+        found["p99_ms"] = 1e3 * waits[len(waits) * 99 // 100]
+        return found
+
+    async def news(self) -> dict[str, float]:
+        """Milliseconds from the cloud's word to the last gateway's ear: median of a few."""
+        found = []
+        for _ in range(NEWS_ROUNDS):
+            before = time.monotonic_ns()
+            self.site.send_signal(signal.SIGUSR1)
+            while any(gateway.told_ns < before for gateway in self.gateways):
+                await asyncio.sleep(0.002)
+            last = max(gateway.told_ns for gateway in self.gateways)
+            found.append((last - self.gateways[0].told_at_ns) / 1e6)
+        return {"last_ms": sorted(found)[len(found) // 2]}
+
+    async def news_under_load(self) -> dict[str, float]:
+        """The same while every gateway sends once a second."""
+        payloads = self._sweeps(4)
+        for gateway in self.gateways:
+            gateway.prepare(payloads)
+        sending = asyncio.gather(
+            *(g.send_paced(1, g.number / len(self.gateways)) for g in self.gateways)
+        )
+        await asyncio.sleep(0.5)
+        found = await self.news()
+        await sending
+        return found
+
+    async def offers(self) -> dict[str, float]:
+        gateways = self.gateways[:CONNECTIONS]
+        paced = max(1, OFFER_BATCHES)
+        slot = int(time.time()) // 900 + 4
+        for gateway in gateways:
+            gateway.payloads = offer_payloads(gateway.number, OFFER_BATCHES + paced, slot)
+            gateway.prepare(gateway.payloads[:OFFER_BATCHES])
+            gateway.offers = OFFER_BATCHES * OFFERS
+        cpu, began = self.cpu_s(), time.perf_counter()
+        await asyncio.gather(*(self._offer(gateway) for gateway in gateways))
+        count = len(gateways) * OFFER_BATCHES * OFFERS
+        found = self._cost(count, cpu, began)
+        rate = 1e6 / found["cpu_us"] / 2
+        period_s = len(gateways) * OFFERS / rate
+        steps = min(paced, int(OFFER_PACED_S / period_s))
+        for gateway in gateways:
+            gateway.waits_s.clear()
+            gateway.prepare(gateway.payloads[OFFER_BATCHES : OFFER_BATCHES + steps])
+            gateway.offers += steps * OFFERS
+        await asyncio.gather(
+            *(
+                self._offer_paced(g, period_s, period_s * g.number / len(gateways))
+                for g in gateways
+            )
+        )
+        waits = sorted(wait for gateway in gateways for wait in gateway.waits_s)
+        found["paced_per_s"] = rate
+        found["p50_ms"] = 1e3 * waits[len(waits) // 2]
+        found["p99_ms"] = 1e3 * waits[len(waits) * 99 // 100]
+        return found
+
+    async def _offer(self, gateway: Gateway) -> None:
+        await gateway.send_all(OFFER_WINDOW)
+        await gateway.confirmed()
+
+    async def _offer_paced(self, gateway: Gateway, period_s: float, phase_s: float) -> None:
+        due = time.perf_counter() + phase_s
+        first = OFFER_BATCHES + 1
+        for batch, envelope in enumerate(gateway.ready, start=first):
+            await asyncio.sleep(due - time.perf_counter())
+            gateway.sent_at[-batch] = due
+            await gateway.call.write(envelope)
+            due += period_s
+        gateway.ready.clear()
+        await gateway.confirmed()
+
+    def _sweeps(self, count: int) -> list[bytes]:
+        return [encode_payload(b) for b in batches(count, 1, int(time.time() * 1000), count)]
+
+    def _cost(self, count: int, cpu_s: float, began: float) -> dict[str, float]:
+        return {
+            "count": count,
+            "cpu_us": 1e6 * (self.cpu_s() - cpu_s) / count,
+            "per_s": count / (time.perf_counter() - began),
+        }
+
+
+async def main() -> None:
+    """All flows once; the figures as the last line."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65_536)), hard))
+    cores = sorted(os.sched_getaffinity(0))
+    load = Load(Path(sys.argv[1]))
+    # The aggregator keeps the first core to itself as far as this program goes.
+    os.sched_setaffinity(0, set(cores[1:]) or set(cores))
+    found: dict[str, Any] = {"gateways": GATEWAYS}
+    times = [time.perf_counter()]
+    try:
+        found["connect"] = await load.connect(load.gateways)
+        for name, flow in (
+            ("pipelined", load.pipelined),
+            ("gateway_like", load.gateway_like),
+            ("news", load.news),
+            ("news_under_load", load.news_under_load),
+            ("offers", load.offers),
+        ):
+            found[name] = await flow()
+            times.append(time.perf_counter())
+        found["rss_mib"] = load.rss_mib()
+        found["seconds"] = [round(b - a, 1) for a, b in pairwise(times)]
+    finally:
+        await load.close()
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,106 @@
+"""The measured side: a whole aggregator with gateways that are already enrolled.
+
+    python -m tests.bench.ingest_site DIRECTORY GATEWAYS
+
+Writes what the load needs to DIRECTORY/gateways.json, prints one line when it listens, sends one
+news of 1 KB to every stream at each SIGUSR1, and ends at SIGTERM.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from cloud.app import App
+from cloud.commands import CreateSite, Deposit, EnrolDevice, IssueToken
+from cloud.config import CloudConfig, ZoneConfig
+from protos.clock import SystemClock
+from protos.ids import device_id
+from tests.bench.ingest_load import NEWS_BYTES, NEWS_PREFIX, public_key
+
+ZONE = "rural"
+DEPOSIT_MICRO = 10**13
+
+
+async def main() -> None:
+    """Serves until it is told to stop."""
+    directory, gateways = Path(sys.argv[1]), int(sys.argv[2])
+    os.sched_setaffinity(0, {0})
+    config = CloudConfig(
+        state_dir=directory / "state",
+        http_port=0,
+        gateway_port=0,
+        enrolment_port=0,
+        utility_port=0,
+        zones=(ZoneConfig(ZONE, "rural"),),
+    )
+    app = App(config, SystemClock())
+    listening = await app.start()
+    devices = await enrol_all(app, gateways)
+    (directory / "gateways.json").write_text(
+        json.dumps({"port": listening.gateway_port, **credentials(app, devices)})
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, push, app)
+    print("ready", flush=True)
+    await stop.wait()
+    await app.stop()
+
+
+def push(app: App) -> None:
+    """One signed root's worth of bytes to everybody, with the time at which it was said."""
+    text = NEWS_PREFIX + b"%d " % time.monotonic_ns()
+    app.gateways.tell_checkpoint(0, 0, text.ljust(NEWS_BYTES, b"."))
+
+
+async def enrol_all(app: App, count: int) -> list[str]:
+    """Sites, accounts with money, and devices, spread over the network's nodes."""
+    nodes = app.networks[ZONE].size
+    writer = app.writer
+    devices = []
+    for number in range(count):
+        name, token = f"home-{number}", sha256(b"%d" % number).digest()
+        key = public_key(number)
+        devices.append(device_id(key))
+        for command in (
+            CreateSite(name, ZONE, 1 + number % (nodes - 1), name),
+            IssueToken(token, name),
+            EnrolDevice(token, key),
+        ):
+            writer.submit_now(command)
+    await writer.settle()
+    for number in range(count):
+        writer.submit_now(Deposit(f"opening-{number}", f"home-{number}", DEPOSIT_MICRO))
+    await writer.settle()
+    return devices
+
+
+def credentials(app: App, devices: list[str]) -> dict[str, object]:
+    """One TLS key for all of them, and a certificate each."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    csr = request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return {
+        "roots": app.authority.certificate_pem.decode(),
+        "key": pem.decode(),
+        "chains": [app.authority.device_chain(csr, device).decode() for device in devices],
+    }
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
