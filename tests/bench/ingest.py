@@ -1,0 +1,183 @@
+"""The way in: what a signed batch costs the aggregator, from mutual TLS to the disk and back.
+
+The load and the aggregator are processes of their own (`ingest_load`, `ingest_site`). A cost is
+processor time of the aggregator's whole process and so covers everything it does: TLS, signature,
+journal with fsync, the zone's machine, views and receipts. Baselines are the measured prototypes,
+which ended at the journal: no machine was behind them.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ext import columns
+from protos.codec import encode_payload
+from tests.bench.ingest_load import DEVICES, OFFERS, READINGS, batches
+
+ROOT = Path(__file__).parents[2]
+LOAD_WITHIN_S = 80
+SWEEPS = 10
+DECODES = 2_000
+
+Row = dict[str, Any]
+
+
+def rows() -> list[Row]:
+    """One row a figure."""
+    # Not in /tmp, which may be memory: the journal's fsync is part of the figure.
+    with tempfile.TemporaryDirectory(dir=ROOT, prefix=".bench-ingest-") as name:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.bench.ingest_load", name],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            timeout=LOAD_WITHIN_S,
+            check=True,
+        )
+    found = json.loads(done.stdout.splitlines()[-1])
+    return [*_batches(found), *_readings(), *_streams(found), *_offers(found)]
+
+
+def _row(
+    name: str, value: float, unit: str, target: float | None, *, direction: str = "min", **more: Any
+) -> Row:
+    """A figure with three digits."""
+    short = float(f"{value:.3g}")
+    ok = None
+    if target is not None:
+        ok = short <= target if direction == "min" else short >= target
+    return {
+        "name": name,
+        "value": short,
+        "unit": unit,
+        "target": target,
+        "direction": direction,
+        "ok": ok,
+        "baseline": more.get("baseline"),
+        "note": more.get("note", ""),
+    }
+
+
+def _batches(found: dict[str, Any]) -> list[Row]:
+    full, paced = found["pipelined"], found["gateway_like"]
+    return [
+        _row(
+            "batch of 150 signed readings, pipelined",
+            full["cpu_us"],
+            "us CPU",
+            45,
+            baseline=40,
+            note="16 streams, window 32; the baseline ended at the journal",
+        ),
+        _row(
+            "readings a core carries, pipelined",
+            READINGS * 1e6 / full["cpu_us"],
+            "1/s",
+            None,
+            direction="max",
+            baseline=3.8e6,
+        ),
+        _row(
+            "batch of 150 signed readings, gateways at 1 to 3 a second",
+            paced["cpu_us"],
+            "us CPU",
+            141,
+            baseline=141,
+            note=f"{found['gateways']} gateways, {paced['per_s']:.0f} batches/s",
+        ),
+        _row(
+            "receipt after send, p99, at that load",
+            paced["p99_ms"],
+            "ms",
+            None,
+            note=f"p50 {paced['p50_ms']:.1f} ms; the load shares the machine",
+        ),
+    ]
+
+
+def _readings() -> list[Row]:
+    """Decoding and size of ten sweeps, on realistic values."""
+    batch = batches(1, SWEEPS, int(time.time() * 1000), 1)[0]
+    first, data = batch.times_ms, columns.encode(batch.values)
+    offsets = [[(at - first[0][0]) // 10 - 100 * t for t, at in enumerate(row)] for row in first]
+    whole = columns.encode([*offsets, *batch.values])
+    count = DEVICES + READINGS
+    room = np.empty(count * SWEEPS, dtype=np.int64)
+    best = min(_decode_ns(whole, count, room) for _ in range(5))
+    readings = READINGS * SWEEPS
+    return [
+        _row("decode, ten sweeps", best / readings, "ns a reading", 1.2, baseline=0.9),
+        _row(
+            "size of the values, ten sweeps",
+            len(data) / readings,
+            "bytes a reading",
+            1.3,
+            baseline=1.2,
+        ),
+        _row(
+            "size of the whole payload, ten sweeps",
+            len(encode_payload(batch)) / readings,
+            "bytes a reading",
+            None,
+            note="with the time of each device's answer",
+        ),
+    ]
+
+
+def _decode_ns(data: bytes, count: int, room: "np.typing.NDArray[np.int64]") -> float:
+    began = time.perf_counter_ns()
+    for _ in range(DECODES):
+        columns.decode_into(data, count, SWEEPS, room)
+    return (time.perf_counter_ns() - began) / DECODES
+
+
+def _streams(found: dict[str, Any]) -> list[Row]:
+    connect, streams = found["connect"], found["gateways"]
+    note = f"{streams} streams; 5,000 in proportion: {{:.0f}} ms"
+    idle, busy = found["news"]["last_ms"], found["news_under_load"]["last_ms"]
+    return [
+        _row(
+            "1 KB to every stream, the last one",
+            idle,
+            "ms",
+            400 * streams / 5_000,
+            baseline=371 * streams / 5_000,
+            note=note.format(idle * 5_000 / streams),
+        ),
+        _row(
+            "1 KB to every stream, the last one, while they send",
+            busy,
+            "ms",
+            400 * streams / 5_000,
+            note=note.format(busy * 5_000 / streams),
+        ),
+        _row("connect with mutual TLS", connect["connect_cpu_us"], "us CPU", None, baseline=970),
+        _row("memory of a stream", connect["stream_kib"], "KiB", None, baseline=88.8),
+        _row("memory of the aggregator at the end", found["rss_mib"], "MiB", None),
+    ]
+
+
+def _offers(found: dict[str, Any]) -> list[Row]:
+    offers = found["offers"]
+    return [
+        _row(
+            "signed offers end to end, a core",
+            1e6 / offers["cpu_us"],
+            "1/s",
+            10_000,
+            direction="max",
+            note=f"{OFFERS} in an envelope; verified, journaled, matched, checked, confirmed",
+        ),
+        _row(
+            "offer to confirmation at half of that, p99",
+            offers["p99_ms"],
+            "ms",
+            100,
+            note=f"p50 {offers['p50_ms']:.1f} ms at {offers['paced_per_s']:.0f} offers/s",
+        ),
+    ]
