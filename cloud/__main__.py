@@ -8,6 +8,8 @@
     site       add a home and print its enrolment token
     authority  register a grid operator and fetch its certificate
     revoke     shut a device out
+    validator  check and cosign an aggregator's log, as an independent party
+    validator-key  make a validator's key and print its line of the policy
     bench      measure
 
 Exit status: 0 done, 1 the answer is no (a check failed), 2 wrong use or configuration.
@@ -46,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_audit(commands)
     _add_operator(commands)
+    _add_validator(commands)
     _add_bench(commands)
     return parser
 
@@ -82,6 +85,7 @@ def _add_audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     verify = commands.add_parser("verify", help="check a receipt offline")
     verify.add_argument("receipt", type=Path)
     verify.add_argument("--key", help="the log's key (text or file); default: FILE.key beside it")
+    verify.add_argument("--policy", type=Path, help="who must cosign; default: FILE.policy beside")
     verify.add_argument("--json", action="store_true")
     verify.set_defaults(run=_verify)
 
@@ -117,6 +121,28 @@ def _add_operator(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     revoke.add_argument("device")
     revoke.add_argument("--reason", required=True)
     revoke.set_defaults(run=_revoke)
+
+
+def _add_validator(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    validator = commands.add_parser("validator", help="check and cosign an aggregator's log")
+    validator.add_argument("--url", default="http://127.0.0.1:8080", help="of the aggregator")
+    validator.add_argument("--key", type=Path, required=True, help="made by validator-key")
+    validator.add_argument("--state-dir", type=Path, required=True)
+    validator.add_argument("--config", type=Path, help="the aggregator's zones; defaults need none")
+    validator.add_argument("--log-key", default="", help="pin the log's key; default: first seen")
+    validator.add_argument(
+        "--compare",
+        action="append",
+        default=[],
+        metavar="FILE|URL",
+        help="a root that another party was shown; may be given again",
+    )
+    validator.set_defaults(run=_validator)
+
+    key = commands.add_parser("validator-key", help="make a validator's key")
+    key.add_argument("--key", type=Path, required=True)
+    key.add_argument("--name", required=True, help="one word, such as utility.example")
+    key.set_defaults(run=_validator_key)
 
 
 def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -170,7 +196,27 @@ def _replay(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from cloud.audit import verify_receipt
 
-    return verify_receipt(options.receipt, options.key, as_json=options.json)
+    return verify_receipt(options.receipt, options.key, as_json=options.json, policy=options.policy)
+
+
+def _validator(options: argparse.Namespace) -> int:
+    from cloud.validator.command import validate
+
+    return validate(
+        options.config,
+        options.url,
+        options.key,
+        options.state_dir,
+        log_key=options.log_key,
+        compare=tuple(options.compare),
+    )
+
+
+def _validator_key(options: argparse.Namespace) -> int:
+    from cloud.validator.files import make_key
+
+    print(make_key(options.key, options.name))
+    return 0
 
 
 def _site(options: argparse.Namespace) -> int:
@@ -191,6 +237,7 @@ def _site(options: argparse.Namespace) -> int:
 
 def _receipt(options: argparse.Namespace) -> int:
     from cloud.remote import Operator
+    from protos.receipt import is_cosigned
 
     operator = Operator(options.url, options.state_dir)
     query = "" if options.slot is None else f"?slot={options.slot}"
@@ -199,6 +246,9 @@ def _receipt(options: argparse.Namespace) -> int:
     output.write_text(text, encoding="utf-8")
     key = output.with_name(output.name + ".key")
     key.write_text(operator.get("/api/log/key"), encoding="ascii")
+    if is_cosigned(text):
+        policy = output.with_name(output.name + ".policy")
+        policy.write_text(operator.get("/log/policy"), encoding="utf-8")
     print(f"{output} written; check it offline with: gridtokenx verify {output}")
     return 0
 

@@ -82,7 +82,7 @@ class App:
         self.gateways = GatewayGate(self.writer, self.authority, clock)
         self.enrolment = EnrolmentGate(self.writer, self.authority, "")
         self.utility = UtilityGate(self.writer, self.views, clock)
-        self.screen = Screen(self.views, clock)
+        self.screen = Screen(self.views, clock, self.core.zones)
         self.wholesale = Wholesale(self.writer, clock)
         self._closed_gates: asyncio.Queue[GateClosed] = asyncio.Queue(maxsize=1_024)
         self._pumps: list[asyncio.Task[None]] = []

@@ -13,6 +13,7 @@ from cloud.replay import FactListener, Verification, rebuild, verify
 from cloud.store.journal import SqliteJournal, TamperedJournalError
 from protos.receipt import ReceiptError
 from protos.receipt import verify as verify_text
+from protos.witness import parse_policy
 
 DEMO_STATE = Path(".demo/cloud")
 
@@ -42,16 +43,21 @@ def verify_journal(
     return verify(journal, Core(load_networks(config), fast_columns()), listener)
 
 
-def verify_receipt(path: Path, key: str | None, *, as_json: bool) -> int:
-    """Checks a receipt file against the log's key, without any network."""
+def verify_receipt(
+    path: Path, key: str | None, *, as_json: bool, policy: Path | None = None
+) -> int:
+    """Checks a receipt file against the log's key and its witnesses, without any network."""
     beside = path.with_name(path.name + ".key")
     text = key or (str(beside) if beside.exists() else "")
     if not text:
         raise ValueError(f"name the log's key with --key, or put it into {beside}")
     if Path(text).exists():
         text = Path(text).read_text(encoding="ascii")
+    witnesses = policy or path.with_name(path.name + ".policy")
+    asked = policy is not None or witnesses.exists()
+    cosigners = parse_policy(witnesses.read_text(encoding="utf-8")) if asked else None
     try:
-        leaf = verify_text(path.read_bytes(), text.strip())
+        leaf = verify_text(path.read_bytes(), text.strip(), cosigners)
     except ReceiptError as error:
         print(f"{path}: NOT valid: {error}", file=sys.stderr)
         return 1

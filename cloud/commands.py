@@ -85,7 +85,10 @@ class RegisterAuthority(RegistryCommand, frozen=True, array_like=True, tag=5):
 
 
 class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
-    """The market rules of a zone. Prices in micro-units per kWh, rates in ten-thousandths."""
+    """The market rules of a zone. Prices in micro-units per kWh, rates in ten-thousandths.
+
+    In the last `auction_s` before a gate, offers gather and are cleared together when it closes.
+    """
 
     currency: str = "THB"
     tick_micro_per_kwh: int = 1_000
@@ -96,6 +99,7 @@ class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
     grid_fee_bps: int = 500
     trading_fee_bps: int = 10
     position_max_wh: int = 1_000_000
+    auction_s: int = 0
 
 
 class OpenZone(ZoneCommand, frozen=True, array_like=True, tag=10):
@@ -181,13 +185,14 @@ class RecordReferee(ZoneCommand, frozen=True, array_like=True, tag=19):
 
 
 class TradeTerms(msgspec.Struct, frozen=True, array_like=True):
-    """One trade as the bank needs it."""
+    """One trade as the bank needs it. The buyer also owes the grid operator the rent."""
 
     trade: int
     buyer: AccountId
     seller: AccountId
     energy_wh: int
     price_micro_per_kwh: int
+    rent_micro: int = 0
 
 
 class MeterSlot(msgspec.Struct, frozen=True, array_like=True):
@@ -239,6 +244,104 @@ class SettleSlot(BankCommand, frozen=True, array_like=True, tag=34):
 
 class SealBlock(BankCommand, frozen=True, array_like=True, tag=35):
     """Make the root of the transparency log as it stands."""
+
+
+class StakeSlice(msgspec.Struct, frozen=True, array_like=True):
+    """A part of the genesis supply of GTX, in per cent."""
+
+    name: str
+    share: int
+
+
+class StakeRules(msgspec.Struct, frozen=True, array_like=True):
+    """The supply table of GTX in millionths, and how its validators are held to their word."""
+
+    genesis_micro: int = 1_000_000_000_000
+    cap_micro: int = 10_000_000_000_000
+    slices: tuple[StakeSlice, ...] = (
+        StakeSlice("founders", 5),
+        StakeSlice("treasury", 10),
+        StakeSlice("validators", 5),
+        StakeSlice("community", 80),
+    )
+    inflation_bps: int = 500
+    decay_per_mille: int = 900
+    slash_per_mille: int = 50
+    unbonding_s: int = 21 * 24 * 3_600
+
+
+class OpenSupply(BankCommand, frozen=True, array_like=True, tag=36):
+    """GTX comes into being, once."""
+
+    rules: StakeRules
+
+
+class RegisterValidator(BankCommand, frozen=True, array_like=True, tag=37):
+    """Whose cosignatures stand for this account: a witness key, name+hash+base64."""
+
+    account: AccountId
+    key: str
+
+
+class GrantStake(BankCommand, frozen=True, array_like=True, tag=38):
+    """GTX from a slice of the genesis supply to an account. The id is made by the sender."""
+
+    grant_id: str
+    slice_name: str
+    account: AccountId
+    amount: int
+
+
+class BondStake(BankCommand, frozen=True, array_like=True, tag=39):
+    """Binds an account's GTX to a validator."""
+
+    bond_id: str
+    account: AccountId
+    validator: AccountId
+    amount: int
+
+
+class UnbondStake(BankCommand, frozen=True, array_like=True, tag=40):
+    """Asks for bound GTX back; it comes after the waiting time."""
+
+    unbond_id: str
+    account: AccountId
+    validator: AccountId
+    amount: int
+
+
+class SlashStake(BankCommand, frozen=True, array_like=True, tag=41):
+    """Evidence that a validator cosigned two roots of one size (see cloud/ledger/evidence.py)."""
+
+    validator: AccountId
+    kind: str
+    first: str
+    second: str
+
+
+class InflateSupply(BankCommand, frozen=True, array_like=True, tag=42):
+    """Makes the GTX of one year, counted from 1 at the supply's opening, once it is over."""
+
+    year: int
+
+
+class PayRewards(BankCommand, frozen=True, array_like=True, tag=43):
+    """Shares out what the validators' fund has of an asset, by bound stake."""
+
+    reward_id: str
+    asset: str
+
+
+StakeCommand = (
+    OpenSupply
+    | RegisterValidator
+    | GrantStake
+    | BondStake
+    | UnbondStake
+    | SlashStake
+    | InflateSupply
+    | PayRewards
+)
 
 
 # ---- desk ----------------------------------------------------------------------------------
@@ -329,6 +432,14 @@ AnyCommand = (
     | ReserveTrades
     | SettleSlot
     | SealBlock
+    | OpenSupply
+    | RegisterValidator
+    | GrantStake
+    | BondStake
+    | UnbondStake
+    | SlashStake
+    | InflateSupply
+    | PayRewards
     | OpenDesk
     | ObservePrice
     | ObserveFleet

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import msgspec
 
-from cloud.commands import MeterSlot, TradeTerms, ZoneRules
+from cloud.commands import MeterSlot, StakeRules, TradeTerms, ZoneRules
 from protos.ids import AccountId, DeviceId, SiteId
 
 
@@ -138,7 +138,11 @@ class OfferRested(Fact, frozen=True, array_like=True, tag=16):
 
 
 class Traded(Fact, frozen=True, array_like=True, tag=17):
-    """Two offers met. `trade` counts from 1 in its zone; the price is the resting side's."""
+    """Two offers met. `trade` counts from 1 in its zone; the price is the resting side's.
+
+    In an auction it is the seller's node's, and the congestion rent is what the energy costs more
+    at the buyer's node.
+    """
 
     zone: str
     slot: int
@@ -151,6 +155,7 @@ class Traded(Fact, frozen=True, array_like=True, tag=17):
     seller: AccountId
     seller_device: DeviceId
     seller_number: int
+    rent_micro: int = 0
 
 
 class OfferRefused(Fact, frozen=True, array_like=True, tag=18):
@@ -344,6 +349,62 @@ class BlockSealed(Fact, frozen=True, array_like=True, tag=37):
     at_ns: int
 
 
+class SupplyOpened(Fact, frozen=True, array_like=True, tag=38):
+    rules: StakeRules
+
+
+class ValidatorRegistered(Fact, frozen=True, array_like=True, tag=39):
+    account: AccountId
+    key: str
+
+
+class StakeBonded(Fact, frozen=True, array_like=True, tag=40):
+    """`bonded` is all that is now bound to the validator."""
+
+    account: AccountId
+    validator: AccountId
+    amount: int
+    bonded: int
+
+
+class StakeUnbonding(Fact, frozen=True, array_like=True, tag=41):
+    account: AccountId
+    validator: AccountId
+    amount: int
+    release_ns: int
+
+
+class StakeReleased(Fact, frozen=True, array_like=True, tag=42):
+    """Less than was asked for, if it was slashed meanwhile."""
+
+    account: AccountId
+    validator: AccountId
+    amount: int
+
+
+class StakeSlashed(Fact, frozen=True, array_like=True, tag=43):
+    """Burned for two roots of one size; the two signed statements stand here for everybody."""
+
+    validator: AccountId
+    size: int
+    amount: int
+    first: str
+    second: str
+
+
+class SupplyInflated(Fact, frozen=True, array_like=True, tag=44):
+    year: int
+    amount: int
+    outstanding: int
+
+
+class RewardsPaid(Fact, frozen=True, array_like=True, tag=45):
+    reward_id: str
+    asset: str
+    amount: int
+    accounts: tuple[AccountId, ...]
+
+
 # ---- desk ----------------------------------------------------------------------------------
 
 
@@ -459,6 +520,14 @@ AnyFact = (
     | Statement
     | SlotSettled
     | BlockSealed
+    | SupplyOpened
+    | ValidatorRegistered
+    | StakeBonded
+    | StakeUnbonding
+    | StakeReleased
+    | StakeSlashed
+    | SupplyInflated
+    | RewardsPaid
     | DeskOpened
     | PriceObserved
     | BidPrepared

@@ -86,7 +86,12 @@ def _reservations(facts: Sequence[Fact]) -> list[Command]:
     for fact in facts:
         if isinstance(fact, Traded):
             terms = TradeTerms(
-                fact.trade, fact.buyer, fact.seller, fact.energy_wh, fact.price_micro_per_kwh
+                fact.trade,
+                fact.buyer,
+                fact.seller,
+                fact.energy_wh,
+                fact.price_micro_per_kwh,
+                fact.rent_micro,
             )
             trades.setdefault((fact.zone, fact.slot), []).append(terms)
     return [ReserveTrades(zone, slot, tuple(group)) for (zone, slot), group in trades.items()]

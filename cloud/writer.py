@@ -1,14 +1,15 @@
 """The single writer: commands in, journal first, machines second, facts out.
 
-Everything that wants something of the machines hands a command to `submit` and waits for its
+Everything that wants something of the machines hands a command over and is answered with its
 facts. The writer takes what has gathered, checks signatures and commits all of it in one
 transaction inside one call to its worker thread, then applies it in journal order on the event
 loop, asks `flows` what follows, and journals that in turn. Nobody sees a fact whose command is
 not on disk.
 
-Bounds: the inbox holds WRITER_INBOX_MAX commands and `submit` waits when it is full; follow-ups
-do not count, because what they follow from was already admitted. A broken invariant in a machine
-stops the writer for good: the process ends and starts again by replay.
+Bounds: the inbox holds WRITER_INBOX_MAX commands and callers wait when it is full; follow-ups do
+not count, because what they follow from was already admitted, and they go before the inbox, so
+they are few unless flows go round in a circle, which is a broken invariant. That, or a journal
+that cannot write, stops the writer for good: the process ends and starts again by replay.
 """
 
 import asyncio
@@ -29,17 +30,36 @@ from protos.clock import Clock
 from protos.limits import WRITER_INBOX_MAX
 
 BATCH_MAX = 1_024
-"""Commands in one commit: bounds how long the event loop is busy applying them."""
+"""Commands in one commit."""
+
+HELD_S_MAX = 0.005
+"""How long the event loop is held by applying before others get a turn."""
+
+COMMIT_TICK_S = 0.005
+BUSY_BATCH = 4
+"""After a commit of so many commands the next one waits a tick, so that it carries more: below
+that, whoever is alone is answered at once."""
+
+LEAVES_AT_ONCE = 1_024
+"""Leaves that gather before they are stored, so that a block never has many left to store."""
+
+FOLLOWING_MAX = 16
+"""How far what follows may be from the command that came from outside."""
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CheckpointSigner = Callable[[BlockSealed], bytes]
 CheckpointListener = Callable[[int, int, bytes], None]
+Answer = Callable[[list[Fact] | Exception], None]
+"""Is called once, on the event loop: with the facts, or with ForgedError or WriterStoppedError."""
 
 
 class WriterStoppedError(Exception):
-    """The writer takes no more commands; the caller's command was not journaled."""
+    """The writer takes no more commands.
+
+    One that was handed over before was not applied; whether it is on disk the restart finds out.
+    """
 
 
 class ForgedError(Exception):
@@ -50,8 +70,14 @@ class ForgedError(Exception):
 class _Entry:
     command: Command
     cause: tuple[int, int] = (0, 0)
-    answer: asyncio.Future[list[Fact]] | None = None
+    following: int = 0
+    answer: Answer | None = None
     is_authentic: Callable[[], bool] | None = None
+
+    def tell(self, outcome: list[Fact] | Exception) -> None:
+        answer, self.answer = self.answer, None
+        if answer is not None:
+            answer(outcome)
 
 
 class Writer:
@@ -67,6 +93,7 @@ class Writer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._inbox: deque[_Entry] = deque()
         self._follow_ups: deque[_Entry] = deque()
+        self._batch: Sequence[_Entry] = ()
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -75,11 +102,11 @@ class Writer:
         self._checkpoint_listeners: list[CheckpointListener] = []
         self._seq = 0
         self._at_ns = 0
+        self._leaves: list[bytes] = []
         self._leaf_count = 0
         self._blocks: list[BlockSealed] = []
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
-        self._applying: Sequence[_Entry] = ()
 
     def listen(self, listener: FactListener) -> None:
         """Calls back with the facts of every commit, in order, also during recovery."""
@@ -105,10 +132,9 @@ class Writer:
         unsigned = [b for b in found.blocks if newest is None or b.number > newest[0]]
         self._blocks.extend(unsigned)
         await self._store_readable()
-        self._follow_ups.extend(_Entry(command, key) for key, command in found.lost.items())
+        self._follow_ups.extend(_Entry(command, key, 1) for key, command in found.lost.items())
         if self._follow_ups:
             log.warning("recovered %d follow-ups that a crash had cut off", len(self._follow_ups))
-            self._wake.set()
         self._task = asyncio.create_task(self._run(), name="writer")
         return found.commands
 
@@ -120,62 +146,86 @@ class Writer:
         `is_authentic`, where given, is called in the worker thread before the commit; if it says
         no, ForgedError is raised and nothing is journaled.
         """
-        self.core.check(command)
+        await self.wait_for_room()
+        future: asyncio.Future[list[Fact]] = asyncio.get_running_loop().create_future()
+
+        def answer(outcome: list[Fact] | Exception) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self.hand_over(command, answer, is_authentic)
+        return await future
+
+    async def wait_for_room(self) -> None:
+        """Until the inbox has room, or the writer has stopped."""
         while len(self._inbox) >= WRITER_INBOX_MAX:
             self._room.clear()
             await self._room.wait()
-        return await self._enqueue(command, is_authentic)
 
-    def submit_now(
-        self, command: Command, is_authentic: Callable[[], bool] | None = None
-    ) -> "asyncio.Future[list[Fact]]":
-        """`submit` for callers that bound themselves and keep the order of their calls."""
+    def hand_over(
+        self,
+        command: Command,
+        answer: Answer | None = None,
+        is_authentic: Callable[[], bool] | None = None,
+    ) -> None:
+        """`submit` for callers that bound themselves and keep the order of their calls.
+
+        Raises UnknownZoneError or WriterStoppedError; `answer` is then never called.
+        """
         self.core.check(command)
-        return self._enqueue(command, is_authentic)
+        if self._stopping or self.problem is not None:
+            raise WriterStoppedError("the writer has stopped; the process restarts by replay")
+        self._inbox.append(_Entry(command, answer=answer, is_authentic=is_authentic))
+        self._wake.set()
 
     async def keep_checkpoint(self, number: int, size: int, note: bytes) -> None:
         """Stores a signed root's note again once validators have cosigned it."""
         await self._in_thread(self._journal.put_checkpoint, number, size, note)
 
     async def settle(self) -> None:
-        """Waits until nothing is queued and nothing follows any more."""
-        while self._inbox or self._follow_ups or not self._idle.is_set():
+        """Waits until nothing is queued and nothing follows any more. Raises WriterStoppedError."""
+        while True:
+            self._raise_problem()
+            if self._is_done():
+                return
             self._idle.clear()
             self._wake.set()
             await self._idle.wait()
-            self._raise_problem()
 
     async def stop(self) -> None:
-        """Applies what is queued and closes. Follow-ups stay for recovery if that fails."""
-        if self._task is not None and not self._task.done():
-            await self.settle()
-            self._stopping = True
-            self._wake.set()
-            await self._task
+        """Takes nothing more, applies what is queued with all that follows, and closes.
+
+        Raises WriterStoppedError if that fails; the restart finds what was left.
+        """
+        self._stopping = True
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.wait((self._task,))
         self._thread.shutdown()
         self._journal.close()
+        self._raise_problem()
 
-    def _enqueue(
-        self, command: Command, is_authentic: Callable[[], bool] | None
-    ) -> "asyncio.Future[list[Fact]]":
-        if self._stopping or self.problem is not None:
-            raise WriterStoppedError("the writer has stopped; the process restarts by replay")
-        answer: asyncio.Future[list[Fact]] = asyncio.get_running_loop().create_future()
-        self._inbox.append(_Entry(command, answer=answer, is_authentic=is_authentic))
-        self._wake.set()
-        return answer
+    # ---- the task ------------------------------------------------------------------------------
 
     async def _run(self) -> None:
         try:
-            while not self._stopping:
-                if not self._inbox and not self._follow_ups:
-                    self._idle.set()
-                    await self._wake.wait()
-                self._wake.clear()
-                self._idle.clear()
+            while True:
                 batch = self._take()
                 if batch:
                     await self._commit_and_apply(batch)
+                    if len(batch) >= BUSY_BATCH and not self._stopping:
+                        await asyncio.sleep(COMMIT_TICK_S)
+                elif self._stopping:
+                    return
+                else:
+                    self._wake.clear()
+                    self._idle.set()
+                    await self._wake.wait()
+                    self._idle.clear()
         except BaseException as problem:
             # A named supervisor's only broad except: whatever it was, no command may be applied
             # after it, and everybody who waits must hear of it.
@@ -194,62 +244,65 @@ class Writer:
         self._room.set()
         return batch
 
-    async def _commit_and_apply(self, batch: list[_Entry]) -> None:
+    async def _commit_and_apply(self, batch: Sequence[_Entry]) -> None:
+        self._batch = batch
         at_ns = max(self._clock.now_ns(), self._at_ns)
-        try:
-            records = await self._in_thread(self._commit, batch, at_ns)
-        except BaseException as problem:
-            for entry in batch:
-                if entry.answer is not None and not entry.answer.done():
-                    entry.answer.set_exception(problem)
-            raise
+        records = await self._in_thread(self._commit, batch, at_ns)
         self._at_ns = at_ns
-        self._applying = batch
+        loop = asyncio.get_running_loop()
         published: list[Fact] = []
+        held_from = loop.time()
         for entry, record in zip(batch, records, strict=True):
             if record is None:
-                if entry.answer is not None and not entry.answer.cancelled():
-                    entry.answer.set_exception(ForgedError())
-                continue
-            facts = self.core.step(entry.command, at_ns)
-            self.commands += 1
-            self._follow_ups.extend(
-                _Entry(command, (record.seq, index)) for index, command in enumerate(follow(facts))
-            )
-            self._blocks.extend(fact for fact in facts if isinstance(fact, BlockSealed))
-            published.extend(facts)
-            if entry.answer is not None and not entry.answer.cancelled():
-                entry.answer.set_result(facts)
+                entry.tell(ForgedError())
+            else:
+                facts = self._apply(entry, record)
+                published.extend(facts)
+                entry.tell(facts)
+            if loop.time() - held_from > HELD_S_MAX:
+                self._publish(published, at_ns)
+                published = []
+                await asyncio.sleep(0)
+                held_from = loop.time()
         self._publish(published, at_ns)
-        if self._blocks:
+        self._batch = ()
+        self._leaves += self.core.take_leaves()
+        if self._blocks or len(self._leaves) >= LEAVES_AT_ONCE:
             await self._store_readable()
+
+    def _apply(self, entry: _Entry, record: Record) -> list[Fact]:
+        facts = self.core.step(entry.command, record.at_ns)
+        self.commands += 1
+        following = entry.following + 1
+        for index, command in enumerate(follow(facts)):
+            assert following <= FOLLOWING_MAX, f"{type(command).__name__} follows without an end"
+            self._follow_ups.append(_Entry(command, (record.seq, index), following))
+        self._blocks.extend(fact for fact in facts if isinstance(fact, BlockSealed))
+        return facts
 
     def _commit(self, batch: Sequence[_Entry], at_ns: int) -> list[Record | None]:
         """In the worker thread: check signatures, then one transaction for all that passed."""
         records: list[Record | None] = []
+        kept: list[Record] = []
         seq = self._seq
         for entry in batch:
             if entry.is_authentic is not None and not entry.is_authentic():
                 records.append(None)
                 continue
             seq += 1
-            records.append(
-                Record(
-                    seq,
-                    at_ns,
-                    RULES_VERSION,
-                    *entry.cause,
-                    entry.command.stream,
-                    encode_command(entry.command),
-                )
-            )
-        self._journal.append([record for record in records if record is not None])
+            command = entry.command
+            body = encode_command(command)
+            record = Record(seq, at_ns, RULES_VERSION, *entry.cause, command.stream, body)
+            records.append(record)
+            kept.append(record)
+        if kept:
+            self._journal.append(kept)
         self._seq = seq
         return records
 
     async def _store_readable(self) -> None:
         """Leaves and signed roots, for readers; made from the journal, so they may lag behind."""
-        leaves = self.core.take_leaves()
+        leaves, self._leaves = self._leaves, []
         blocks, self._blocks = self._blocks, []
         notes = [(block.number, block.size, self._sign(block)) for block in blocks]
         first = self._leaf_count
@@ -273,13 +326,14 @@ class Writer:
         for listener in self._listeners:
             listener(facts, at_ns)
 
+    def _is_done(self) -> bool:
+        return self._idle.is_set() and not (self._inbox or self._follow_ups or self._batch)
+
     def _fail_all(self, problem: BaseException) -> None:
-        for entry in (*self._applying, *self._inbox, *self._follow_ups):
-            if entry.answer is not None and not entry.answer.done():
-                entry.answer.set_exception(
-                    WriterStoppedError(f"the writer has stopped: {problem!r}")
-                )
+        for entry in (*self._batch, *self._inbox):
+            entry.tell(WriterStoppedError(f"the writer has stopped: {problem!r}"))
         self._inbox.clear()
+        self._room.set()
 
     def _raise_problem(self) -> None:
         if self.problem is not None:

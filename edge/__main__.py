@@ -113,6 +113,9 @@ def _quiet_transport() -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from edge.lean import load_without_tls
+
+    load_without_tls()
     from edge.config import ConfigError, load
 
     try:

@@ -27,12 +27,18 @@ from edge.steering import REFRESH_S, Steering, speed_of
 from edge.terms import Terms
 from edge.trading import Trading
 from edge.uplink import LinkDown, Uplink
-from protos import gateway_pb2
 from protos.clock import MINUTE_NS, SECOND_NS, Clock
 from protos.codec import encode_payload
 from protos.ids import DeviceId
-from protos.messages import Lease, LeaseReport, LeaseReports, Quality, Refusal, Role
-from protos.receipt import ReceiptError, open_checkpoint, parse_key
+from protos.messages import (
+    Lease,
+    LeaseReport,
+    LeaseReports,
+    OfferOutcome,
+    Quality,
+    Refusal,
+    Role,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -253,17 +259,19 @@ class Agent:
     def leased(self, lease: Lease) -> None:
         self._steering.give(lease)
 
-    def offers_changed(self, news: gateway_pb2.OfferNews) -> None:
-        self._trading.outcome(news)
+    def offer_changed(self, outcome: OfferOutcome) -> None:
+        self._trading.outcome(outcome)
 
-    def market_moved(self, news: gateway_pb2.MarketNews) -> None:
-        log.debug("market", extra={"slot": news.slot, "price": news.last_price_micro_per_kwh})
+    def market_moved(self, slot: int, price_micro_per_kwh: int) -> None:
+        log.debug("market", extra={"slot": slot, "price": price_micro_per_kwh})
 
     def refused(self, seq: int, reason: int, text: str) -> None:
         name = Refusal(reason).name if reason in list(Refusal) else str(reason)
         self._alarm(f"envelope refused, {name}", f"number {seq}: {text}")
 
     def checkpoint(self, note: bytes) -> None:
+        from protos.receipt import ReceiptError, open_checkpoint, parse_key
+
         try:
             if self._config.cloud.log_key:
                 open_checkpoint(note.decode(), parse_key(self._config.cloud.log_key))

@@ -11,11 +11,10 @@ from edge.home import Home
 from edge.offers import Forecast, Trader
 from edge.outbox import Outbox, OutboxError
 from edge.terms import Terms
-from protos import gateway_pb2
 from protos.clock import Clock
 from protos.codec import encode_payload
 from protos.ids import DeviceId
-from protos.messages import OfferBatch, Quantity, Role
+from protos.messages import OfferBatch, OfferOutcome, OfferState, Quantity, Role
 
 PLAN_EVERY_S = 60.0
 NUMBER_NOTE = "offer_number"
@@ -87,17 +86,16 @@ class Trading:
         for offer in batch.offers:
             self._trader.closed(offer.number)
 
-    def outcome(self, news: gateway_pb2.OfferNews) -> None:
-        for item in news.outcomes:
-            match item.state:
-                case gateway_pb2.OFFER_STATE_FILLED:
-                    self._trader.filled(item.number, item.energy_wh)
-                case gateway_pb2.OFFER_STATE_CANCELLED:
-                    self._trader.closed(item.number)
-                case gateway_pb2.OFFER_STATE_REFUSED:
-                    self.refused += 1
-                    self._trader.closed(item.number)
-                    reason = f"{item.refused.name}: {item.refused.advice}"
-                    log.info("offer refused", extra={"number": item.number, "reason": reason})
-                case _:
-                    continue
+    def outcome(self, outcome: OfferOutcome) -> None:
+        match outcome.state:
+            case OfferState.FILLED:
+                self._trader.filled(outcome.number, outcome.energy_wh)
+            case OfferState.CANCELLED:
+                self._trader.closed(outcome.number)
+            case OfferState.REFUSED:
+                self.refused += 1
+                self._trader.closed(outcome.number)
+                details = {"number": outcome.number, "reason": outcome.reason}
+                log.info("offer refused", extra=details)
+            case OfferState.RESTED:
+                pass

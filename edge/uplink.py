@@ -11,7 +11,7 @@ imported when the first stream is opened: reading and sealing do not wait for it
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,7 +22,7 @@ from protos import gateway_pb2
 from protos.clock import Clock
 from protos.ids import DeviceId
 from protos.limits import UNACKNOWLEDGED_BATCHES_MAX
-from protos.messages import Lease, Refusal
+from protos.messages import Lease, OfferOutcome, OfferState, Refusal
 from protos.version import __version__
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class Downlink(Protocol):
     def welcomed(self, terms: Terms, skew_ns: int) -> None: ...
     def cloud_time(self, skew_ns: int) -> None: ...
     def leased(self, lease: Lease) -> None: ...
-    def offers_changed(self, news: "gateway_pb2.OfferNews") -> None: ...
-    def market_moved(self, news: "gateway_pb2.MarketNews") -> None: ...
+    def offer_changed(self, outcome: OfferOutcome) -> None: ...
+    def market_moved(self, slot: int, price_micro_per_kwh: int) -> None: ...
     def checkpoint(self, note: bytes) -> None: ...
     def refused(self, seq: int, reason: int, text: str) -> None: ...
 
@@ -309,9 +309,11 @@ class Uplink:
             case "lease":
                 self._downlink.leased(_lease(message.lease, self._device))
             case "offers":
-                self._downlink.offers_changed(message.offers)
+                for outcome in _outcomes(message.offers):
+                    self._downlink.offer_changed(outcome)
             case "market":
-                self._downlink.market_moved(message.market)
+                market = message.market
+                self._downlink.market_moved(market.slot, market.last_price_micro_per_kwh)
             case "checkpoint":
                 self._downlink.checkpoint(message.checkpoint.note)
             case "drain":
@@ -379,3 +381,18 @@ def _lease(order: "gateway_pb2.LeaseOrder", device: DeviceId) -> Lease:
         order.export_limit_w if order.HasField("export_limit_w") else None,
         order.reason[:200],
     )
+
+
+def _outcomes(news: "gateway_pb2.OfferNews") -> Iterator[OfferOutcome]:
+    """States that this version does not know concern nothing that it does."""
+    known = {int(state): state for state in OfferState}
+    for item in news.outcomes:
+        if item.state in known:
+            reason = f"{item.refused.name}: {item.refused.advice}" if item.refused.reason else ""
+            yield OfferOutcome(
+                item.number,
+                known[item.state],
+                item.energy_wh,
+                item.price_micro_per_kwh,
+                reason,
+            )

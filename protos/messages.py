@@ -172,6 +172,26 @@ class OfferBatch:
     cancels: tuple[Cancel, ...] = ()
 
 
+class OfferState(IntEnum):
+    """Where an offer stands. The numbers equal gateway.proto's OfferState."""
+
+    RESTED = 1
+    FILLED = 2
+    CANCELLED = 3
+    REFUSED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class OfferOutcome:
+    """What became of one offer. `reason` is empty unless it was refused or taken away."""
+
+    number: int
+    state: OfferState
+    energy_wh: int = 0
+    price_micro_per_kwh: int = 0
+    reason: str = ""
+
+
 class LeaseState(IntEnum):
     """Where a setpoint lease stands at the device."""
 

@@ -192,6 +192,11 @@ def write(leaf: bytes, index: int, path: Sequence[bytes], note: str) -> str:
     return "\n".join(lines)
 
 
+def is_cosigned(receipt: str) -> bool:
+    """Whether a receipt bears signatures beyond the operator's; nothing of them is checked."""
+    return receipt.count(f"\n{_DASH}") > 1
+
+
 def verify(
     receipt: str | bytes, trusted_key: str, cosigners: Cosigners | None = None
 ) -> VerifiedLeaf:

@@ -65,6 +65,11 @@ def cosigned_at_s(checkpoint: Checkpoint, line: str, key: VerifierKey) -> int:
     return at_s
 
 
+def journal_request(origin: str, after: int, limit: int) -> str:
+    """What a validator signs, with its witness key, to be given a page of a log's journal."""
+    return f"gridtokenx/journal/v1\n{origin}\n{after} {limit}\n"
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Counts as one witness once `threshold` of its members have cosigned."""

@@ -22,6 +22,7 @@ SOURCES = [
     path for path in TRACKED if path.suffix == ".py" and "_pb2" not in path.name and path.exists()
 ]
 
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_exception_is_swallowed(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))

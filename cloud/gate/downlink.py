@@ -16,7 +16,7 @@ class Downlink:
     """One stream's outgoing lanes. `next` waits for the most urgent message."""
 
     def __init__(self) -> None:
-        self.is_overflown = False
+        self._is_closed = False
         self._urgent: deque[pb.ConnectResponse] = deque()
         self._leases: deque[pb.ConnectResponse] = deque()
         self._outcomes: deque[pb.OfferOutcome] = deque()
@@ -25,6 +25,7 @@ class Downlink:
         self._checkpoint: bytes | None = None
         self._market: pb.MarketNews | None = None
         self._ready = asyncio.Event()
+        self._closed = asyncio.Event()
 
     def urgent(self, message: pb.ConnectResponse) -> None:
         self._append(self._urgent, message)
@@ -55,13 +56,18 @@ class Downlink:
 
     def close(self) -> None:
         """Ends the stream: the gateway comes back and is told everything again."""
-        self.is_overflown = True
+        self._is_closed = True
         self._ready.set()
+        self._closed.set()
+
+    async def closed(self) -> None:
+        """Waits for `close`."""
+        await self._closed.wait()
 
     async def next(self) -> pb.ConnectResponse | None:
         """The most urgent message; None when the stream is to end."""
         while True:
-            if self.is_overflown:
+            if self._is_closed:
                 return None
             message = self._take()
             if message is not None:

@@ -6,11 +6,9 @@ receipt only for what the writer has made durable.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Sequence
-from functools import partial
 from hashlib import sha256
 from typing import Any, NoReturn
 
@@ -18,26 +16,24 @@ import grpc
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from cloud.commands import AppendSealed, EnrolDevice
-from cloud.facts import BatchRefused, DeviceEnrolled, DeviceRevoked, EnrolmentRefused, Fact
+from cloud.commands import EnrolDevice
+from cloud.facts import DeviceEnrolled, DeviceRevoked, EnrolmentRefused, Fact
 from cloud.gate.authority import BadRequestError, CertificateAuthority
 from cloud.gate.downlink import Downlink
 from cloud.gate.news import OfferBacklog, lease_order, market_news, outcome_of
 from cloud.gate.peers import advise, device_of
+from cloud.gate.stream import Stream
 from cloud.market.zone import Zone
-from cloud.writer import ForgedError, Writer, WriterStoppedError
-from protos import common_pb2, gateway_pb2_grpc
+from cloud.writer import Writer
 from protos import gateway_pb2 as pb
+from protos import gateway_pb2_grpc
 from protos.clock import Clock
 from protos.ids import DeviceId, device_id
 from protos.limits import (
     ENROLMENT_FAILURES_PER_MINUTE_MAX,
-    PAYLOAD_BYTES_MAX,
     STREAMS_MAX,
-    UNACKNOWLEDGED_BATCHES_MAX,
 )
-from protos.messages import ADVICE, Refusal
-from protos.seal import Sealed, is_authentic, is_well_formed
+from protos.messages import Refusal
 
 ENROL_DOMAIN = b"gridtokenx/enrol/v1\x00"
 RENEW_DOMAIN = b"gridtokenx/renew/v1\x00"
@@ -193,15 +189,13 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
         downlink = self._open(device, zone)
         log.info("gateway %s connected, agent %s", device, hello.hello.agent_version)
         expiry = asyncio.get_running_loop().call_later(max(0.0, valid_for_s), downlink.close)
-        sender = asyncio.create_task(_send_all(context, downlink))
-        stream = _Stream(device, Ed25519PublicKey.from_public_bytes(key), zone, downlink)
+        stream = Stream(
+            device, Ed25519PublicKey.from_public_bytes(key), zone, downlink, self._writer
+        )
         try:
-            await self._receive(stream, context, sender)
+            await stream.run(context, self._clock)
         finally:
             expiry.cancel()
-            sender.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sender
             if self.streams.get(device) is downlink:
                 del self.streams[device]
 
@@ -260,24 +254,6 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
             downlink.outcome(outcome)
         return downlink
 
-    async def _receive(self, stream: "_Stream", context: Any, sender: "asyncio.Task[None]") -> None:
-        """Reads until either side ends the stream."""
-        while True:
-            reading = asyncio.ensure_future(context.read())
-            await asyncio.wait((reading, sender), return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
-                reading.cancel()
-                return
-            message = reading.result()
-            if message is grpc.aio.EOF or sender.done():
-                return
-            if message.WhichOneof("body") == "sealed":
-                await stream.take(message.sealed, self._writer)
-            elif message.WhichOneof("body") == "heartbeat":
-                stream.downlink.urgent(
-                    pb.ConnectResponse(heartbeat=pb.Heartbeat(now_ns=self._clock.now_ns()))
-                )
-
     def _on_facts(self, facts: Sequence[Fact], at_ns: int) -> None:
         for fact in facts:
             for device, outcome in outcome_of(fact):
@@ -302,93 +278,6 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
     def tell_checkpoint(self, _number: int, _size: int, note: bytes) -> None:
         for downlink in self.streams.values():
             downlink.checkpoint(note)
-
-
-class _Stream:
-    """The order of one stream: what comes next, and what is in flight to the writer."""
-
-    def __init__(
-        self, device: DeviceId, key: Ed25519PublicKey, zone: Zone, downlink: Downlink
-    ) -> None:
-        self.downlink = downlink
-        self._device = device
-        self._key = key
-        self._zone = zone
-        self._expected = zone.durable(device)[0] + 1
-        self._in_flight: deque[asyncio.Future[list[Fact]]] = deque()
-
-    async def take(self, message: pb.SealedPayload, writer: Writer) -> None:
-        """One envelope: refused at the door, receipted again, or handed to the writer."""
-        sealed = Sealed(message.seq, message.previous, message.payload, message.signature)
-        if not is_well_formed(sealed):
-            too_large = len(sealed.payload) > PAYLOAD_BYTES_MAX
-            self._refuse(sealed.seq, Refusal.TOO_LARGE if too_large else Refusal.MALFORMED)
-            return
-        if sealed.seq < self._expected:
-            # Sent again after a lost receipt: harmless, and the answer is the receipt.
-            self.downlink.receipt(self._zone.durable(self._device)[0])
-            return
-        if sealed.seq > self._expected:
-            self._refuse(sealed.seq, Refusal.SEQUENCE_GAP)
-            return
-        while self._in_flight and (
-            self._in_flight[0].done() or len(self._in_flight) >= UNACKNOWLEDGED_BATCHES_MAX
-        ):
-            await asyncio.wait((self._in_flight.popleft(),))
-        command = AppendSealed(
-            self._zone.name,
-            self._device,
-            sealed.seq,
-            sealed.previous,
-            sealed.payload,
-            sealed.signature,
-        )
-        try:
-            answer = writer.submit_now(
-                command, partial(is_authentic, self._key, self._device, sealed)
-            )
-        except WriterStoppedError:
-            self.downlink.close()
-            return
-        self._expected += 1
-        answer.add_done_callback(partial(self._answered, sealed.seq))
-        self._in_flight.append(answer)
-
-    def _answered(self, seq: int, answer: "asyncio.Future[list[Fact]]") -> None:
-        """The writer is done with an envelope: receipt what is durable, say what was refused."""
-        if answer.cancelled():
-            return
-        problem = answer.exception()
-        durable = self._zone.durable(self._device)[0]
-        if isinstance(problem, ForgedError):
-            self._expected = durable + 1
-            self._refuse(seq, Refusal.BAD_SIGNATURE)
-        elif problem is not None:
-            self.downlink.close()
-        else:
-            for fact in answer.result():
-                if isinstance(fact, BatchRefused):
-                    self._expected = durable + 1 if seq > durable else self._expected
-                    self._refuse(seq, Refusal(fact.reason))
-            self.downlink.receipt(durable)
-
-    def _refuse(self, seq: int, reason: Refusal) -> None:
-        self.downlink.urgent(
-            pb.ConnectResponse(
-                refusal=pb.BatchRefusal(
-                    seq=seq,
-                    refused=common_pb2.Refused(
-                        reason=reason, name=reason.name, advice=ADVICE[reason]
-                    ),
-                    expected_seq=self._expected,
-                )
-            )
-        )
-
-
-async def _send_all(context: Any, downlink: Downlink) -> None:
-    while (message := await downlink.next()) is not None:
-        await context.write(message)
 
 
 def _is_signed(public_key: bytes, signature: bytes, message: bytes) -> bool:

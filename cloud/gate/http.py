@@ -13,9 +13,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.middleware.gzip import GZipMiddleware
-from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse
@@ -30,10 +30,11 @@ from cloud.commands import (
 from cloud.config import CloudConfig
 from cloud.facts import RegistryRefused
 from cloud.gate.authority import BadRequestError, CertificateAuthority, write_secret
+from cloud.gate.console.fleet import FILTER_LENGTH_MAX, WINDOW_ROWS_MAX, Order, Wanted
+from cloud.gate.log_http import PublishedLog, load_policy, log_router
 from cloud.gate.screen import Screen
 from cloud.gate.summary import metrics, summary
 from cloud.ledger.checkpoint import CheckpointSigner
-from cloud.ledger.receipts import make_receipt
 from cloud.remote import TOKEN_FILE
 from cloud.store.journal import Journal
 from cloud.store.views import Views
@@ -108,7 +109,14 @@ def make_http(services: HttpServices) -> FastAPI:
         return response
 
     _add_reading(app, services)
-    _add_log(app, services)
+    log = PublishedLog(
+        services.writer,
+        services.journal,
+        services.signer.key,
+        load_policy(services.config.state_dir),
+    )
+    app.include_router(log_router(log))
+    _add_log(app, services, log)
     _add_commands(app, services)
     _add_console(app, services)
     return app
@@ -151,8 +159,21 @@ def _add_reading(app: FastAPI, services: HttpServices) -> None:
 
         return EventSourceResponse(events(), ping=15)
 
+    @app.get("/api/gateways")
+    async def read_gateways(
+        text: Annotated[str, Query(max_length=FILTER_LENGTH_MAX)] = "",
+        order: Order = "account",
+        first: Annotated[int, Query(ge=0)] = 0,
+        count: Annotated[int, Query(ge=1, le=WINDOW_ROWS_MAX)] = 50,
+        *,
+        silent: bool = False,
+        descending: bool = False,
+    ) -> JSONResponse:
+        wanted = Wanted(text, silent, order, descending)
+        return JSONResponse(services.screen.fleet.window(wanted, first, count))
 
-def _add_log(app: FastAPI, services: HttpServices) -> None:
+
+def _add_log(app: FastAPI, services: HttpServices, log: PublishedLog) -> None:
     views = services.views
 
     @app.get("/api/log/key", response_class=PlainTextResponse)
@@ -161,26 +182,21 @@ def _add_log(app: FastAPI, services: HttpServices) -> None:
 
     @app.get("/api/log/checkpoint", response_class=PlainTextResponse)
     async def read_checkpoint() -> str:
-        newest = services.journal.checkpoint()
-        if newest is None:
+        if not log.note:
             raise HTTPException(404, "no block yet; the first comes within three seconds")
-        return newest[2].decode()
+        return log.note
 
     @app.get("/api/receipts/{account}", response_class=PlainTextResponse)
     async def read_receipt(account: str, slot: int | None = None) -> str:
         found = views.statement(account, slot)
-        newest = services.journal.checkpoint()
-        if found is None or newest is None or newest[1] <= found[0]:
+        if found is None or log.size <= found[0]:
             raise HTTPException(
                 404, f"no settled slot of {account!r} under a root yet; try again after the slot"
             )
         position = found[0]
         leaf = services.journal.leaf(position)
         assert leaf is not None, f"leaf {position} lies under a root but is not stored"
-        note = newest[2].decode()
-        return make_receipt(
-            services.writer.core.bank.log, position, leaf, note, services.signer.key
-        )
+        return log.receipt(position, leaf)
 
 
 def _add_commands(app: FastAPI, services: HttpServices) -> None:
@@ -208,7 +224,7 @@ def _add_commands(app: FastAPI, services: HttpServices) -> None:
         _raise_refused(await submit(CreateSite(site, new.zone, new.node, account)))
         opening = services.config.opening_deposit_micro
         if opening:
-            await services.writer.settle()
+            # The account was opened by what followed from the site: follow-ups are applied first.
             await submit(Deposit(effect_id("opening", account), account, opening))
         enrolment = secrets.token_urlsafe(16)
         _raise_refused(await submit(IssueToken(sha256(enrolment.encode()).digest(), site)))

@@ -19,12 +19,13 @@ from fastapi import APIRouter, Header, HTTPException, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from cloud.ledger.finality import CosignatureError, Finality
+from cloud.ledger.receipts import ReceiptTooLongError, make_receipt
 from cloud.ledger.tiles import tile_file
 from cloud.store.journal import Journal, TamperedJournalError
 from cloud.writer import Writer
 from protos.clock import SECOND_NS
 from protos.receipt import ReceiptError, VerifierKey, is_signed, signature_of
-from protos.witness import Policy, parse_policy
+from protos.witness import Policy, journal_request, parse_policy
 
 POLICY_FILE = "validators.policy"
 JOURNAL_PAGE_MAX = 2_000
@@ -41,11 +42,6 @@ def load_policy(state_dir: Path) -> Policy:
     return parse_policy(path.read_text(encoding="utf-8") if path.exists() else "")
 
 
-def journal_request(origin: str, after: int, limit: int) -> str:
-    """What a validator signs to be given a page of the journal."""
-    return f"gridtokenx/journal/v1\n{origin}\n{after} {limit}\n"
-
-
 @dataclass(slots=True)
 class PublishedLog:
     """The log as the world sees it: signed roots, and the validators' word on them."""
@@ -55,7 +51,7 @@ class PublishedLog:
     key: VerifierKey
     policy: Policy
     finality: Finality = field(init=False)
-    _newest: tuple[int, int, bytes] | None = None
+    _newest: tuple[int, str] = (0, "")
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -72,18 +68,26 @@ class PublishedLog:
     @property
     def size(self) -> int:
         """Leaves under the newest signed root."""
-        return self._newest[1] if self._newest else 0
+        return self._newest[0]
 
     @property
     def note(self) -> str:
         """The newest signed root, as it was signed; empty before the first."""
-        return self._newest[2].decode() if self._newest else ""
+        return self._newest[1]
 
-    def receipt_note(self, position: int) -> str:
-        """The best signed root over this leaf: final where one is, else the newest."""
-        if position < self.finality.final_size and self.policy.witnesses:
-            return self.finality.final_note
-        return self.note
+    def receipt(self, position: int, leaf: bytes) -> str:
+        """The receipt of a leaf under the newest final root, else under the newest signed one.
+
+        A log so long that proof and cosignatures together are over the limit gets the latter.
+        """
+        tree = self.writer.core.bank.log
+        if position < self.finality.final_size:
+            try:
+                note = self.finality.final_note
+                return make_receipt(tree, position, leaf, note, self.key, self.policy)
+            except ReceiptTooLongError:
+                pass
+        return make_receipt(tree, position, leaf, self.note, self.key)
 
     async def wait_beyond(self, size: int, wait_s: float) -> str:
         """The newest note once it is over more than `size` leaves; empty when that takes longer."""
@@ -116,8 +120,8 @@ class PublishedLog:
         return False
 
     def _publish(self, number: int, size: int, note: bytes) -> None:
-        self.finality.publish(number, note.decode(), time.monotonic_ns())
-        self._newest = (number, size, note)
+        signed = self.finality.publish(number, note.decode(), time.monotonic_ns())
+        self._newest = (size, signed)
         self._news.set()
         self._news = asyncio.Event()
 
@@ -134,10 +138,17 @@ def log_router(log: PublishedLog) -> APIRouter:
 def _add_static(router: APIRouter, log: PublishedLog) -> None:
     @router.get("/checkpoint", response_class=PlainTextResponse)
     async def checkpoint(beyond: int = -1, wait_s: float = 0.0) -> Response:
-        note = await log.wait_beyond(beyond, wait_s) if beyond >= 0 else log.note
-        if not note:
-            return Response(status_code=204 if beyond >= 0 else 404)
-        return PlainTextResponse(note, headers={"Cache-Control": "no-store"})
+        if beyond >= 0 and not await log.wait_beyond(beyond, wait_s):
+            return Response(status_code=204)
+        if not log.note:
+            raise HTTPException(404, "no block yet; the first comes within three seconds")
+        return PlainTextResponse(log.finality.newest_note, headers={"Cache-Control": "no-store"})
+
+    @router.get("/checkpoint/final", response_class=PlainTextResponse)
+    async def final() -> str:
+        if not log.finality.final_note:
+            raise HTTPException(404, "no root is final yet; /log/finality says why")
+        return log.finality.final_note
 
     @router.get("/checkpoint/{number}", response_class=PlainTextResponse)
     async def numbered(number: int) -> str:

@@ -1,33 +1,45 @@
-"""The operator's screen as data: views turned into plain JSON tables, once a tick for everybody.
+"""The operator's screen on the wire: everything once, then what changed, one encoding for all pages.
 
-Units stay those of the house (W, Wh, per mille, micro-units); the page formats them.
+Units stay those of the house (W, Wh, per mille, micro-units); the page formats them. A page that
+reads slowly skips ticks and is told everything again; it never holds the others up.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from cloud.store.views import AlarmRow, BidRow, GatewayRow, SlotRow, Views
-from protos.clock import MINUTE_NS, Clock, slot_at, slot_start_ns
+from cloud.gate.console.fleet import COLUMNS as FLEET_COLUMNS
+from cloud.gate.console.fleet import Fleet
+from cloud.gate.console.tables import COLUMNS, Table, alarm_counts, tables
+from cloud.market.zone import Zone
+from cloud.store.views import Views
+from protos.clock import Clock
 from protos.limits import CONSOLE_QUEUE_MAX
 
 TICK_S = 1.0
-SLOTS_BEFORE = 8
-SLOTS_AFTER = 24
-ONLINE_NS = 5 * MINUTE_NS
-"""A gateway that was not heard for this long (of the clock's time) counts as silent."""
 
 
 class Screen:
-    """What every open page is told each second. One encoding serves all of them."""
+    """What every open page is told each second.
 
-    def __init__(self, views: Views, clock: Clock) -> None:
+    A page that joins gets the state of the last tick, not of this instant: the next tick says what
+    changed since then, and nothing can be lost in between.
+    """
+
+    def __init__(self, views: Views, clock: Clock, zones: Mapping[str, Zone] | None = None) -> None:
+        """`zones` give wires their names and prices their currency; without them: numbers."""
+        self.fleet = Fleet(views)
         self._views = views
         self._clock = clock
+        self._zones = zones or {}
         self._clients: set[asyncio.Queue[str]] = set()
-        self._sent_rows: dict[str, tuple[Any, ...]] = {}
         self._tick = 0
+        self._now_ms = 0
+        self._values: dict[str, Any] = {}
+        self._tables: dict[str, Table] = {name: {} for name in COLUMNS}
+        self._changed_ms = dict.fromkeys(COLUMNS, 0)
 
     async def run(self) -> None:
         while True:
@@ -37,158 +49,91 @@ class Screen:
     async def stream(self) -> AsyncIterator[str]:
         """Messages for one page: first everything, then what changed. A slow page skips ticks."""
         queue: asyncio.Queue[str] = asyncio.Queue(CONSOLE_QUEUE_MAX)
+        if not self._tick:
+            self._advance()
         self._clients.add(queue)
         try:
-            yield self.everything()
+            yield self._complete()
             while True:
                 yield await queue.get()
         finally:
             self._clients.discard(queue)
 
     def everything(self) -> str:
-        """The whole screen as one JSON document."""
-        rows = [_gateway(row) for row in self._views.gateways.values()]
-        return _encode(self._tables() | {"gateways": rows, "complete": True})
+        """The whole screen of this instant, gateways too, as one JSON document with names."""
+        now_ns = self._clock.now_ns()
+        found = tables(self._views, self._zones, now_ns)
+        named = {
+            name: [dict(zip(COLUMNS[name], row, strict=True)) for row in table.values()]
+            for name, table in found.items()
+        }
+        gateways = [dict(zip(FLEET_COLUMNS, row, strict=True)) for row in self.fleet.everybody()]
+        return _encode({"now_ms": now_ns // 1_000_000, "gateways": gateways, **named})
 
     def _broadcast(self) -> None:
-        self._tick += 1
+        changes = self._advance()
         if not self._clients:
-            self._sent_rows.clear()
             return
-        message = _encode(self._tables() | {"gateways": list(self._changed()), "complete": False})
+        message = _encode(changes)
         for queue in self._clients:
             if queue.full():
-                # The page takes only the newest; a skipped delta is made good by a full one.
+                # The page takes only the newest; what it skipped is made good by telling all.
                 while not queue.empty():
                     queue.get_nowait()
-                queue.put_nowait(self.everything())
+                queue.put_nowait(self._complete())
             else:
                 queue.put_nowait(message)
 
-    def _changed(self) -> Iterable[dict[str, Any]]:
-        for row in self._views.gateways.values():
-            shown = _gateway(row)
-            seen = tuple(shown.values())
-            if self._sent_rows.get(row.device) != seen:
-                self._sent_rows[row.device] = seen
-                yield shown
+    def _advance(self) -> dict[str, Any]:
+        """Takes the state of now; returns what is different from the last tick's."""
+        now_ns = self._clock.now_ns()
+        self._tick += 1
+        self._now_ms = now_ns // 1_000_000
+        values = self._read_values(now_ns)
+        changed = {name: value for name, value in values.items() if self._values.get(name) != value}
+        self._values = values
+        fresh = tables(self._views, self._zones, now_ns)
+        deltas = {}
+        for name, table in fresh.items():
+            delta = _delta(self._tables[name], table)
+            if delta:
+                self._changed_ms[name] = self._now_ms
+                deltas[name] = delta | {"at_ms": self._now_ms}
+        self._tables = fresh
+        return {"now_ms": self._now_ms, "values": changed, "tables": deltas}
 
-    def _tables(self) -> dict[str, Any]:
-        views, now_ns = self._views, self._clock.now_ns()
-        rows = views.gateways.values()
-        totals = views.totals
+    def _complete(self) -> str:
+        """The state of the last tick, with the names of the columns."""
+        told = {
+            name: {"rows": list(table.values()), "at_ms": self._changed_ms[name]}
+            for name, table in self._tables.items()
+        }
+        return _encode(
+            {"now_ms": self._now_ms, "values": self._values, "tables": told, "columns": COLUMNS}
+        )
+
+    def _read_values(self, now_ns: int) -> dict[str, Any]:
+        totals = asdict(self._views.totals)
+        totals["refused"] = sum(totals["refused"].values())
         return {
-            "tick": self._tick,
-            "now_ms": now_ns // 1_000_000,
-            "online": sum(now_ns - row.seen_ns < ONLINE_NS for row in rows),
-            "silent": sum(now_ns - row.seen_ns >= ONLINE_NS for row in rows),
-            "flow": {
-                "pv_w": sum(row.pv_w for row in rows),
-                "battery_w": sum(row.battery_w for row in rows),
-                "load_w": sum(row.load_w for row in rows),
-                "grid_w": sum(row.grid_w for row in rows),
-                "at_ms": max((row.seen_ns for row in rows), default=0) // 1_000_000,
-            },
-            "slots": [_slot(row) for row in _window(views, now_ns)],
-            "feeders": [
-                {
-                    "zone": zone,
-                    "slot": closed.slot,
-                    "element": flow.element,
-                    "power_w": flow.power_w,
-                    "limit_w": flow.limit_w,
-                }
-                for zone, closed in views.feeders.items()
-                for flow in closed.flows
-            ],
-            "bids": [_bid(row) for row in list(views.bids.values())[-24:]],
-            "blocks": [
-                {
-                    "number": block.number,
-                    "size": block.size,
-                    "root": block.root.hex(),
-                    "at_ms": block.at_ns // 1_000_000,
-                }
-                for block in list(views.blocks)[-12:]
-            ],
-            "alarms": [_alarm(row) for row in list(views.alarms.values())[-50:]],
-            "totals": {
-                "readings": totals.readings,
-                "offers": totals.offers,
-                "trades": totals.trades,
-                "slots_settled": totals.slots_settled,
-                "minted_wh": totals.minted_wh,
-                "burned_wh": totals.burned_wh,
-                "leases_sent": totals.leases_sent,
-                "leases_confirmed": totals.leases_confirmed,
-                "refused": sum(totals.refused.values()),
-            },
+            "fleet": self.fleet.advance(now_ns),
+            "alarms": alarm_counts(self._views, now_ns),
+            "totals": totals,
+            "currencies": {name: zone.rules.currency for name, zone in self._zones.items()},
         }
 
 
-def _window(views: Views, now_ns: int) -> list[SlotRow]:
-    current = slot_at(now_ns)
-    wanted = range(current - SLOTS_BEFORE, current + SLOTS_AFTER)
-    return sorted(
-        (row for (_, slot), row in views.slots.items() if slot in wanted),
-        key=lambda row: row.slot,
-    )
+def _delta(before: Table, after: Table) -> dict[str, Any]:
+    """The rows that are new or different, and the keys of those that left. Empty: all the same."""
+    delta: dict[str, Any] = {}
+    rows = [row for key, row in after.items() if before.get(key) != row]
+    gone = [key for key in before if key not in after]
+    if rows:
+        delta["rows"] = rows
+    if gone:
+        delta["gone"] = gone
+    return delta
 
 
-def _gateway(row: GatewayRow) -> dict[str, Any]:
-    return {
-        "device": row.device,
-        "account": row.account,
-        "node": row.node,
-        "seen_ms": row.seen_ns // 1_000_000,
-        "seq": row.seq,
-        "grid_w": row.grid_w,
-        "pv_w": row.pv_w,
-        "battery_w": row.battery_w,
-        "load_w": row.load_w,
-        "soc_per_mille": row.soc_per_mille,
-        "capacity_wh": row.capacity_wh,
-    }
-
-
-def _slot(row: SlotRow) -> dict[str, Any]:
-    return {
-        "slot": row.slot,
-        "starts_ms": slot_start_ns(row.slot) // 1_000_000,
-        "state": row.state,
-        "trades": row.trades,
-        "volume_wh": row.volume_wh,
-        "price_micro_per_kwh": row.last_price_micro_per_kwh,
-        "delivered_wh": row.delivered_wh,
-        "referee_per_mille": row.referee_per_mille,
-    }
-
-
-def _bid(row: BidRow) -> dict[str, Any]:
-    return {
-        "bid_id": row.bid_id,
-        "venue": row.venue,
-        "starts_ms": row.starts_ns // 1_000_000,
-        "power_w": row.power_w,
-        "price_micro_per_mwh": row.price_micro_per_mwh,
-        "state": row.state,
-        "reason": row.reason,
-        "awarded_w": row.awarded_w,
-        "delivered_wh": row.delivered_wh,
-    }
-
-
-def _alarm(row: AlarmRow) -> dict[str, Any]:
-    return {
-        "key": row.key,
-        "priority": row.priority,
-        "at_ms": row.at_ns // 1_000_000,
-        "source": row.source,
-        "message": row.message,
-        "count": row.count,
-        "acknowledged": row.acknowledged,
-    }
-
-
-def _encode(tables: dict[str, Any]) -> str:
-    return json.dumps(tables, separators=(",", ":"))
+def _encode(message: dict[str, Any]) -> str:
+    return json.dumps(message, separators=(",", ":"))

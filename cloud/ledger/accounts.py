@@ -58,8 +58,8 @@ FLOORS: dict[Kind, Floors] = {
     Kind.FUND: {MONEY: 0, GTX: 0},
     Kind.PROVIDER: {MONEY: None},
     Kind.CLEARING: {GT: 0, MONEY: 0},
-    Kind.MINT: {GT: None},
-    Kind.FURNACE: {GT: 0},
+    Kind.MINT: {GT: None, GTX: None},
+    Kind.FURNACE: {GT: 0, GTX: 0},
 }
 """The lowest spendable balance by asset; None is no floor, an absent asset cannot be held."""
 

@@ -23,6 +23,7 @@ from cloud.commands import (
     ReserveTrades,
     SealBlock,
     SettleSlot,
+    StakeCommand,
     TradeTerms,
 )
 from cloud.facts import (
@@ -59,6 +60,7 @@ from cloud.ledger.log import TransparencyLog
 from cloud.ledger.postings import Run, posted_in, steps
 from cloud.ledger.reserving import Reserving
 from cloud.ledger.settlement import FUND_SHARES, Outcome, rules_are_sound, settle
+from cloud.ledger.stake import Stakes
 from cloud.ledger.statements import accepted_meters, slot_settled, statements, verified_wh
 from protos.clock import slot_at, slot_end_ns
 from protos.ids import AccountId, effect_id
@@ -72,6 +74,7 @@ class Bank:
     def __init__(self) -> None:
         self.log = TransparencyLog()
         self._ledger = Ledger()
+        self.stakes = Stakes(self._ledger)
         self._zones: dict[str, ZoneAccounts] = {}
         self._books: dict[tuple[str, int], SlotBook] = {}
         self._finals: list[tuple[int, str, int]] = []
@@ -122,6 +125,9 @@ class Bank:
                 facts += self._settle_slot(command, at_ns)
             case SealBlock():
                 facts += self._seal(at_ns)
+            case _ if isinstance(command, StakeCommand):
+                facts += self.stakes.apply(command, at_ns)
+                facts += self._new_allowances(facts)
             case _:
                 raise AssertionError(f"{type(command).__name__} is no command of the bank")
         self._ledger.check()
@@ -136,6 +142,7 @@ class Bank:
             "allowances": dict(self._allowances),
             "verified_wh": self._verified_wh,
             "blocks": self._blocks,
+            "stakes": self.stakes.state(),
             "log": self.log.state(),
         }
 
@@ -219,6 +226,11 @@ class Bank:
             return []
         self._allowances[account] = allowance
         return [AllowanceChanged(account, self._ledger.owners[account].zone, allowance)]
+
+    def _new_allowances(self, facts: list[Fact]) -> list[Fact]:
+        """Rewards in money raise what their takers may owe."""
+        takers = [f.credit for f in facts if isinstance(f, Posted) and f.asset == MONEY]
+        return [fact for account in takers for fact in self._allowance(account)]
 
     # ---- slots -------------------------------------------------------------------------------
 
@@ -310,10 +322,10 @@ class Bank:
 
     def _finalise(self, at_ns: int) -> list[Fact]:
         """Slots whose last day has come: what nobody metered is void, and the books close."""
+        facts = self.stakes.release(at_ns)
         if not self._finals or self._finals[0][0] > at_ns:
-            return []
+            return facts
         self._ledger.expire(at_ns)
-        facts: list[Fact] = []
         while self._finals and self._finals[0][0] <= at_ns:
             _, zone, slot = heappop(self._finals)
             book = self._books.pop((zone, slot))

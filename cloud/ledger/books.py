@@ -95,7 +95,7 @@ class SlotBook:
             self.zone,
             self.slot,
             [
-                [t.trade, t.buyer, t.seller, t.energy_wh, t.price_micro_per_kwh]
+                [t.trade, t.buyer, t.seller, t.energy_wh, t.price_micro_per_kwh, t.rent_micro]
                 for t in self.trades.values()
             ],
             {account: list(ids) for account, ids in self.holds.items()},
@@ -110,7 +110,8 @@ def pack(trades: Sequence[TradeTerms], meters: Meters, owners: Mapping[AccountId
     flat_trades: list[int] = []
     for t in trades:
         buyer, seller = owners[t.buyer].number, owners[t.seller].number
-        flat_trades += (t.trade, buyer, seller, t.energy_wh, t.price_micro_per_kwh)
+        price = t.price_micro_per_kwh
+        flat_trades += (t.trade, buyer, seller, t.energy_wh, price, t.rent_micro)
     flat_meters: list[int] = []
     for group in meters.values():
         for m in group:
@@ -125,8 +126,8 @@ def unpack(archive: bytes, names: Sequence[AccountId]) -> tuple[list[TradeTerms]
         return [], {}
     flat_trades, flat_meters = _decoder.decode(archive)
     trades = [
-        TradeTerms(trade, names[buyer], names[seller], energy, price)
-        for trade, buyer, seller, energy, price in _tuples(flat_trades, 5)
+        TradeTerms(trade, names[buyer], names[seller], energy, price, rent)
+        for trade, buyer, seller, energy, price, rent in _tuples(flat_trades, 6)
     ]
     meters: Meters = {}
     for number, imported, exported, estimated in _tuples(flat_meters, 4):

@@ -6,10 +6,9 @@ that the log only grew. Must never count a cosignature that does not verify, and
 the final size only rises. Bounded: of the newest CHECKPOINTS_KEPT roots one line a witness is kept.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from protos.receipt import Checkpoint, ReceiptError, open_checkpoint, parse_checkpoint
+from protos.receipt import Checkpoint, ReceiptError, parse_checkpoint
 from protos.witness import Policy, cosigned_at_s
 
 CHECKPOINTS_KEPT = 64
@@ -74,8 +73,11 @@ class Finality:
             return ""
         return self._final.note + "".join(self.policy.enough(self._final.lines))
 
-    def publish(self, number: int, note: str, at_ns: int) -> None:
-        """A root was signed. The note may bear cosignatures from before a restart."""
+    def publish(self, number: int, note: str, at_ns: int) -> str:
+        """A root was signed. Returns the note with the operator's signature alone.
+
+        It may bear cosignatures from before a restart, which count.
+        """
         checkpoint, lines = parse_checkpoint(note)
         sealed = Sealed(number, checkpoint, f"{checkpoint.text()}\n{lines[0]}", at_ns)
         if not self._sealed:
@@ -87,6 +89,7 @@ class Finality:
                 self._count(sealed, name, line, at_ns)
         while len(self._sealed) > CHECKPOINTS_KEPT:
             del self._sealed[next(iter(self._sealed))]
+        return sealed.note
 
     def take(self, note: str, at_ns: int) -> Sealed:
         """Counts the cosignatures of a note that a validator sent; returns the root they are on.
@@ -102,6 +105,8 @@ class Finality:
             raise CosignatureError(409, f"no root of {checkpoint.size} leaves is waiting")
         if checkpoint != sealed.checkpoint:
             raise CosignatureError(409, "this is not the root that was signed for that size")
+        if lines and sealed.note.endswith(f"\n\n{lines[0]}"):
+            lines = lines[1:]
         names = [self.policy.signer(line) for line in lines]
         if not names or "" in names:
             raise CosignatureError(403, "a line is by no validator that the policy names")
@@ -119,11 +124,17 @@ class Finality:
         lines = [sealed.lines[name] for name in self.policy.witnesses if name in sealed.lines]
         return sealed.note + "".join(lines)
 
+    @property
+    def newest_note(self) -> str:
+        """The newest checkpoint with all its cosignatures so far; empty before the first."""
+        newest = self._newest()
+        return self.cosigned_note(newest) if newest else ""
+
     def status(self, at_ns: int) -> Status:
         """Where the log stands now, with words for what is missing."""
-        newest = next(reversed(self._sealed.values()), None)
+        newest = self._newest()
         caught_up = newest is not None and newest is self._final
-        names: Collection[str] = newest.lines if newest else ()
+        names = newest.lines if newest else {}
         return Status(
             self.final_number,
             self.final_size,
@@ -135,6 +146,9 @@ class Finality:
             self.policy.stake_total,
             "" if caught_up else self._problem(newest),
         )
+
+    def _newest(self) -> Sealed | None:
+        return next(reversed(self._sealed.values()), None)
 
     def _problem(self, newest: Sealed | None) -> str:
         if not self.policy.witnesses:
@@ -153,14 +167,3 @@ class Finality:
         self._cosigned[name] = max(self._cosigned.get(name, 0), size)
         if size > self.final_size and self.policy.is_final(sealed.lines):
             self._final, self._final_ns = sealed, at_ns
-
-
-def is_by(note: str, policy: Policy) -> bool:
-    """Whether the operator's own signature under this note is by a log of the policy."""
-    for key in policy.logs:
-        try:
-            open_checkpoint(note, key)
-        except ReceiptError:
-            continue
-        return True
-    return False

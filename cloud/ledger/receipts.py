@@ -11,6 +11,10 @@ from protos.receipt import Cosigners, VerifierKey, leaf_hash, open_checkpoint, w
 RECEIPT_SUFFIX = ".tlog-proof"
 
 
+class ReceiptTooLongError(ValueError):
+    """Leaf, proof and signatures together are over the limit."""
+
+
 def make_receipt(
     log: TransparencyLog,
     index: int,
@@ -37,5 +41,7 @@ def make_receipt(
         raise ValueError("the checkpoint is not of this log")
     receipt = write(leaf, index, log.inclusion(index, checkpoint.size), checkpoint_note)
     if len(receipt.encode()) > RECEIPT_BYTES_MAX:
-        raise ValueError(f"leaf {index} is too long for a receipt of {RECEIPT_BYTES_MAX} bytes")
+        raise ReceiptTooLongError(
+            f"leaf {index} is too long for a receipt of {RECEIPT_BYTES_MAX} bytes"
+        )
     return receipt

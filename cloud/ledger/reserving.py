@@ -15,6 +15,7 @@ from cloud.ledger.settlement import escrow, margin
 from protos.ids import AccountId, effect_id
 from protos.limits import OFFER_ENERGY_WH_MAX
 from protos.messages import Refusal
+from protos.units import val
 
 
 class Reserving:
@@ -67,6 +68,9 @@ class Reserving:
         low, high = rules.fallback_export_micro_per_kwh, rules.fallback_import_micro_per_kwh
         if not low <= terms.price_micro_per_kwh <= high:
             return Refusal.PRICE_OUTSIDE_BAND
+        dearest = val(terms.energy_wh, high) - val(terms.energy_wh, terms.price_micro_per_kwh)
+        if not 0 <= terms.rent_micro <= dearest:
+            return Refusal.PRICE_OUTSIDE_BAND
         if terms.buyer == terms.seller:
             return Refusal.SELF_TRADE
         if not self._ledger.is_customer(terms.buyer, self._book.zone):
@@ -78,7 +82,7 @@ class Reserving:
     def _hold(self, terms: TradeTerms) -> Refusal | None:
         """Adds the trade to what its two accounts must hold, if both can."""
         amounts = (terms.energy_wh, terms.price_micro_per_kwh, self._accounts.rules)
-        buyer = self._needed.get(terms.buyer, 0) + escrow(*amounts)
+        buyer = self._needed.get(terms.buyer, 0) + escrow(*amounts) + terms.rent_micro
         seller = self._needed.get(terms.seller, 0) + margin(*amounts)
         if (
             self._ledger.spendable(terms.buyer, MONEY) < buyer

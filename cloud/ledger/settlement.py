@@ -107,11 +107,12 @@ def legs(
     The value of untaken or missing Wh is what the trade's value grows by when they are added to
     those delivered, so that parts always sum to the whole and a compliant party gets exactly
     quantity times price. A replacement is never charged beyond the seller's margin: rounding could
-    ask for one micro-unit more, which the utility then bears.
+    ask for one micro-unit more, which the utility then bears. Congestion rent is the price of the
+    room that was set aside, so it is owed whole, delivered or not, and is the grid operator's.
     """
     price = terms.price_micro_per_kwh
     value = val(delivered_wh, price)
-    grid_fee = share_bps(value, rules.grid_fee_bps)
+    grid_fee = share_bps(value, rules.grid_fee_bps) + terms.rent_micro
     trading_fee = share_bps(value, rules.trading_fee_bps)
     buyer, seller, utility = -value - grid_fee, value - trading_fee, 0
     if untaken_wh:

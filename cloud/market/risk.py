@@ -4,7 +4,8 @@ Decides before any matching that whatever may come of an offer can be paid. It m
 reservation fall below what the bank will make pending for the trade, and never let one go before
 the bank has settled the slot.
 
-The bank makes pending for a trade of q Wh at p: the buyer's val(q, p) plus the grid fee on it, and
+The bank makes pending for a trade of q Wh at p: the buyer's val(q, p) plus the grid fee on it (and
+congestion rent: what q costs more at the buyer's own node, which is within its limit too), and
 the seller's margin max(0, val(q, fallback import) - val(q, p)), which is what replacing the energy
 can cost beyond its price. An open offer reserves that at its limit price, as whole micro-units per
 Wh rounded up with room for every trade's own rounding: linear in Wh, so splitting an offer into any
@@ -35,11 +36,13 @@ def unit_reserve_micro(side: Side, price_micro_per_kwh: int, rules: ZoneRules) -
     return owed + ROUNDING_MICRO_PER_WH if owed else 0
 
 
-def owed_micro(side: Side, energy_wh: int, price_micro_per_kwh: int, rules: ZoneRules) -> int:
+def owed_micro(
+    side: Side, energy_wh: int, price_micro_per_kwh: int, rules: ZoneRules, rent_micro: int = 0
+) -> int:
     """What the bank makes pending for one side of a trade, in micro-units."""
     value = val(energy_wh, price_micro_per_kwh)
     if side is Side.BUY:
-        return max(0, value + share_bps(max(0, value), rules.grid_fee_bps))
+        return max(0, value + share_bps(max(0, value), rules.grid_fee_bps) + rent_micro)
     return max(0, val(energy_wh, rules.fallback_import_micro_per_kwh) - value)
 
 

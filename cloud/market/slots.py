@@ -105,6 +105,21 @@ class Markets:
             return Refusal.GATE_CLOSED
         return None
 
+    def is_gathering(self, slot: int, now_ns: int) -> bool:
+        """Whether offers for a slot that can be traded wait for its auction."""
+        seconds = self.rules.auction_s
+        return seconds > 0 and now_ns >= self._gate_ns(slot) - seconds * SECOND_NS
+
+    def tick(self, price_micro_per_kwh: int) -> int:
+        """A price of the band in the book's numbers."""
+        low = self.rules.fallback_export_micro_per_kwh
+        return (price_micro_per_kwh - low) // self.rules.tick_micro_per_kwh
+
+    def price(self, tick: int) -> int:
+        """The reverse of `tick`."""
+        rules = self.rules
+        return rules.fallback_export_micro_per_kwh + tick * rules.tick_micro_per_kwh
+
     def market(self, slot: int) -> Market:
         """The slot's market, opened with all the room the grid has on its first use."""
         market = self.open.get(slot)

@@ -8,12 +8,14 @@ fill) and never say anything of an offer that its owner could not check.
 Class within a price: certified renewable (2) before others (3). An offer counts as renewable when
 it says so, sells, and its gateway has a photovoltaic device in its register map. Classes 0 and 1
 belong to grid authorities; a gateway that asks for them is refused. What the grid lets nothing
-through to rests and waits for room.
+through to rests and waits for room. In the last seconds before a gate, where the zone's rules have
+an auction, offers gather unmatched and are cleared with the book's rest when it closes.
 """
 
 from dataclasses import dataclass
 
 from cloud.facts import Fact, OfferCancelled, OfferRefused, OfferRested, Traded
+from cloud.market.auction import Waiting, fills
 from cloud.market.risk import Purse, Purses, owed_micro, unit_reserve_micro
 from cloud.market.slots import Market, Markets
 from cloud.market.streams import Gateway
@@ -25,6 +27,7 @@ from protos.limits import (
     SLOTS_AHEAD_MAX,
 )
 from protos.messages import Offer, OrderKind, Refusal, Side, TimeInForce
+from protos.units import val
 
 OPEN_OFFERS_PER_ZONE_MAX = 1 << 17
 BOOKS_MAX = 1 << (SLOTS_AHEAD_MAX + 1).bit_length()
@@ -55,6 +58,9 @@ class OpenOffer:
     energy_wh: int
     price_micro_per_kwh: int
     unit_micro: int
+    cls: int
+    gathered: bool
+    """Whether it waits for the auction and is in no book."""
 
     def state(self) -> object:
         return (
@@ -66,6 +72,8 @@ class OpenOffer:
             self.energy_wh,
             self.price_micro_per_kwh,
             self.unit_micro,
+            self.cls,
+            int(self.gathered),
         )
 
 
@@ -101,8 +109,11 @@ class Trading:
         if refusal is not None:
             return [self._refused(gateway, offer, refusal)]
         market = self._open_market(offer.slot)
-        if not self._has_room(market, gateway.node, offer.side):
+        gathered = self._markets.is_gathering(offer.slot, now_ns)
+        # In an auction others may make the room.
+        if not gathered and not self._has_room(market, gateway.node, offer.side):
             return [self._refused(gateway, offer, Refusal.NO_HEADROOM)]
+        green = offer.renewable and offer.side is Side.SELL and gateway.produces
         self._orders += 1
         entry = OpenOffer(
             self._orders,
@@ -114,8 +125,12 @@ class Trading:
             offer.energy_wh,
             price,
             unit_micro,
+            RENEWABLE_CLASS if green else OTHER_CLASS,
+            gathered,
         )
-        return self._submit(market, entry, offer)
+        if len(self._by_number.get(gateway.index, ())) >= OPEN_OFFERS_PER_DEVICE_MAX:
+            return [self._refused(gateway, offer, Refusal.TOO_MANY_OPEN_OFFERS)]
+        return self._gather(entry, offer) if gathered else self._submit(market, entry, offer)
 
     def cancel(self, gateway: Gateway, number: int) -> list[Fact]:
         """Takes back what is left of the gateway's own offer."""
@@ -145,8 +160,10 @@ class Trading:
         return facts
 
     def close(self, slot: int) -> list[Fact]:
-        """The gate closes: what still waits is cancelled, oldest first, and the book goes."""
-        facts: list[Fact] = []
+        """The gate closes: what still waits is cleared, the rest of it cancelled, oldest first,
+        and the book goes.
+        """
+        facts = self._auction(slot)
         for entry in sorted(self._by_slot.pop(slot, {}).values(), key=_order):
             self._forget(entry)
             entry.purse.drop(slot, entry.side, entry.energy_wh, entry.unit_micro)
@@ -204,21 +221,16 @@ class Trading:
     def _submit(self, market: Market, entry: OpenOffer, offer: Offer) -> list[Fact]:
         """Hands the offer to the book and follows what comes of it."""
         gateway = entry.gateway
-        if len(self._by_number.get(gateway.index, ())) >= OPEN_OFFERS_PER_DEVICE_MAX:
-            return [self._refused(gateway, offer, Refusal.TOO_MANY_OPEN_OFFERS)]
-        rules = self._markets.rules
-        green = offer.renewable and entry.side is Side.SELL and gateway.produces
         is_market = offer.kind is OrderKind.MARKET
         events = self._books.submit(
             market.slot,
             entry.order,
             int(entry.side),
-            (entry.price_micro_per_kwh - rules.fallback_export_micro_per_kwh)
-            // rules.tick_micro_per_kwh,
+            self._markets.tick(entry.price_micro_per_kwh),
             entry.energy_wh,
             entry.purse.index,
             gateway.node,
-            RENEWABLE_CLASS if green else OTHER_CLASS,
+            entry.cls,
             int(TimeInForce.IMMEDIATE_OR_CANCEL if is_market else offer.time_in_force),
         )
         if events and events[0][0] == kernel.REJECTED:
@@ -231,25 +243,50 @@ class Trading:
             self._follow(market, event, offer, facts)
         return facts
 
+    def _gather(self, entry: OpenOffer, offer: Offer) -> list[Fact]:
+        """Lets the offer wait for the auction. What must trade at once cannot."""
+        if offer.kind is OrderKind.LIMIT and offer.time_in_force is not TimeInForce.GOOD_TILL_GATE:
+            at_once = offer.time_in_force is TimeInForce.FILL_OR_KILL
+            reason = Refusal.FILL_OR_KILL_UNFILLED if at_once else Refusal.MARKET_UNFILLED
+            return [self._refused(entry.gateway, offer, reason)]
+        if len(self._offers) >= OPEN_OFFERS_PER_ZONE_MAX:
+            return [self._refused(entry.gateway, offer, Refusal.TOO_MANY_OPEN_OFFERS)]
+        self._remember(entry)
+        entry.purse.hold(entry.slot, entry.side, entry.energy_wh, entry.unit_micro)
+        return [self._rested(entry)]
+
+    def _auction(self, slot: int) -> list[Fact]:
+        """Clears what waits for a slot, if anything gathered. The book is not told: it closes."""
+        entries = sorted(self._by_slot.get(slot, {}).values(), key=_order)
+        if not any(entry.gathered for entry in entries):
+            return []
+        market, tick = self._markets.open[slot], self._markets.tick
+        waiting = [
+            Waiting(
+                entry.purse.index,
+                entry.gateway.node,
+                entry.side,
+                tick(entry.price_micro_per_kwh),
+                entry.energy_wh,
+                entry.cls,
+            )
+            for entry in entries
+        ]
+        facts: list[Fact] = []
+        for fill in fills(market.headroom, self._books.ticks, waiting):
+            price, theirs = map(self._markets.price, (fill.seller_tick, fill.buyer_tick))
+            rent = val(fill.energy_wh, theirs) - val(fill.energy_wh, price)
+            parties = entries[fill.buyer], entries[fill.seller]
+            facts.append(self._traded(market, *parties, fill.energy_wh, price, rent))
+        return facts
+
     def _follow(self, market: Market, event: Event, offer: Offer | None, facts: list[Fact]) -> None:
         """One event of the book as a fact. `offer` is the one whose submission caused it."""
         kind, order, other, tick, energy_wh, reason = event
         if kind == kernel.TRADE:
             facts.append(self._trade(market, order, other, tick, energy_wh))
         elif kind == kernel.RESTED:
-            entry = self._offers[order]
-            facts.append(
-                OfferRested(
-                    self.zone,
-                    entry.slot,
-                    entry.gateway.device,
-                    entry.number,
-                    entry.gateway.account,
-                    int(entry.side),
-                    energy_wh,
-                    entry.price_micro_per_kwh,
-                )
-            )
+            facts.append(self._rested(self._offers[order]))
         elif kind == kernel.CANCELLED:
             facts.append(self._lost(self._offers[order], energy_wh, reason, offer))
         else:
@@ -258,12 +295,22 @@ class Trading:
 
     def _trade(self, market: Market, maker: int, taker: int, tick: int, energy_wh: int) -> Traded:
         """Two offers meet, at the price of the one that was there first."""
-        rules = self._markets.rules
-        price = rules.fallback_export_micro_per_kwh + tick * rules.tick_micro_per_kwh
         first, second = self._offers[maker], self._offers[taker]
         buyer, seller = (first, second) if first.side is Side.BUY else (second, first)
+        return self._traded(market, buyer, seller, energy_wh, self._markets.price(tick), 0)
+
+    def _traded(
+        self,
+        market: Market,
+        buyer: OpenOffer,
+        seller: OpenOffer,
+        energy_wh: int,
+        price: int,
+        rent_micro: int,
+    ) -> Traded:
+        """What both owe takes the place of what their offers held."""
         for entry in (buyer, seller):
-            owed = owed_micro(entry.side, energy_wh, price, rules)
+            owed = owed_micro(entry.side, energy_wh, price, self._markets.rules, rent_micro)
             entry.purse.commit(entry.slot, energy_wh, entry.unit_micro, owed)
             entry.energy_wh -= energy_wh
             if entry.energy_wh == 0:
@@ -282,6 +329,7 @@ class Trading:
             seller.gateway.account,
             seller.gateway.device,
             seller.number,
+            rent_micro,
         )
 
     def _lost(
@@ -300,8 +348,9 @@ class Trading:
         return self._cancelled(entry, energy_wh, Refusal.MARKET_UNFILLED)
 
     def _withdraw(self, entry: OpenOffer, reason: int) -> OfferCancelled:
-        (event,) = self._books.cancel(entry.slot, entry.order)
-        assert event[0] == kernel.CANCELLED, f"the book does not know an open offer: {event}"
+        if not entry.gathered:
+            (event,) = self._books.cancel(entry.slot, entry.order)
+            assert event[0] == kernel.CANCELLED, f"the book does not know an open offer: {event}"
         self._forget(entry)
         entry.purse.drop(entry.slot, entry.side, entry.energy_wh, entry.unit_micro)
         return self._cancelled(entry, entry.energy_wh, reason)
@@ -338,6 +387,18 @@ class Trading:
         del self._offers[entry.order]
         del self._by_number[entry.gateway.index][entry.number]
         self._by_slot.get(entry.slot, {}).pop(entry.order, None)
+
+    def _rested(self, entry: OpenOffer) -> OfferRested:
+        return OfferRested(
+            self.zone,
+            entry.slot,
+            entry.gateway.device,
+            entry.number,
+            entry.gateway.account,
+            int(entry.side),
+            entry.energy_wh,
+            entry.price_micro_per_kwh,
+        )
 
     def _refused(self, gateway: Gateway, offer: Offer, reason: Refusal) -> OfferRefused:
         return OfferRefused(

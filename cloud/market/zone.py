@@ -378,6 +378,7 @@ def _are_sound(rules: ZoneRules) -> bool:
         and abs(rules.fallback_import_micro_per_kwh) <= PRICE_MICRO_PER_KWH_MAX
         and abs(rules.fallback_export_micro_per_kwh) <= PRICE_MICRO_PER_KWH_MAX
         and 0 <= rules.gate_closure_s <= SECONDS_PER_DAY
+        and 0 <= rules.auction_s <= SECONDS_PER_DAY
         and 0 <= rules.metering_deadline_s <= 7 * SECONDS_PER_DAY
         and 0 <= rules.grid_fee_bps <= BPS
         and 0 <= rules.trading_fee_bps <= BPS

@@ -7,6 +7,7 @@ state directory until a person has looked. One line of JSON for each thing that 
 
 import json
 import signal
+import sys
 import threading
 import time
 import urllib.error
@@ -16,18 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from cloud.gate.log_http import journal_request
 from cloud.grid.network import Network
 from cloud.store.journal import TamperedJournalError
 from cloud.validator.files import load_key, write_durably
-from cloud.validator.replica import Replica, ReplayError
+from cloud.validator.replica import ReplayError, Replica
 from cloud.validator.source import PAGE_RECORDS, RefusedError, Source, SourceError
 from cloud.validator.witness import DistrustError, Witness
 from protos.codec import ColumnDecoder
 from protos.receipt import ReceiptError, VerifierKey, open_checkpoint, parse_key, signature_line
-from protos.witness import witness_key
+from protos.witness import journal_request, witness_key
 
 JOURNAL_FILE = "journal.db"
 LOG_KEY_FILE = "log.key.pub"
@@ -259,4 +257,5 @@ def _read_place(place: str) -> str:
 
 
 def _say(happened: Mapping[str, Any]) -> None:
-    print(json.dumps(happened), flush=True)
+    sys.stdout.write(json.dumps(happened) + "\n")
+    sys.stdout.flush()

@@ -36,18 +36,108 @@ class Place:
 PLACES = (
     Place(
         "duck",
-        (31, 29, 28, 27, 28, 32, 37, 34, 27, 23, 20, 18, 17, 18, 20, 23, 29, 38, 48, 51, 45, 40, 36, 33),
-        9.0, 5.0, 6.0, 1.1, 190.0, 0.9,
+        (
+            31,
+            29,
+            28,
+            27,
+            28,
+            32,
+            37,
+            34,
+            27,
+            23,
+            20,
+            18,
+            17,
+            18,
+            20,
+            23,
+            29,
+            38,
+            48,
+            51,
+            45,
+            40,
+            36,
+            33,
+        ),
+        8.0,
+        6.0,
+        8.0,
+        2.0,
+        200.0,
+        1.2,
     ),
     Place(
         "camel",
-        (24, 22, 21, 21, 22, 27, 36, 40, 36, 33, 32, 31, 31, 31, 32, 34, 39, 46, 52, 48, 40, 35, 30, 27),
-        3.0, 4.0, 5.0, 0.9, 170.0, 0.25,
+        (
+            24,
+            22,
+            21,
+            21,
+            22,
+            27,
+            36,
+            40,
+            36,
+            33,
+            32,
+            31,
+            31,
+            31,
+            32,
+            34,
+            39,
+            46,
+            52,
+            48,
+            40,
+            35,
+            30,
+            27,
+        ),
+        3.0,
+        5.0,
+        6.0,
+        1.5,
+        200.0,
+        0.4,
     ),
     Place(
         "island",
-        (26, 23, 22, 21, 22, 26, 33, 38, 37, 36, 36, 36, 37, 38, 40, 44, 51, 58, 60, 53, 45, 37, 32, 28),
-        0.0, 6.0, 7.0, 1.5, 190.0, 0.35,
+        (
+            26,
+            23,
+            22,
+            21,
+            22,
+            26,
+            33,
+            38,
+            37,
+            36,
+            36,
+            36,
+            37,
+            38,
+            40,
+            44,
+            51,
+            58,
+            60,
+            53,
+            45,
+            37,
+            32,
+            28,
+        ),
+        0.0,
+        6.0,
+        7.0,
+        1.5,
+        190.0,
+        0.35,
     ),
 )
 
@@ -81,8 +171,8 @@ def _ahead(place: Place, days: int, draw: np.random.Generator) -> Floats:
     noon = np.exp(-(((hours - 12.5) / 2.8) ** 2))
     level = np.array(place.shape, dtype=np.float64) * (season * (1 + weather))[:, None]
     level *= np.where(day % 7 >= 5, 0.9, 1.0)[:, None]
-    hourly = np.concatenate(list(draw.normal(0, 1.5, (1, days, HOURS))))
-    return level - place.sun * cloud[:, None] * noon + hourly
+    ahead: Floats = level - place.sun * cloud[:, None] * noon + draw.normal(0, 1.5, level.shape)
+    return ahead
 
 
 def _hourly_miss(place: Place, ahead: Floats, draw: np.random.Generator) -> Floats:
@@ -111,7 +201,7 @@ def _spikes(place: Place, ahead: Floats, draw: np.random.Generator) -> Floats:
     """Scarcity: likelier in the dear hours, about 15 minutes long, up to the cap."""
     steep = np.repeat((ahead / ahead.mean()).clip(0.1, 3.0) ** 2, STEPS // HOURS, axis=1)
     chance = place.spikes_a_day / STEPS * steep / steep.mean()
-    return _events(draw, chance.ravel(), place.spike, keep=0.7).reshape(ahead.shape[0], STEPS)
+    return _events(draw, chance.ravel(), place.spike, keep=0.75).reshape(ahead.shape[0], STEPS)
 
 
 def _dips(place: Place, days: int, draw: np.random.Generator) -> Floats:
@@ -126,11 +216,10 @@ def _events(draw: np.random.Generator, chance: Floats, size: float, keep: float)
     begins = draw.random(len(chance)) < chance
     values = np.zeros(len(chance))
     for at in np.flatnonzero(begins):
-        length = draw.geometric(1 - keep)
+        length = int(draw.geometric(1 - keep))
         height = size * draw.lognormal(-0.4, 0.9)
-        shape = height * draw.uniform(0.6, 1.1, length)
-        end = min(len(values), at + length)
-        values[at:end] += shape[: end - at]
+        end = min(len(values), int(at) + length)
+        values[int(at) : end] += height * draw.uniform(0.6, 1.1, end - int(at))
     return values
 
 

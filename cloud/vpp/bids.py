@@ -24,11 +24,18 @@ class Product:
     ahead: str
     gate_lead_ns: int
     """The venue takes real-time bids until this long before the delivery hour."""
+    step_ns: int = 15 * MINUTE_NS
+    """How long one real-time price holds; an award has one price."""
+
+    @property
+    def series(self) -> tuple[str, str, str]:
+        """The real-time price series that the product is paid by."""
+        return self.venue, self.node, self.market
 
 
 OFFERED = (
     Product("caiso", "TH_SP15_GEN-APND", "RTM", "DAM", 75 * MINUTE_NS),
-    Product("pjm", "51288", "RT", "DA", 65 * MINUTE_NS),
+    Product("pjm", "51288", "RT", "DA", 65 * MINUTE_NS, HOUR_NS),
 )
 
 

@@ -42,7 +42,11 @@ MICRO_WH_PER_MWH = 1_000_000
 
 
 def stored_worth(
-    path: Sequence[int], energy_max_wh: int, charge_w: int, discharge_w: int
+    path: Sequence[int],
+    energy_max_wh: int,
+    charge_w: int,
+    discharge_w: int,
+    wear_micro: int = WEAR_MICRO_PER_MWH,
 ) -> list[int]:
     """Worth of stored energy at the start of `path`, in micro-units of currency.
 
@@ -52,16 +56,26 @@ def stored_worth(
     worth = [0] * (LEVELS + 1)
     for price in reversed(path):
         worth = [
-            _best_worth(level, price, worth, energy_max_wh, charge_w, discharge_w)
+            _best_worth(
+                level, price, price - wear_micro, worth, energy_max_wh, charge_w, discharge_w
+            )
             for level in range(LEVELS + 1)
         ]
     return worth
 
 
 def _best_worth(
-    level: int, price: int, later: list[int], energy_max_wh: int, charge_w: int, discharge_w: int
+    level: int,
+    price: int,
+    net_price: int,
+    later: list[int],
+    energy_max_wh: int,
+    charge_w: int,
+    discharge_w: int,
 ) -> int:
-    """The best of holding, charging and discharging for one hour from this level."""
+    """The best of holding, charging and discharging for one hour from this level; a sale brings
+    `net_price`.
+    """
     energy = energy_max_wh * level // LEVELS
     sold = min(discharge_w, energy * EFFICIENCY_PER_MILLE // 1_000)
     bought = min(charge_w, (energy_max_wh - energy) * 1_000 // EFFICIENCY_PER_MILLE)
@@ -69,7 +83,7 @@ def _best_worth(
     fuller = energy + bought * EFFICIENCY_PER_MILLE // 1_000
     return max(
         later[level],
-        sold * (price - WEAR_MICRO_PER_MWH) // MICRO_WH_PER_MWH + at(later, emptier, energy_max_wh),
+        sold * net_price // MICRO_WH_PER_MWH + at(later, emptier, energy_max_wh),
         -bought * price // MICRO_WH_PER_MWH + at(later, fuller, energy_max_wh),
     )
 
@@ -86,7 +100,12 @@ def at(worth: Sequence[int], energy_wh: int, energy_max_wh: int) -> int:
 
 
 def offer_curve(
-    worth: Sequence[int], stored_wh: int, energy_max_wh: int, charge_w: int, discharge_w: int
+    worth: Sequence[int],
+    stored_wh: int,
+    energy_max_wh: int,
+    charge_w: int,
+    discharge_w: int,
+    wear_micro: int = WEAR_MICRO_PER_MWH,
 ) -> tuple[CurveSegment, ...]:
     """The curve of one delivery hour, from full charge to full discharge; empty if neither fits.
 
@@ -94,7 +113,7 @@ def offer_curve(
     Powers are amounts >= 0 and are rounded down to whole kW.
     """
     buys = _buy_steps(worth, stored_wh, energy_max_wh, charge_w // STEP_W * STEP_W)
-    sells = _sell_steps(worth, stored_wh, energy_max_wh, discharge_w // STEP_W * STEP_W)
+    sells = _sell_steps(worth, stored_wh, energy_max_wh, discharge_w // STEP_W * STEP_W, wear_micro)
     if not buys and not sells:
         return ()
     points = [(-power, price) for power, price in buys] + [(0, None)] + list(sells)
@@ -109,7 +128,7 @@ def _blocks(power_w: int) -> list[int]:
 
 
 def _sell_steps(
-    worth: Sequence[int], stored_wh: int, energy_max_wh: int, power_w: int
+    worth: Sequence[int], stored_wh: int, energy_max_wh: int, power_w: int, wear_micro: int
 ) -> list[tuple[int, int]]:
     """(power, price of the step that ends there) with rising prices: the worth given up, and wear.
 
@@ -120,7 +139,7 @@ def _sell_steps(
     for upto_w in _blocks(power_w):
         before = at(worth, stored_wh - below_w * 1_000 // EFFICIENCY_PER_MILLE, energy_max_wh)
         after = at(worth, stored_wh - upto_w * 1_000 // EFFICIENCY_PER_MILLE, energy_max_wh)
-        asked = -((after - before) * MICRO_WH_PER_MWH // (upto_w - below_w)) + WEAR_MICRO_PER_MWH
+        asked = -((after - before) * MICRO_WH_PER_MWH // (upto_w - below_w)) + wear_micro
         price = max(price, -(-asked // CENT_MICRO) * CENT_MICRO)
         steps.append((upto_w, price))
         below_w = upto_w

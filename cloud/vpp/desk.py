@@ -34,7 +34,7 @@ from cloud.facts import (
 from cloud.vpp.awards import METER_GRACE_NS, Award, Finished
 from cloud.vpp.bids import OFFERED, Bid, Product, bid_id, product_for
 from cloud.vpp.capability import HOUR_NS, Battery, Fleet, is_plausible
-from cloud.vpp.curve import offer_curve, stored_worth
+from cloud.vpp.offer import hour_offer
 from cloud.vpp.prices import DAY_NS, MEMORY_NS, PriceBook, Published, reference_path
 from cloud.vpp.risk import Limits, buy_back_micro, exposure_micro, objection
 from protos.clock import MINUTE_NS
@@ -269,15 +269,7 @@ class Desk:
         )
         if path is None:
             return Refusal.NO_PRICE
-        charge_w = min(able.charge_w, limits.power_max_w)
-        discharge_w = min(able.discharge_w, limits.power_max_w)
-        worth = stored_worth(
-            path[1:],
-            able.usable_wh,
-            min(able.plate_charge_w, limits.power_max_w),
-            min(able.plate_discharge_w, limits.power_max_w),
-        )
-        curve = offer_curve(worth, able.stored_wh, able.usable_wh, charge_w, discharge_w)
+        curve = hour_offer(self._prices, product, hour_ns, path, able, limits.power_max_w)
         committed = self._committed_micro(hour_ns, at_ns)
         refusal = objection(limits, curve, HOUR_NS, committed)
         if refusal is not None:

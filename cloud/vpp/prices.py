@@ -6,14 +6,15 @@ else none. Never guesses a price for
 an hour of which nothing at all is known. Prices are integer micro-units of currency per MWh.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 
 from cloud.vpp.capability import HOUR_NS
 
 DAY_NS = 24 * HOUR_NS
-MEMORY_NS = 8 * DAY_NS
-"""Seven days of real-time prices and the day that is being traded."""
+MEMORY_NS = 28 * DAY_NS
+"""Four weeks of real-time prices: what the spread model is fitted to."""
 
 MEAN_DAYS = 7
 
@@ -61,6 +62,10 @@ class PriceBook:
         ]
         return sum(known) // len(known) if known else None
 
+    def prices(self, series: tuple[str, str, str]) -> Mapping[int, Published]:
+        """All that is held of one series, by start."""
+        return self._series.get(series, {})
+
     def forget_before(self, instant_ns: int) -> None:
         for prices in self._series.values():
             for starts_ns in [start for start in prices if start < instant_ns]:
@@ -78,6 +83,32 @@ class PriceBook:
             for series, prices in sorted(self._series.items(), key=itemgetter(0))
             if prices
         ]
+
+
+def spreads(
+    book: PriceBook, series: tuple[str, str, str], ahead: str, step_ns: int
+) -> tuple[int, list[int]]:
+    """Real-time less day-ahead price of the newest unbroken run of steps, and its last start.
+
+    A step counts when its price holds for exactly `step_ns` and its hour's day-ahead price is
+    known. (0, []) when there is none.
+    """
+    real = book.prices(series)
+    hours = book.prices((*series[:2], ahead))
+    run: list[int] = []
+    newest_ns = 0
+    for starts_ns in sorted(real, reverse=True):
+        if run and starts_ns != newest_ns - len(run) * step_ns:
+            break
+        hour = hours.get(starts_ns // HOUR_NS * HOUR_NS)
+        if hour is None or real[starts_ns].duration_ns != step_ns:
+            if run:
+                break
+            continue
+        if not run:
+            newest_ns = starts_ns
+        run.append(real[starts_ns].price_micro_per_mwh - hour.price_micro_per_mwh)
+    return newest_ns, run[::-1]
 
 
 def reference_price(

@@ -32,7 +32,7 @@ PRIOR_EDGES = tuple(usd * USD_MICRO for usd in (-40, -20, -10, -5, -2, 2, 5, 10,
 PRIOR_CENTRES = tuple(
     usd * USD_MICRO for usd in (-60, -28, -14, -7, -3, 0, 3, 7, 14, 28, 56, 110, 260)
 )
-PRIOR_PARTS = (4, 9, 25, 60, 120, 230, 240, 150, 80, 40, 20, 12, 10)
+PRIOR_PARTS = (6, 14, 40, 90, 190, 320, 190, 80, 35, 15, 9, 6, 5)
 """Before anything was seen: mostly near the reference, now and then far above it."""
 
 PRIOR_KEEP_PER_MILLE = 600
@@ -99,7 +99,7 @@ def fit(spreads: Sequence[int] | Ints, starts_s: int, step_s: int) -> SpreadMode
 
 def _shares(weights: Ints) -> Ints:
     """Rows of weights as whole parts of ONE; what rounding leaves goes to each row's largest."""
-    parts = weights * ONE // weights.sum(axis=-1, keepdims=True)
+    parts: Ints = weights * ONE // weights.sum(axis=-1, keepdims=True)
     rows = np.arange(len(parts))
     parts[rows, np.argmax(parts, axis=-1)] += ONE - parts.sum(axis=-1)
     return parts
@@ -112,4 +112,5 @@ def _centres(seen: Ints, at: Ints, blocks: Ints, bins: int) -> Ints:
     np.add.at(totals, (blocks, at), seen)
     np.add.at(counts, (blocks, at), 1)
     whole = totals.sum(axis=0) // np.maximum(1, counts.sum(axis=0))
-    return (totals + SHRINK * whole) // (counts + SHRINK)
+    drawn: Ints = (totals + SHRINK * whole) // (counts + SHRINK)
+    return drawn

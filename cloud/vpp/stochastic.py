@@ -8,6 +8,7 @@ worth and probability stay inside 64 bits for fleets up to WORTH_MAX_MICRO.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -31,7 +32,11 @@ class Reach:
     sold_wh: Ints
     lower: Ints
     upper_part: Ints
-    wear_wh: Ints
+
+    def money(self, price: Ints, wear_micro_per_mwh: int) -> Ints:
+        """Micro-units at `price` per MWh, which broadcasts against levels. Sales bear the wear."""
+        net = np.where(self.sold_wh > 0, price - wear_micro_per_mwh, price)
+        return self.sold_wh * net // MICRO_WH_PER_MWH
 
     def later(self, worth: Ints) -> Ints:
         """`worth` over (..., levels) as it is after the step."""
@@ -39,9 +44,10 @@ class Reach:
         return below + ((above - below) * self.upper_part >> ONE_BITS)
 
 
-def reach(plant: Plant, power_w: int, step_s: int, energy: Ints) -> Reach:
+@lru_cache(maxsize=512)
+def reach(plant: Plant, power_w: int, step_s: int) -> Reach:
     """Positive power discharges. What the battery cannot do is not done."""
-    efficiency = plant.efficiency_per_mille
+    energy, efficiency = levels(plant), plant.efficiency_per_mille
     if power_w >= 0:
         asked = power_w * step_s * 1_000 // (HOUR_S * efficiency)
         after = np.maximum(energy - asked, 0)
@@ -53,7 +59,7 @@ def reach(plant: Plant, power_w: int, step_s: int, energy: Ints) -> Reach:
     scaled = after * (LEVELS - 1)
     lower = np.minimum(scaled // plant.energy_wh, LEVELS - 2)
     part = (scaled - lower * plant.energy_wh) * ONE // plant.energy_wh
-    return Reach(sold, lower, part, np.maximum(sold, 0))
+    return Reach(sold, lower, part)
 
 
 def levels(plant: Plant) -> Ints:
@@ -85,9 +91,7 @@ def solve(plant: Plant, model: SpreadModel, path: Sequence[int], starts_s: int) 
     """
     assert plant.energy_wh > 0, "a plant without a battery has no worth"
     step_s, steps = model.step_s, len(path)
-    energy = levels(plant)
-    sale = reach(plant, plant.discharge_w, step_s, energy)
-    purchase = reach(plant, -plant.charge_w, step_s, energy)
+    ways = [reach(plant, power, step_s) for power in (plant.discharge_w, -plant.charge_w)]
     blocks = [block_of(starts_s + step * step_s) for step in range(steps)]
     prices = np.asarray(path, dtype=np.int64)[:, None] + model.centres[blocks]
     prices = np.clip(prices, -PRICE_MAX_MICRO, PRICE_MAX_MICRO)
@@ -97,9 +101,8 @@ def solve(plant: Plant, model: SpreadModel, path: Sequence[int], starts_s: int) 
         if step < steps - 1:
             expected[step] = model.moves[blocks[step]] @ worth >> ONE_BITS
         kept, price = expected[step], prices[step][:, None]
-        sold = sale.sold_wh * (price - plant.wear_micro_per_mwh) // MICRO_WH_PER_MWH
-        bought = purchase.sold_wh * price // MICRO_WH_PER_MWH
-        worth = np.maximum(kept, sold + sale.later(kept))
-        worth = np.maximum(worth, bought + purchase.later(kept))
+        worth = kept
+        for way in ways:
+            worth = np.maximum(worth, way.money(price, plant.wear_micro_per_mwh) + way.later(kept))
     assert abs(worth).max() < WORTH_MAX_MICRO, "more money than the arithmetic is made for"
     return Worth(plant, model, starts_s, expected, prices)

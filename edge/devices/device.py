@@ -15,12 +15,15 @@ from protos.messages import DeviceEntry, Quantity, Role
 @dataclass(frozen=True, slots=True)
 class Point:
     """One value a device gives. `phase` is 0 for the total; `billing` marks the device's own
-    energy counters, the only values that are ever settled.
+    energy counters, the only values that are ever settled. A counter starts again from 0 at
+    `rollover_wh` and never grows faster than `max_rate_w`; 0 where the model does not say.
     """
 
     quantity: Quantity
     phase: int = 0
     billing: bool = False
+    rollover_wh: int = 0
+    max_rate_w: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,9 @@ class SetpointLimits:
 class DeviceSpec:
     """How one device is reached, as an installer writes it.
 
-    `transport` is "tcp", "rtu" or "rtu_over_tcp"; `address` is host:port or a serial port's path.
-    `profile` names a file of firmware-configs ("eastron/sdm630") or is "sunspec".
+    `transport` is "tcp", "rtu", "rtu_over_tcp", "serial" or "mqtt"; `address` is host:port or a
+    serial port's path. `profile` names a file of firmware-configs ("eastron/sdm630") or a way to
+    talk that needs none: "sunspec", "p1", "iec62056-21", "mqtt".
     """
 
     name: str

@@ -18,7 +18,7 @@ from edge.devices.device import (
 from edge.devices.modbus.bus import Bus
 from edge.devices.modbus.errors import BusError
 from edge.devices.modbus.frames import READ_HOLDING
-from edge.devices.profile import PointMap, Profile, RegisterValue, WriteMap
+from edge.devices.profile import PointMap, Profile, Step, WriteMap
 from edge.devices.reading import Reading, Where
 from protos.clock import SECOND_NS, Clock
 from protos.messages import DeviceEntry
@@ -35,11 +35,16 @@ class MeteredDevice:
         self._bus = bus
         self._clock = clock
         self._reading = Reading(
-            spec, bus, profile.transport, [_where(point) for point in profile.points]
+            spec,
+            bus,
+            profile.transport,
+            [Where(*place) for point in profile.points for place in point.places()],
         )
-        self._points = tuple(Point(p.quantity, p.phase, p.billing) for p in profile.points)
+        self._points = tuple(
+            Point(p.quantity, p.phase, p.billing, p.rollover_wh, p.max_rate_w)
+            for p in profile.points
+        )
         self._writes = {write.setpoint: write for write in profile.writes}
-        self._written: dict[str, int] = {}
         self._wear: dict[str, deque[int]] = {write.id: deque() for write in profile.writes}
         self._turn = asyncio.Lock()
 
@@ -62,10 +67,11 @@ class MeteredDevice:
         power, export = self._writes.get("power_w"), self._writes.get("export_limit_w")
         if power is None and export is None:
             return None
+        charge, discharge = self._bounds(power) if power else (0, 0)
         return SetpointLimits(
-            max_charge_w=max(0, -power.minimum) if power else 0,
-            max_discharge_w=max(0, power.maximum) if power else 0,
-            max_export_w=export.maximum if export else None,
+            max_charge_w=max(0, -charge),
+            max_discharge_w=max(0, discharge),
+            max_export_w=self._bounds(export)[1] if export else None,
         )
 
     async def read(self) -> Sample:
@@ -75,10 +81,7 @@ class MeteredDevice:
         return Sample(at_ns, monotonic_ns, values)
 
     def _value(self, point: PointMap, image: dict[tuple[int, int], int]) -> int | None:
-        places = [(point.function, a) for a in range(point.value.addr, point.value.end)]
-        if any(place not in image for place in places):
-            return None
-        value = point.value.canonical(tuple(image[place] for place in places))
+        value = point.read(image)
         if value is None:
             return None
         low, high = point.minimum, point.maximum
@@ -112,7 +115,8 @@ class MeteredDevice:
     async def restore_default(self) -> None:
         for write in self._writes.values():
             async with self._turn:
-                await self._put(write, write.default)
+                for step in write.restore:
+                    await self._put(write, step, step.constant)
 
     async def _set(self, setpoint: str, value: int, ttl_s: int) -> None:
         write = self._writes.get(setpoint)
@@ -120,20 +124,58 @@ class MeteredDevice:
             raise NotControllableError(
                 self._spec.name, f"it has no setpoint {setpoint}", "choose another device"
             )
+        low, high = self._bounds(write)
+        value = max(low, min(high, value))
         async with self._turn:
-            if write.timer is not None:
-                seconds = max(1, min(ttl_s, (1 << (16 * write.timer.width)) - 1))
-                await self._write_and_check(write, write.timer, seconds)
-            await self._put(write, max(write.minimum, min(write.maximum, value)))
+            rating = await self._rating(write)
+            for step in write.steps:
+                await self._put(
+                    write, step, step.wanted(value, ttl_s, rating), paid=not step.nonvolatile
+                )
 
-    async def _put(self, write: WriteMap, value: int) -> None:
-        """Writes and reads back. Equal values are not written again to wearing memory."""
-        if write.nonvolatile and self._written.get(write.id) == value:
+    def _bounds(self, write: WriteMap) -> tuple[int, int]:
+        """The profile's bounds, narrowed by what the installer says of this device, never widened."""
+        options = self._spec.options
+        if write.setpoint == "export_limit_w":
+            return write.minimum, min(
+                write.maximum, int(options.get("max_export_w", write.maximum))
+            )
+        charge = min(-write.minimum, int(options.get("max_charge_w", -write.minimum)))
+        discharge = min(write.maximum, int(options.get("max_discharge_w", write.maximum)))
+        return -charge, discharge
+
+    async def _rating(self, write: WriteMap) -> int:
+        if write.rating is None:
+            return 0
+        function, value = write.rating
+        try:
+            words = await self._bus.read(self._spec.unit, function, value.addr, value.width)
+        except BusError as error:
+            raise self._reading.problem(error) from error
+        rating = value.canonical(words)
+        if not rating or rating < 0:
+            raise DeviceError(
+                self._spec.name, "it does not say its rated power", "check the profile"
+            )
+        return rating
+
+    async def _put(self, write: WriteMap, step: Step, wanted: int, *, paid: bool = True) -> None:
+        """Writes and reads back. Wearing memory that holds the value already is left alone, and
+        counts against the day's budget unless it is `paid`, as what restores the default is.
+        """
+        words = step.value.registers(wanted)
+        if step.nonvolatile and await self._holds(step, words):
             return
-        if write.nonvolatile and value != write.default:
+        if not paid:
             self._spend(write)
-        await self._write_and_check(write, write.value, value)
-        self._written[write.id] = value
+        await self._write_and_check(write, step, words)
+
+    async def _holds(self, step: Step, words: tuple[int, ...]) -> bool:
+        try:
+            held = await self._bus.read(self._spec.unit, READ_HOLDING, step.value.addr, len(words))
+        except BusError as error:
+            raise self._reading.problem(error) from error
+        return held == words
 
     def _spend(self, write: WriteMap) -> None:
         """Counts a write against the day's budget; the default is always allowed."""
@@ -148,21 +190,19 @@ class MeteredDevice:
             )
         wear.append(now)
 
-    async def _write_and_check(self, write: WriteMap, value: RegisterValue, wanted: int) -> None:
-        words = value.registers(wanted)
-        unit = self._spec.unit
+    async def _write_and_check(self, write: WriteMap, step: Step, words: tuple[int, ...]) -> None:
+        unit, address = self._spec.unit, step.value.addr
         try:
-            if write.function == 6:
+            if step.function == 6:
                 for offset, word in enumerate(words):
-                    await self._bus.write(unit, 6, value.addr + offset, (word,))
+                    await self._bus.write(unit, 6, address + offset, (word,))
             else:
-                await self._bus.write(unit, write.function, value.addr, words)
-            back = await self._bus.read(unit, READ_HOLDING, value.addr, len(words))
+                await self._bus.write(unit, step.function, address, words)
+            back = await self._bus.read(unit, READ_HOLDING, address, len(words))
         except BusError as error:
-            self._written.pop(write.id, None)
             raise self._reading.problem(error) from error
-        if back != words:
-            self._written.pop(write.id, None)
+        # A timer may run down between write and reading back.
+        if back != words and step.source != "ttl":
             raise DeviceError(
                 self._spec.name,
                 f"{write.id} reads back {back} after {words} was written",
@@ -171,7 +211,3 @@ class MeteredDevice:
 
     async def close(self) -> None:
         """Nothing to let go of: the bus belongs to the pool."""
-
-
-def _where(point: PointMap) -> Where:
-    return Where(point.function, point.value.addr, point.value.end)

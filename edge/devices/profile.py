@@ -6,6 +6,7 @@ simulated devices. It must never turn a sentinel into a number.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from edge.devices.registers import Kind, Order, Raw, decode, encode
 from protos.messages import Quantity, Role
@@ -58,8 +59,21 @@ class RegisterValue:
 
 
 @dataclass(frozen=True, slots=True)
+class Marks:
+    """Bits that turn a value's sign: it is negative while any bit of `mask` is set in a register."""
+
+    function: int
+    addr: int
+    mask: int
+
+
+@dataclass(frozen=True, slots=True)
 class PointMap:
-    """One value of the device. `minimum` and `maximum` are what is physically possible."""
+    """One value of the device. `minimum` and `maximum` are what is physically possible; `minus` is
+    subtracted, for devices that keep both directions of a flow apart; `marks` give the sign to
+    those that keep it apart. A counter starts again from 0 at `rollover_wh` (0: not known) and
+    never grows faster than `max_rate_w`.
+    """
 
     id: str
     function: int
@@ -69,24 +83,109 @@ class PointMap:
     billing: bool
     minimum: int | None
     maximum: int | None
+    minus: RegisterValue | None = None
+    marks: Marks | None = None
+    rollover_wh: int = 0
+    max_rate_w: int = 0
+
+    def places(self) -> tuple[tuple[int, int, int], ...]:
+        """Every run of registers this value needs: (function, start, end)."""
+        runs = [(self.function, self.value.addr, self.value.end)]
+        if self.minus is not None:
+            runs.append((self.function, self.minus.addr, self.minus.end))
+        if self.marks is not None:
+            runs.append((self.marks.function, self.marks.addr, self.marks.addr + 1))
+        return tuple(runs)
+
+    def read(self, image: Mapping[tuple[int, int], int]) -> int | None:
+        """The value in these registers, None where one is missing or says that it is."""
+        value = _taken(self.value, self.function, image)
+        if value is None:
+            return None
+        if self.minus is not None:
+            other = _taken(self.minus, self.function, image)
+            if other is None:
+                return None
+            value -= other
+        if self.marks is not None:
+            bits = image.get((self.marks.function, self.marks.addr))
+            if bits is None:
+                return None
+            value = -value if bits & self.marks.mask else value
+        return value
+
+
+def _taken(value: RegisterValue, function: int, image: Mapping[tuple[int, int], int]) -> int | None:
+    places = [(function, address) for address in range(value.addr, value.end)]
+    if any(place not in image for place in places):
+        return None
+    return value.canonical(tuple(image[place] for place in places))
+
+
+Source = Literal["constant", "value", "charge", "discharge", "magnitude", "ttl", "mode", "share"]
+"""What a step writes: a constant, the setpoint, its part in one direction, its size, the seconds
+until it ends, a code by direction, or the setpoint's share of the device's rating in per mille."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One write on the way to a setpoint. `codes` are for charging, standing by, discharging.
+
+    A register in wearing memory is read first and written only if it holds something else.
+    """
+
+    value: RegisterValue
+    function: int
+    source: Source
+    constant: int = 0
+    codes: tuple[int, int, int] = (0, 0, 0)
+    nonvolatile: bool = False
+
+    def wanted(self, setpoint: int, ttl_s: int, rating: int = 0) -> int:
+        """What to write, in the unit that the register's scale turns into counts."""
+        match self.source:
+            case "constant":
+                return self.constant
+            case "value":
+                return setpoint
+            case "charge":
+                return max(0, -setpoint)
+            case "discharge":
+                return max(0, setpoint)
+            case "magnitude":
+                return abs(setpoint)
+            case "mode":
+                return self.codes[1 + (setpoint > 0) - (setpoint < 0)]
+            case "share":
+                assert rating > 0
+                return max(0, min(1000, 1000 * setpoint // rating))
+        # A timer rounds up to its own unit, so that it never ends before the agent renews it.
+        unit = max(1, self.value.multiply // self.value.divide)
+        bits = min(31, 16 * self.value.width)
+        return max(1, min(-(-ttl_s // unit), (1 << bits) - 1)) * unit
 
 
 @dataclass(frozen=True, slots=True)
 class WriteMap:
-    """One setpoint with its bounds. `default` is what restores the device's own behaviour; `timer`
-    is the device's own reversion timer in seconds, written first.
+    """One setpoint with its bounds and the writes that make the device obey, in order.
+
+    `restore` gives the device back to itself. `failsafe` says who ends the setpoint when nobody
+    renews it: the device's own timer, or only the agent.
     """
 
     id: str
     setpoint: str
-    function: int
-    value: RegisterValue
     minimum: int
     maximum: int
-    default: int
-    timer: RegisterValue | None
-    nonvolatile: bool
+    steps: tuple[Step, ...]
+    restore: tuple[Step, ...]
+    failsafe: str
     max_writes_per_day: int
+    rating: tuple[int, RegisterValue] | None = None
+
+    @property
+    def wears(self) -> bool:
+        return any(step.nonvolatile for step in (*self.steps, *self.restore))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 Pure. A wrong register address gives plausible values, so nothing but golden registers finds it.
 """
 
-from edge.devices.profile import PointMap, Profile, SelfTest, WriteMap
+from edge.devices.profile import PointMap, Profile, RegisterValue, SelfTest, Step, WriteMap
 from edge.devices.profile_table import BadProfile
-from edge.devices.registers import BadValue
+from edge.devices.registers import BadValue, Kind
 from protos.messages import Quantity
 
 ENERGY = frozenset(
@@ -16,6 +16,9 @@ ENERGY = frozenset(
         Quantity.ENERGY_CONSUMED_WH,
     }
 )
+
+
+Owners = dict[tuple[int, int], tuple[str, int, Kind]]
 
 
 def check_profile(profile: Profile) -> None:
@@ -34,18 +37,24 @@ def check_profile(profile: Profile) -> None:
 def _check_points(profile: Profile) -> None:
     seen: set[str] = set()
     columns: set[tuple[Quantity, int]] = set()
-    owners: dict[tuple[int, int], PointMap] = {}
+    owners: Owners = {}
     for point in profile.points:
         if point.id in seen or (point.quantity, point.phase) in columns:
             raise BadProfile(profile.id, f"point {point.id} is given twice", "keep one of them")
         seen.add(point.id)
         columns.add((point.quantity, point.phase))
-        for addr in range(point.value.addr, point.value.end):
-            other = owners.setdefault((point.function, addr), point)
-            if (other.value.addr, other.value.kind) != (point.value.addr, point.value.kind):
-                raise BadProfile(
-                    profile.id, f"{point.id} overlaps {other.id}", "check addresses and types"
-                )
+        for part in (point.value, point.minus):
+            _own(profile, owners, point, part)
+
+
+def _own(profile: Profile, owners: Owners, point: PointMap, part: RegisterValue | None) -> None:
+    """Notes whose registers these are: no two values may read the same words differently."""
+    if part is None:
+        return
+    for addr in range(part.addr, part.end):
+        name, at, kind = owners.setdefault((point.function, addr), (point.id, part.addr, part.kind))
+        if (at, kind) != (part.addr, part.kind):
+            raise BadProfile(profile.id, f"{point.id} overlaps {name}", "check addresses and types")
 
 
 def _check_point(profile: Profile, point: PointMap) -> None:
@@ -59,6 +68,10 @@ def _check_point(profile: Profile, point: PointMap) -> None:
         problem = "lies in a forbidden range"
     elif point.billing and point.quantity not in ENERGY:
         problem = "is billed but is no energy counter"
+    elif (point.rollover_wh or point.max_rate_w) and point.quantity not in ENERGY:
+        problem = "is no energy counter and cannot roll over"
+    elif point.billing and not point.max_rate_w:
+        problem = "is billed and does not say how fast it may grow (counter.max_rate_w)"
     elif not 0 <= point.phase <= 3:
         problem = "has a phase other than 0 to 3"
     elif value.multiply < 1 or value.divide < 1 or value.kind == "str":
@@ -68,17 +81,38 @@ def _check_point(profile: Profile, point: PointMap) -> None:
 
 
 def _check_write(profile: Profile, write: WriteMap) -> None:
-    if not write.minimum <= write.default <= write.maximum:
-        raise BadProfile(
-            profile.id, f"write {write.id}: its default is outside its bounds", "correct the file"
-        )
-    if write.nonvolatile and not write.max_writes_per_day:
-        raise BadProfile(
-            profile.id, f"write {write.id} wears out memory", "give max_writes_per_day"
-        )
+    problem = ""
+    if write.minimum > write.maximum:
+        problem = "its bounds are the wrong way round"
+    elif not write.steps or not write.restore:
+        problem = "it has no steps, or nothing that restores the device's own behaviour"
+    elif write.wears and not write.max_writes_per_day:
+        problem = "it wears out memory: give max_writes_per_day"
+    elif write.failsafe == "device_timer" and not any(s.source == "ttl" for s in write.steps):
+        problem = "it names a device timer and writes none"
+    elif any(step.source != "constant" for step in write.restore):
+        problem = "its restore writes something else than constants"
+    elif any(step.source == "share" for step in write.steps) and write.rating is None:
+        problem = "it writes a share of a rating that it does not read"
+    if problem:
+        raise BadProfile(profile.id, f"write {write.id}: {problem}", "correct the file")
+    for step in (*write.steps, *write.restore):
+        _check_step(profile, write, step)
+
+
+def _check_step(profile: Profile, write: WriteMap, step: Step) -> None:
+    """Every value that a step can be asked for must fit its register; a default in short form
+    must lie within the bounds.
+    """
+    if step.source == "value":
+        defaults = [r.constant for r in write.restore if r.value.addr == step.value.addr]
+        if any(not write.minimum <= default <= write.maximum for default in defaults):
+            raise BadProfile(
+                profile.id, f"write {write.id}: its default is outside its bounds", "correct it"
+            )
     try:
-        for bound in (write.minimum, write.maximum, write.default):
-            write.value.registers(bound)
+        for bound in (write.minimum, write.maximum, 0):
+            step.value.registers(step.wanted(bound, 60, max(1, write.maximum)))
     except BadValue as error:
         raise BadProfile(profile.id, f"write {write.id}: {error}", "narrow its bounds") from error
 
@@ -94,10 +128,10 @@ def run_selftest(profile: Profile, test: SelfTest) -> None:
         point = points.get(name)
         if point is None:
             raise BadProfile(profile.id, f"selftest names unknown point {name}", "correct the file")
-        addresses = [(point.function, a) for a in range(point.value.addr, point.value.end)]
+        addresses = [(f, a) for f, start, end in point.places() for a in range(start, end)]
         if any(address not in image for address in addresses):
             raise BadProfile(profile.id, f"selftest has no registers for {name}", "add them")
-        got = point.value.canonical(tuple(image[address] for address in addresses))
+        got = point.read(image)
         if got != want:
             raise BadProfile(
                 profile.id, f"selftest: {name} decodes to {got}, not {want}", "check type and order"

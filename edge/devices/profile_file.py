@@ -6,15 +6,20 @@ path is refused with the place and what to do.
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from edge.devices.modbus.frames import READ_HOLDING, READ_INPUT
 from edge.devices.profile import (
+    Marks,
     PointMap,
     Profile,
     RegisterValue,
     SelfTest,
     Signature,
+    Source,
+    Step,
     Transport,
     WriteMap,
 )
@@ -26,6 +31,7 @@ from protos.messages import Quantity, Role
 SCHEMA = 1
 TABLES = {"holding": READ_HOLDING, "input": READ_INPUT}
 SETPOINTS = ("power_w", "export_limit_w")
+FAILSAFES = ("device_timer", "agent")
 
 
 def load_profile(path: Path) -> Profile:
@@ -117,37 +123,79 @@ def _value(row: Table, defaults: Table) -> RegisterValue:
 
 def _point(row: Table, defaults: Table) -> PointMap:
     quantities = tuple(quantity.name.lower() for quantity in Quantity)
+    value, minus = _value(row, defaults), row.table("minus")
+    marks, counter = row.table("negative_when"), row.table("counter")
+    function = _function(row, defaults)
     point = PointMap(
         id=row.text("id"),
-        function=_function(row, defaults),
-        value=_value(row, defaults),
+        function=function,
+        value=value,
         quantity=Quantity[row.choice("quantity", quantities).upper()],
         phase=row.integer("phase", 0),
         billing=row.boolean("billing"),
         minimum=row.maybe_integer("min"),
         maximum=row.maybe_integer("max"),
+        minus=_like(minus, value) if minus.given else None,
+        marks=_marks(marks, defaults) if marks.given else None,
+        rollover_wh=counter.integer("rollover_wh", 0),
+        max_rate_w=counter.integer("max_rate_w", 0),
     )
-    row.done()
+    for part in (minus, marks, counter, row):
+        part.done()
     return point
 
 
+def _like(row: Table, value: RegisterValue) -> RegisterValue:
+    """Another register of the same make."""
+    return replace(value, addr=row.integer("addr"))
+
+
+def _marks(row: Table, defaults: Table) -> Marks:
+    return Marks(_function(row, defaults), row.integer("addr"), row.integer("mask"))
+
+
 def _write(row: Table, defaults: Table) -> WriteMap:
-    timer = row.table("timer")
+    """A setpoint, with all its steps, or in short where it is one register with a default."""
+    timer, rating = row.table("timer"), row.table("rating")
+    function = row.integer("function", 16)
+    nonvolatile = row.boolean("nonvolatile")
+    steps = [_step(step, defaults, function) for step in row.rows("steps")]
+    restore = [_step(step, defaults, function) for step in row.rows("restore")]
+    if not steps:
+        value, default = _value(row, defaults), row.integer("default")
+        steps = [Step(value, function, "value", nonvolatile=nonvolatile)]
+        restore = [Step(value, function, "constant", default, nonvolatile=nonvolatile)]
+    if timer.given:
+        steps.insert(0, Step(_value(timer, defaults), function, "ttl"))
     write = WriteMap(
         id=row.text("id"),
         setpoint=row.choice("setpoint", SETPOINTS),
-        function=row.integer("function", 16),
-        value=_value(row, defaults),
         minimum=row.integer("min"),
         maximum=row.integer("max"),
-        default=row.integer("default"),
-        timer=_value(timer, defaults) if timer.given else None,
-        nonvolatile=row.boolean("nonvolatile"),
+        steps=tuple(steps),
+        restore=tuple(restore),
+        failsafe=row.choice("failsafe", FAILSAFES),
         max_writes_per_day=row.integer("max_writes_per_day", 0),
+        rating=(_function(rating, defaults), _value(rating, defaults)) if rating.given else None,
     )
-    timer.done()
-    row.done()
+    for part in (timer, rating, row):
+        part.done()
     return write
+
+
+def _step(row: Table, defaults: Table, function: int) -> Step:
+    source: Source = row.choice("from", get_args(Source), "constant")  # type: ignore[assignment]
+    codes = row.integers("codes", (0, 0, 0))
+    step = Step(
+        value=_value(row, defaults),
+        function=row.integer("function", function),
+        source=source,
+        constant=row.integer("constant", 0),
+        codes=(codes[0], codes[1], codes[2]) if len(codes) == 3 else (0, 0, 0),
+        nonvolatile=row.boolean("nonvolatile"),
+    )
+    row.done()
+    return step
 
 
 def _serial(row: Table, defaults: Table) -> tuple[int, RegisterValue] | None:

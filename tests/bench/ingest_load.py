@@ -104,8 +104,10 @@ def register_map() -> RegisterMap:
     return RegisterMap(1, devices, registers)
 
 
-def batches(count: int, sweeps: int, ends_ms: int, seed: int) -> list[SweepBatch]:
-    """Readings at 1 Hz up to `ends_ms`: slow swings, noise, counters that only grow."""
+def batches(
+    count: int, sweeps: int, ends_ms: int, seed: int, period_ms: int = 1_000
+) -> list[SweepBatch]:
+    """Readings up to `ends_ms`: slow swings, noise, counters that only grow."""
     draw = random.Random(seed)
     total = count * sweeps
     columns = [
@@ -113,9 +115,9 @@ def batches(count: int, sweeps: int, ends_ms: int, seed: int) -> list[SweepBatch
         for _ in range(DEVICES)
         for _, middle, swing, noise in QUANTITIES
     ]
-    first = ends_ms - total * 1_000
+    first = ends_ms - total * period_ms
     jitter = [[draw.randint(0, 40) * 10 for _ in range(total)] for _ in range(DEVICES)]
-    times = [[first + t * 1_000 + late for t, late in enumerate(row)] for row in jitter]
+    times = [[first + t * period_ms + late for t, late in enumerate(row)] for row in jitter]
     made = []
     for start in range(0, total, sweeps):
         part = slice(start, start + sweeps)
@@ -123,7 +125,7 @@ def batches(count: int, sweeps: int, ends_ms: int, seed: int) -> list[SweepBatch
             SweepBatch(
                 1,
                 1,
-                start * 1_000,
+                start * period_ms,
                 ClockQuality.SYNCHRONISED,
                 tuple(tuple(row[part]) for row in times),
                 tuple(tuple(column[part]) for column in columns),
@@ -132,9 +134,7 @@ def batches(count: int, sweeps: int, ends_ms: int, seed: int) -> list[SweepBatch
     return made
 
 
-def _column(
-    draw: random.Random, middle: int, swing: int, noise: int, count: int
-) -> Iterable[int]:
+def _column(draw: random.Random, middle: int, swing: int, noise: int, count: int) -> Iterable[int]:
     value, drift = middle, 0.0
     for _ in range(count):
         if noise:
@@ -151,10 +151,7 @@ def offer_payloads(number: int, count: int, slot: int) -> list[bytes]:
     return [
         encode_payload(
             OfferBatch(
-                tuple(
-                    Offer(first + n, slot + n % 8, side, 1, price)
-                    for n in range(1, OFFERS + 1)
-                )
+                tuple(Offer(first + n, slot + n % 8, side, 1, price) for n in range(1, OFFERS + 1))
             )
         )
         for first in range(0, count * OFFERS, OFFERS)
@@ -197,7 +194,10 @@ class Gateway:
             sealed = seal(self, self.seq + 1, self.previous, payload)
             self.seq, self.previous = sealed.seq, link(self.device, sealed)
             body = pb.SealedPayload(
-                seq=sealed.seq, previous=sealed.previous, payload=payload, signature=sealed.signature
+                seq=sealed.seq,
+                previous=sealed.previous,
+                payload=payload,
+                signature=sealed.signature,
             )
             self.ready.append(pb.ConnectRequest(sealed=body).SerializeToString())
 
@@ -417,10 +417,7 @@ class Load:
             gateway.prepare(gateway.payloads[OFFER_BATCHES : OFFER_BATCHES + steps])
             gateway.offers += steps * OFFERS
         await asyncio.gather(
-            *(
-                self._offer_paced(g, period_s, period_s * g.number / len(gateways))
-                for g in gateways
-            )
+            *(self._offer_paced(g, period_s, period_s * g.number / len(gateways)) for g in gateways)
         )
         waits = sorted(wait for gateway in gateways for wait in gateway.waits_s)
         found["paced_per_s"] = rate

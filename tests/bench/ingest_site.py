@@ -77,10 +77,10 @@ async def enrol_all(app: App, count: int) -> list[str]:
             IssueToken(token, name),
             EnrolDevice(token, key),
         ):
-            writer.submit_now(command)
+            writer.hand_over(command)
     await writer.settle()
     for number in range(count):
-        writer.submit_now(Deposit(f"opening-{number}", f"home-{number}", DEPOSIT_MICRO))
+        writer.hand_over(Deposit(f"opening-{number}", f"home-{number}", DEPOSIT_MICRO))
     await writer.settle()
     return devices
 

@@ -120,7 +120,7 @@ async def _write(path: Path) -> list[Row]:
     began = time.perf_counter()
     for _ in range(COMMANDS // 1_000):
         for _ in range(1_000):
-            writer.submit_now(AdvanceZone("rural"))
+            writer.hand_over(AdvanceZone("rural"))
         await writer.settle()
     many_s = time.perf_counter() - began
     began = time.perf_counter()
@@ -142,30 +142,29 @@ async def _day(path: Path) -> list[Row]:
     homes = [_Home(number) for number in range(HOMES)]
     for home in homes:
         for command in home.enrol():
-            writer.submit_now(command)
+            writer.hand_over(command)
     await writer.settle()
     for home in homes:
-        writer.submit_now(Deposit(home.name, home.name, 10**12))
-        writer.submit_now(home.seal(encode_payload(register_map())))
+        writer.hand_over(Deposit(home.name, home.name, 10**12))
+        writer.hand_over(home.seal(encode_payload(register_map())))
     count = SLOTS * SECONDS_A_SLOT // SWEEP_S
-    payloads = [
-        encode_payload(batch)
-        for batch in batches(count, 1, START_NS // 1_000_000 + SWEEP_S * 1_000, 3)
-    ]
+    period_ms = SWEEP_S * 1_000
+    ends_ms = START_NS // 1_000_000 + (count + 1) * period_ms
+    payloads = [encode_payload(batch) for batch in batches(count, 1, ends_ms, 3, period_ms)]
     for step, payload in enumerate(payloads):
         clock.ns += SWEEP_S * 1_000_000_000
         for home in homes:
-            writer.submit_now(home.seal(payload))
+            writer.hand_over(home.seal(payload))
         if step % 10 == 0:
             for home in homes:
-                writer.submit_now(home.seal(home.offers(clock.ns)))
-        writer.submit_now(AdvanceZone("rural"))
-        writer.submit_now(SealBlock())
+                writer.hand_over(home.seal(home.offers(clock.ns)))
+        writer.hand_over(AdvanceZone("rural"))
+        writer.hand_over(SealBlock())
         await writer.settle()
     began = time.perf_counter()
     writer.core.state_hash()
     hash_ms = 1e3 * (time.perf_counter() - began)
-    leaves = len(writer.core.bank.log)
+    leaves = writer.core.bank.log.size
     commands = writer.commands
     await writer.stop()
     return [
@@ -207,7 +206,9 @@ class _Home:
         first = self.offered + 1
         self.offered += 4
         return encode_payload(
-            OfferBatch(tuple(Offer(n, slot + n % 4, side, 10, price) for n in range(first, first + 4)))
+            OfferBatch(
+                tuple(Offer(n, slot + n % 4, side, 10, price) for n in range(first, first + 4))
+            )
         )
 
 

@@ -110,7 +110,7 @@ class Gate(gateway_pb2_grpc.GatewayServiceServicer, gateway_pb2_grpc.EnrolmentSe
         self.down: asyncio.Queue = asyncio.Queue()
         self.band = (10_000, 1_000_000, 5_000_000, 300)
         self.life_s, self.age_s = 3600.0, 60.0
-        self.streams = 0
+        self.streams = self.renew_after_streams = 0
         self.hang_up_after: int | None = None
         self.calls: list = []
         self.now_ns: Callable[[], int] = lambda: 0
@@ -139,6 +139,8 @@ class Gate(gateway_pb2_grpc.GatewayServiceServicer, gateway_pb2_grpc.EnrolmentSe
     async def Renew(self, request, context):  # noqa: N802
         names = context.auth_context()["x509_common_name"]
         device = names[0].decode()
+        while self.streams < self.renew_after_streams:
+            await asyncio.sleep(0.005)
         self.log.append(("renew", device))
         key = Ed25519PublicKey.from_public_bytes(self.chains[device].public_key)
         key.verify(request.signature, b"gridtokenx/renew/v1\0" + request.csr_pem)

@@ -37,7 +37,7 @@ async def test_a_wrong_token_a_dead_address_and_a_foreign_authority_are_told_apa
 async def test_a_certificate_past_half_of_its_life_is_renewed_and_the_stream_follows(
     site, gate, peers
 ):
-    gate.life_s, gate.age_s = 3600.0, 7200.0
+    gate.life_s, gate.age_s, gate.renew_after_streams = 3600.0, 7200.0, 1
     await site.enrol()
     await site.start()
     await peers.eventually(lambda: ("renew", site.agent._device_id) in gate.log)

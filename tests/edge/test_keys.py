@@ -49,3 +49,12 @@ def test_one_kind_of_key_is_not_taken_for_the_other(tmp_path):
     (tmp_path / "tls.key").rename(tmp_path / "device.key")
     with pytest.raises(KeyFileError, match="no Ed25519 key"):
         load_signer(tmp_path)
+
+
+def test_a_key_in_another_form_is_read_as_well(tmp_path):
+    signer = load_or_create_signer(tmp_path)
+    path = tmp_path / "device.key"
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\r\n".join([b"a comment", *lines, b""]))
+    path.chmod(0o600)
+    assert load_signer(tmp_path).device == signer.device

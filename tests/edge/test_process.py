@@ -193,3 +193,16 @@ def test_the_light_agent_does_not_import_the_clouds_libraries():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_running_agent_has_one_tls_library_less_and_what_needs_it_later_still_gets_it():
+    code = (
+        "import sys; from edge.lean import load_without_tls; load_without_tls();"
+        "import edge.process, edge.devices.catalog, edge.enrol, grpc.aio, hashlib;"
+        "print('ssl' in sys.modules, hashlib.sha256(b'').hexdigest()[:8]);"
+        "import ssl; print(ssl.create_default_context().verify_mode.name)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "e3b0c442", "CERT_REQUIRED"]

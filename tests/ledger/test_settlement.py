@@ -258,3 +258,13 @@ def test_a_made_up_micro_unit_is_noticed():
     assert outcome_is_balanced(outcome)
     outcome.utility_micro += 1
     assert not outcome_is_balanced(outcome)
+
+
+def test_congestion_rent_is_owed_whole_and_goes_to_the_grid_operator():
+    terms = TradeTerms(1, "b", "s", 1_000, 3_000_000, 70_000)
+    outcome = settle([terms], meters_of({"s": 1_000}, {"b": 1_000}), RULES)
+    assert outcome.grid_fee_micro == 150_000 + 70_000
+    assert outcome.accounts["b"].money_micro == -3_220_000
+    assert outcome.accounts["s"].money_micro == 2_997_000
+    outcome = settle([terms], meters_of({"s": 0}, {"b": 0}), RULES)
+    assert outcome.accounts["b"].money_micro == -70_000

@@ -30,6 +30,7 @@ from cloud.facts import (
 from cloud.market.risk import owed_micro, unit_reserve_micro
 from protos.clock import SECOND_NS, slot_start_ns
 from protos.messages import Cancel, Offer, OfferBatch, OrderKind, Side, TimeInForce
+from protos.units import val
 from tests.market.scene import NETWORK, SLOT, Scene, device, of
 
 RULES = ZoneRules(tick_micro_per_kwh=100_000, position_max_wh=30_000)
@@ -87,14 +88,19 @@ class Model:
             offer = self.submitted[who, number]
             assert (offer.side, offer.slot) == (side, fact.slot)
             if offer.kind is OrderKind.LIMIT:
-                worse = fact.price_micro_per_kwh - offer.price_micro_per_kwh
-                assert (worse if side is Side.BUY else -worse) <= 0
+                value = val(fact.energy_wh, fact.price_micro_per_kwh)
+                limit = val(fact.energy_wh, offer.price_micro_per_kwh)
+                assert fact.rent_micro >= 0
+                if side is Side.BUY:
+                    assert value + fact.rent_micro <= limit
+                else:
+                    assert value >= limit
             self.open[who, number] -= fact.energy_wh
             assert self.open[who, number] >= 0
             if self.open[who, number] == 0:
                 del self.open[who, number]
             self.owed[account, fact.slot] += owed_micro(
-                side, fact.energy_wh, fact.price_micro_per_kwh, RULES
+                side, fact.energy_wh, fact.price_micro_per_kwh, RULES, fact.rent_micro
             )
         self.flow(fact)
 
@@ -119,9 +125,11 @@ class Model:
 
 
 class ZoneMachine(RuleBasedStateMachine):
+    zone_rules = RULES
+
     def __init__(self) -> None:
         super().__init__()
-        self.scene = Scene(RULES)
+        self.scene = Scene(self.zone_rules)
         self.model = Model()
         self.expelled: set[str] = set()
 
@@ -217,7 +225,10 @@ class ZoneMachine(RuleBasedStateMachine):
         held: dict[str, int] = defaultdict(int)
         for key, energy_wh in self.model.open.items():
             offer = self.model.submitted[key]
-            unit = unit_reserve_micro(offer.side, offer.price_micro_per_kwh, RULES)
+            price = offer.price_micro_per_kwh
+            if offer.kind is OrderKind.MARKET:
+                price = HIGH if offer.side is Side.BUY else LOW
+            unit = unit_reserve_micro(offer.side, price, RULES)
             held[accounts[key[0]]] += energy_wh * unit
         for account, allowance, opened, reserved, *_ in self.scene.zone.state()["purses"]:
             owed = sum(wh for (who, _), wh in self.model.owed.items() if who == account)
@@ -239,5 +250,13 @@ class ZoneMachine(RuleBasedStateMachine):
         assert self.scene.replayed() == self.scene.zone.state()
 
 
+class AuctionMachine(ZoneMachine):
+    """The same with half an hour of gathering before each gate."""
+
+    zone_rules = ZoneRules(tick_micro_per_kwh=100_000, position_max_wh=30_000, auction_s=1_800)
+
+
 TestZone = ZoneMachine.TestCase
 TestZone.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAuction = AuctionMachine.TestCase
+TestAuction.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -131,7 +131,9 @@ def test_a_header_that_lies_is_named(changes, field):
 def test_a_payload_over_the_limit_is_neither_made_nor_read():
     with pytest.raises(Malformed, match="limit"):
         decode_payload(bytes(PAYLOAD_BYTES_MAX + 1))
-    huge = SweepBatch(1, 1, 1, ClockQuality.UNKNOWN, ((1,) * 600,), (((1 << 62) - 1, 0) * 300,) * 20)
+    huge = SweepBatch(
+        1, 1, 1, ClockQuality.UNKNOWN, ((1,) * 600,), (((1 << 62) - 1, 0) * 300,) * 20
+    )
     with pytest.raises(ValueError, match="limit"):
         encode_payload(huge)
 

@@ -538,7 +538,7 @@ def test_replaying_the_journal_gives_the_same_facts_and_state():
 def test_what_is_days_old_is_forgotten():
     desk, _ = awarded_desk()
     desk.apply(AdvanceDesk(), STARTS + HOUR_NS)
-    desk.apply(AdvanceDesk(), STARTS + 12 * DAY_NS)
+    desk.apply(AdvanceDesk(), STARTS + 40 * DAY_NS)
     empty = Desk()
     empty.apply(OPEN, 0)
     grown, fresh = desk.state(), empty.state()

@@ -1,1 +1,1 @@
-"""The operator console: static files only. What they show comes from `cloud/gate/screen.py`."""
+"""The operator console: the static page, the tables it shows and the window on the gateways."""

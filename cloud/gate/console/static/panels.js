@@ -1,126 +1,111 @@
-// One function a panel: data in, template out. Rows are keyed, so that a focused button never
-// becomes another row's button when new data comes.
-import { html, nothing, svg } from "/static/vendor/lit-html.js";
-import { repeat } from "/static/vendor/directives/repeat.js";
-import { age, kilowattHours, kilowatts, percent, price, short, time, timeSeconds } from "/static/format.js";
+// One function a panel: what the page knows in, template out.
+import { html, svg } from "/static/vendor/lit-html.js";
+import { age, kilo, money, percent, powerUnit, short, time, timeSeconds } from "/static/format.js";
+import { mark, number, table } from "/static/parts.js";
+import { rowsOf } from "/static/wire.js";
 
-const ROWS_SHOWN_MAX = 400;
+const SLOT_MS = 900_000;
+const NEAR_SHARE = 0.8;
+const FULL_PER_MILLE = 1000;
 
-const table = (label, heads, rows, key, cells, empty) =>
-  rows.length === 0
-    ? html`<p class="empty">${empty}</p>`
-    : html`<div class="scroll" tabindex="0" role="region" aria-label=${label}>
-        <table><thead><tr>${heads.map(([name, kind]) => html`<th scope="col" class=${kind ?? nothing}>${name}</th>`)}</tr></thead>
-        <tbody>${repeat(rows, key, (row) => html`<tr>${cells(row)}</tr>`)}</tbody></table></div>`;
-const n = (value) => html`<td class="n">${value}</td>`;
+export const streamWords = (page, ageMs) => (page.stale ? html`<span>Stream <b class="bad">stale ${age(ageMs)}</b></span>` : html`<span>Stream <b>live</b></span>`);
 
-export function status(screen, ageMs) {
-  const { data } = screen;
-  if (!data) return html`<span>Connecting</span>`;
-  return html`<span>Stream <b>${screen.stale ? `stale ${age(ageMs)}` : "live"}</b></span>
-    <span>Time <b>${timeSeconds(data.now_ms)} UTC</b></span>
-    <span>Online <b>${data.online}</b></span> <span>Silent <b>${data.silent}</b></span>
-    <span>Trades <b>${data.totals.trades}</b></span>
-    <span>Slots settled <b>${data.totals.slots_settled}</b></span>
-    <span>Minted <b>${kilowattHours(data.totals.minted_wh)} kWh</b></span>`;
+export function status(page, zones, chooseZone) {
+  const { fleet, totals } = page.state.values;
+  return html`<span>Time <b>${timeSeconds(page.state.nowMs)} UTC</b>${page.speed > 1 ? ` at ${page.speed}×` : ""}</span>
+    <span>Online <b>${fleet.online}</b></span> <span>Silent ${fleet.silent ? mark(3, "abnormal, priority 3") : ""} <b>${fleet.silent}</b></span>
+    <span>Trades <b>${totals.trades}</b></span> <span>Settled slots <b>${totals.slots_settled}</b></span>
+    <span>Minted <b>${kilo(totals.minted_wh)} kWh</b></span> <span>Burned <b>${kilo(totals.burned_wh)} kWh</b></span>
+    <span>Conservation error ${totals.conservation_error_wh ? mark(1, "abnormal, priority 1") : ""} <b>${totals.conservation_error_wh} Wh</b></span>
+    ${zones.length > 1 ? html`<label>Zone <select @change=${chooseZone}>${zones.map((zone) => html`<option ?selected=${zone === page.zone}>${zone}</option>`)}</select></label>` : ""}`;
 }
 
-export function alarms(screen, acknowledge) {
-  const open = screen.data.alarms
-    .slice()
-    .sort((a, b) => a.acknowledged - b.acknowledged || a.priority - b.priority || b.at_ms - a.at_ms);
+export function feeders(page) {
+  const rows = rowsOf(page.state, "feeders")
+    .filter((row) => row.zone === page.zone)
+    .map((row) => ({ ...row, share: row.limit_w ? Math.abs(row.power_w) / row.limit_w : 0 }))
+    .sort((a, b) => b.share - a.share);
+  const scale = 1.05 * Math.max(1.25, ...rows.map((row) => row.share));
   return table(
-    "Alarms", [["Pri"], ["Time"], ["Source"], ["Message"], ["Action"]], open, (row) => row.key,
-    (row) => html`<td><span class="mark p${row.priority}">${row.priority}</span></td>
-      <td>${time(row.at_ms)}</td><td>${short(row.source)}</td>
-      <td class="wrap ${row.acknowledged ? "seen" : ""}">${row.message}${row.count > 1 ? ` (${row.count}×)` : ""}</td>
-      <td>${row.acknowledged
-        ? html`<span class="seen">seen</span>`
-        : html`<button ?disabled=${screen.stale} aria-label=${`Acknowledge: ${row.message}`}
-            @click=${() => acknowledge(row.key)}>Ack</button>`}</td>`,
-    "No alarms.",
+    "Feeders", [["Element"], ["Loading"], ["%", "n"], ["kW", "n"], ["Limit kW", "n extra"]], rows,
+    (row) => html`<td class="wrap name">${row.name}</td><td class="gauge">${gauge(row.share / scale, 1 / scale, row.share)}</td>
+      <td class="n">${row.share > 1 ? mark(2, "over the limit, priority 2") : ""} ${(row.share * 100).toFixed(0)}</td>
+      ${number(kilo(row.power_w, 1))}${number(kilo(row.limit_w, 0), "extra")}`,
+    "No gate has closed yet.",
   );
 }
 
-export function gateways(screen, setFilter) {
-  const all = [...screen.gateways.values()].sort((a, b) => a.account.localeCompare(b.account));
-  const rows = all.filter((row) => row.account.includes(screen.filter) || row.device.includes(screen.filter));
-  const now = screen.data.now_ms;
-  return html`<div class="filter"><label>Filter <input type="search" .value=${screen.filter} @input=${setFilter}></label>
-      <span>${rows.length} of ${all.length}${rows.length > ROWS_SHOWN_MAX ? `, first ${ROWS_SHOWN_MAX} shown` : ""}</span></div>
-    ${table(
-      "Gateways",
-      [["Home"], ["Node", "n"], ["PV kW", "n"], ["Load kW", "n"], ["Battery kW", "n"], ["Grid kW", "n"], ["SoC %", "n"], ["Batch", "n"], ["Age", "n"]],
-      rows.slice(0, ROWS_SHOWN_MAX), (row) => row.device,
-      (row) => html`<td title=${row.device}>${row.account}</td>${n(row.node)}${n(kilowatts(row.pv_w))}${n(kilowatts(row.load_w))}
-        ${n(row.capacity_wh ? kilowatts(row.battery_w) : "–")}${n(kilowatts(row.grid_w))}
-        ${n(row.capacity_wh ? percent(row.soc_per_mille) : "–")}${n(row.seq)}
-        ${n(row.seen_ms ? age(now - row.seen_ms) : "never")}`,
-      "No gateway matches.",
-    )}`;
+const gauge = (filled, limit, share) => html`<svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
+  <rect class="track" y="2" width="100" height="6"></rect>
+  <rect class="bar ${share > 1 ? "over" : share > NEAR_SHARE ? "near" : ""}" y="2" width=${100 * filled} height="6"></rect>
+  <line class="limit" x1=${100 * limit} x2=${100 * limit} y1="0" y2="10"></line></svg>`;
+
+export function feedersAge(page) {
+  const [row] = rowsOf(page.state, "feeders").filter((one) => one.zone === page.zone);
+  return row ? `slot ${time(row.slot * SLOT_MS)}, ${age(page.state.nowMs - page.state.changedMs.feeders)} ago` : "";
 }
 
-export function feeders(data) {
-  const rows = data.feeders
-    .map((row) => ({ ...row, share: row.limit_w ? Math.abs(row.power_w) / row.limit_w : 0 }))
-    .sort((a, b) => b.share - a.share)
-    .slice(0, 10);
-  if (rows.length === 0) return html`<p class="empty">No gate has closed yet.</p>`;
-  const height = 22;
-  const scale = 260;
-  return html`<svg viewBox="0 0 560 ${rows.length * height + 18}" role="img" aria-label="Feeder loading, most loaded first">
-      ${rows.map((row, i) => {
-        const y = i * height;
-        const state = row.share > 1 ? "over" : row.share > 0.8 ? "near" : "";
-        return svg`<text x="0" y=${y + 15}>${(row.name ?? `element ${row.element}`).slice(-22)}</text>
-          <rect class="track" x="170" y=${y + 3} width=${scale} height="14"></rect>
-          <rect class="bar ${state}" x="170" y=${y + 3} width=${Math.min(1.2, row.share) * scale} height="14"></rect>
-          <text x="500" y=${y + 15}>${(row.share * 100).toFixed(0)} %${row.share > 1 ? " !" : ""}</text>`;
-      })}
-      <line class="limit" x1=${170 + scale} x2=${170 + scale} y1="0" y2=${rows.length * height}></line>
-      <text class="quiet" x=${170 + scale - 36} y=${rows.length * height + 14}>limit</text></svg>
-    <details><summary>As a table, slot ${time(rows[0].slot * 900000)}</summary>
-    ${table("Feeders", [["Element"], ["kW", "n"], ["Limit kW", "n"], ["Loading %", "n"]], rows, (row) => row.element,
-      (row) => html`<td>${row.name ?? row.element}</td>${n(kilowatts(row.power_w))}${n(kilowatts(row.limit_w))}${n((row.share * 100).toFixed(1))}`, "")}</details>`;
+export function flow(page) {
+  const { pv_w, battery_w, load_w, grid_w } = page.state.values.fleet;
+  const all = [pv_w, battery_w, load_w, grid_w];
+  const unit = powerUnit(all);
+  const widest = Math.max(1, ...all.map(Math.abs));
+  const supply = Math.max(1, pv_w + Math.max(0, battery_w) + Math.max(0, grid_w));
+  const box = (x, y, name, watts) => svg`<rect class="equipment" x=${x} y=${y} width="128" height="48"></rect>
+    <text class="quiet" x=${x + 8} y=${y + 17}>${name}</text>
+    <text class="strong" x=${x + 8} y=${y + 38}>${unit.of(watts)} ${unit.name}</text>
+    <text class="quiet right" x=${x + 121} y=${y + 17}>${Math.round((100 * Math.abs(watts)) / supply)} %</text>`;
+  // Positive towards the bus in the middle.
+  const wire = (x, y, watts) => {
+    const width = watts ? 1 + (7 * Math.abs(watts)) / widest : 0.5;
+    const inward = watts > 0 === x < 190 ? 1 : -1;
+    const at = (x + 190) / 2;
+    return svg`<line class="wire" x1=${x} y1=${y} x2="190" y2=${y} stroke-width=${width}></line>
+      ${watts ? svg`<path class="arrow" d="M${at - 7 * inward},${y - 8} l${14 * inward},8 l${-14 * inward},8 z"></path>` : ""}`;
+  };
+  return html`<svg class="flow" viewBox="0 0 380 116" role="img" aria-label="Energy flow of all homes: PV ${unit.of(pv_w)}, battery ${unit.of(battery_w)}, grid ${unit.of(grid_w)}, homes ${unit.of(load_w)} ${unit.name}">
+      ${wire(132, 30, pv_w)}${wire(132, 86, battery_w)}${wire(248, 30, grid_w)}${wire(248, 86, -load_w)}
+      <line class="bus" x1="190" x2="190" y1="10" y2="106"></line>
+      ${box(4, 6, "PV", pv_w)}${box(4, 62, battery_w < 0 ? "Charging" : "Battery", battery_w)}
+      ${box(248, 6, grid_w < 0 ? "Feed-in" : "Grid", grid_w)}${box(248, 62, "Homes", load_w)}</svg>`;
 }
 
-export function flow(data) {
-  const { pv_w, battery_w, load_w, grid_w, at_ms } = data.flow;
-  const widest = Math.max(1, ...[pv_w, battery_w, load_w, grid_w].map(Math.abs));
-  const wire = (x1, y1, x2, y2, watts) =>
-    svg`<line class="wire" x1=${x1} y1=${y1} x2=${x2} y2=${y2} stroke-width=${1 + (9 * Math.abs(watts)) / widest}></line>`;
-  const box = (x, y, name, watts, word) => svg`<rect class="equipment" x=${x} y=${y} width="150" height="50"></rect>
-    <text class="quiet" x=${x + 8} y=${y + 18}>${name}${word ? `, ${word}` : ""}</text>
-    <text class="strong" x=${x + 8} y=${y + 40}>${kilowatts(watts)} kW</text>`;
-  return html`<svg viewBox="0 0 560 140" role="img" aria-label="Energy flow of all homes">
-    ${wire(170, 35, 280, 70, pv_w)}${wire(170, 105, 280, 70, battery_w)}${wire(280, 70, 390, 35, grid_w)}${wire(280, 70, 390, 105, load_w)}
-    <circle class="equipment" cx="280" cy="70" r="11"></circle>
-    ${box(20, 10, "PV", pv_w, "")}${box(20, 80, "Battery", battery_w, battery_w < 0 ? "charging" : "discharging")}
-    ${box(390, 10, "Grid", grid_w, grid_w < 0 ? "feeding in" : "drawing")}${box(390, 80, "Homes", load_w, "")}</svg>
-    <p class="empty">Newest reading ${at_ms ? age(data.now_ms - at_ms) : "not yet"} old.</p>`;
+export function flowAge(page) {
+  const { at_ms } = page.state.values.fleet;
+  return at_ms ? `newest reading ${age(page.state.nowMs - at_ms)} old, % of supply` : "no reading yet";
 }
 
-export const slots = (data) =>
-  table(
-    "Slots", [["Slot"], ["State"], ["Price", "n"], ["kWh", "n"], ["Delivered", "n"], ["AC max %", "n"]], data.slots, (row) => row.slot,
-    (row) => html`<td>${time(row.starts_ms)}</td><td>${row.state}</td>${n(row.trades ? price(row.price_micro_per_kwh) : "–")}
-      ${n(kilowattHours(row.volume_wh))}${n(row.state === "settled" ? kilowattHours(row.delivered_wh) : "–")}
-      ${n(row.referee_per_mille === null ? "–" : percent(row.referee_per_mille))}`,
+export function slots(page) {
+  const currency = page.state.values.currencies[page.zone] ?? "";
+  return table(
+    "Slots", [["Slot UTC"], ["State"], [`${currency}/kWh`, "n"], ["Sold kWh", "n"], ["Given kWh", "n spare"], ["AC %", "n"]], page.slots,
+    (row) => html`<td class=${row.starts_ms <= page.state.nowMs && page.state.nowMs < row.starts_ms + SLOT_MS ? "now" : ""}>${time(row.starts_ms)}</td><td>${row.state}</td>
+      ${number(row.trades ? money(row.price_micro_per_kwh, 3) : "–")}${number(kilo(row.volume_wh))}
+      ${number(row.state === "settled" ? kilo(row.delivered_wh) : "–", "spare")}
+      <td class="n">${row.referee_per_mille > FULL_PER_MILLE ? mark(2, "over the limit, priority 2") : ""} ${row.referee_per_mille === null ? "–" : percent(row.referee_per_mille)}</td>`,
     "No offers yet.",
   );
+}
 
-export const bids = (data) =>
+export const bids = (page) =>
   table(
-    "VPP bids", [["ISO"], ["Hour"], ["kW", "n"], ["$/MWh", "n"], ["Status"]], data.bids.slice().reverse(), (row) => row.bid_id,
+    "VPP bids", [["ISO"], ["Hour UTC"], ["kW", "n"], ["USD/MWh", "n"], ["USD", "n"], ["Status"]],
+    rowsOf(page.state, "bids").sort((a, b) => b.starts_ms - a.starts_ms),
     (row) => html`<td>${row.venue.toUpperCase()}</td><td>${time(row.starts_ms)}</td>
-      ${n(((row.awarded_w ?? row.power_w) / 1000).toFixed(0))}${n((row.price_micro_per_mwh / 1e6).toFixed(2))}
-      <td class="wrap">${row.state}${row.reason ? `: ${row.reason}` : ""}</td>`,
-    "No bids yet.",
+      ${number(kilo(row.awarded_w ?? row.power_w, 0))}${number(money(row.price_micro_per_mwh))}
+      ${number(row.revenue_micro === null ? "–" : money(row.revenue_micro))}
+      <td class="wrap">${row.state === "rejected" ? mark(2) : ""} ${row.state}${row.reason ? `: ${row.reason}` : ""}</td>`,
+    "No bids yet. The desk bids when the homes' batteries are worth it.",
   );
 
-export const blocks = (data) =>
+export const blocks = (page) =>
   table(
-    "Ledger blocks", [["#", "n"], ["Root"], ["Leaves", "n"], ["Time"]], data.blocks.slice().reverse(), (row) => row.number,
-    (row) => html`${n(row.number)}<td title=${row.root}><code>${short(row.root)}</code></td>${n(row.size)}<td>${timeSeconds(row.at_ms)}</td>`,
+    "Ledger blocks", [["Block", "n"], ["Root"], ["Leaves", "n"], ["UTC"]], rowsOf(page.state, "blocks").sort((a, b) => b.key - a.key),
+    (row) => html`${number(row.key)}<td title=${row.root}><code>${short(row.root)}</code></td>${number(row.size)}<td>${timeSeconds(row.at_ms)}</td>`,
     "No block yet.",
   );
+
+export function changedAge(page, name) {
+  const changed = page.state.changedMs[name];
+  return changed ? `changed ${age(page.state.nowMs - changed)} ago` : "";
+}

@@ -1,0 +1,172 @@
+"""One gateway's stream: what comes up in which order, and when the stream ends.
+
+Decides whether an envelope is the next of its stream; hands it to the writer with the check of its
+signature; receipts what is durable and says what was refused. It holds at most a window of
+envelopes in flight, and waits while the writer's inbox is full, so that a fast gateway is slowed
+down by its own transport. It must never receipt what the writer has not made durable.
+"""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from cloud.commands import AppendSealed
+from cloud.facts import BatchRefused, Fact
+from cloud.gate.downlink import Downlink
+from cloud.market.zone import Zone
+from cloud.writer import ForgedError, Writer, WriterStoppedError
+from protos import common_pb2
+from protos import gateway_pb2 as pb
+from protos.clock import Clock
+from protos.ids import DeviceId
+from protos.limits import PAYLOAD_BYTES_MAX, UNACKNOWLEDGED_BATCHES_MAX
+from protos.messages import ADVICE, Refusal
+from protos.seal import Sealed, is_authentic, is_well_formed
+
+LAST_WORDS_S = 0.5
+"""How long a stream that is ended may still take to hear why."""
+
+
+class Stream:
+    """The order of one stream: what comes next, and how much is in flight to the writer."""
+
+    def __init__(
+        self,
+        device: DeviceId,
+        key: Ed25519PublicKey,
+        zone: Zone,
+        downlink: Downlink,
+        writer: Writer,
+    ) -> None:
+        self._device = device
+        self._key = key
+        self._zone = zone
+        self._downlink = downlink
+        self._writer = writer
+        self._expected = zone.durable(device)[0] + 1
+        self._in_flight = 0
+        self._landed = asyncio.Event()
+
+    async def run(self, context: Any, clock: Clock) -> None:
+        """Reads and writes until either side ends the stream, or the downlink is closed.
+
+        A peer that takes nothing keeps `write` waiting for ever; the closed downlink ends that.
+        """
+        tasks = (
+            asyncio.create_task(self._receive(context, clock)),
+            asyncio.create_task(_send_all(context, self._downlink)),
+        )
+        for task in tasks:
+            task.add_done_callback(self._close)
+        try:
+            await self._downlink.closed()
+            await asyncio.wait(tasks[1:], timeout=LAST_WORDS_S)
+        finally:
+            for task in tasks:
+                task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        for outcome in outcomes:
+            # A broken connection is an end like another; anything else is a defect and is shown.
+            if isinstance(outcome, Exception) and not isinstance(outcome, grpc.aio.BaseError):
+                raise outcome
+
+    def _close(self, _task: object) -> None:
+        self._downlink.close()
+
+    async def _receive(self, context: Any, clock: Clock) -> None:
+        while (message := await context.read()) is not grpc.aio.EOF:
+            body = message.WhichOneof("body")
+            if body == "sealed":
+                envelope = message.sealed
+                sealed = Sealed(
+                    envelope.seq, envelope.previous, envelope.payload, envelope.signature
+                )
+                if self._is_next(sealed):
+                    await self._make_room()
+                    self._hand_over(sealed)
+            elif body == "heartbeat":
+                self._downlink.urgent(
+                    pb.ConnectResponse(heartbeat=pb.Heartbeat(now_ns=clock.now_ns()))
+                )
+
+    def _is_next(self, sealed: Sealed) -> bool:
+        """One envelope at the door: refused, receipted again, or the next one."""
+        if not is_well_formed(sealed):
+            too_large = len(sealed.payload) > PAYLOAD_BYTES_MAX
+            self._refuse(sealed.seq, Refusal.TOO_LARGE if too_large else Refusal.MALFORMED)
+            return False
+        if sealed.seq < self._expected:
+            # Sent again after a lost receipt: harmless, and the answer is the receipt.
+            self._downlink.receipt(self._zone.durable(self._device)[0])
+            return False
+        if sealed.seq > self._expected:
+            self._refuse(sealed.seq, Refusal.SEQUENCE_GAP)
+            return False
+        return True
+
+    async def _make_room(self) -> None:
+        while self._in_flight >= UNACKNOWLEDGED_BATCHES_MAX:
+            self._landed.clear()
+            await self._landed.wait()
+        await self._writer.wait_for_room()
+
+    def _hand_over(self, sealed: Sealed) -> None:
+        if sealed.seq != self._expected:
+            # While it waited for room, an envelope before it was refused: this one is too early.
+            self._refuse(sealed.seq, Refusal.SEQUENCE_GAP)
+            return
+        command = AppendSealed(
+            self._zone.name,
+            self._device,
+            sealed.seq,
+            sealed.previous,
+            sealed.payload,
+            sealed.signature,
+        )
+        check = partial(is_authentic, self._key, self._device, sealed)
+        try:
+            self._writer.hand_over(command, partial(self._answered, sealed.seq), check)
+        except WriterStoppedError:
+            self._downlink.close()
+            return
+        self._expected += 1
+        self._in_flight += 1
+
+    def _answered(self, seq: int, outcome: list[Fact] | Exception) -> None:
+        """The writer is done with an envelope: receipt what is durable, say what was refused."""
+        self._in_flight -= 1
+        self._landed.set()
+        durable = self._zone.durable(self._device)[0]
+        if isinstance(outcome, ForgedError):
+            self._expected = durable + 1
+            self._refuse(seq, Refusal.BAD_SIGNATURE)
+            return
+        if isinstance(outcome, Exception):
+            self._downlink.close()
+            return
+        for fact in outcome:
+            if isinstance(fact, BatchRefused):
+                self._expected = durable + 1 if seq > durable else self._expected
+                self._refuse(seq, Refusal(fact.reason))
+        self._downlink.receipt(durable)
+
+    def _refuse(self, seq: int, reason: Refusal) -> None:
+        self._downlink.urgent(
+            pb.ConnectResponse(
+                refusal=pb.BatchRefusal(
+                    seq=seq,
+                    refused=common_pb2.Refused(
+                        reason=reason, name=reason.name, advice=ADVICE[reason]
+                    ),
+                    expected_seq=self._expected,
+                )
+            )
+        )
+
+
+async def _send_all(context: Any, downlink: Downlink) -> None:
+    while (message := await downlink.next()) is not None:
+        await context.write(message)

@@ -1,0 +1,82 @@
+"""The market simulator's port: the paths of OASIS, Data Miner and the bid gateways on one address.
+
+`gridtokenx venue-sim` runs it. It makes its own prices and takes any credentials, so it must only
+ever stand in for a market, never beside one; by default it listens on loopback.
+"""
+
+from typing import Annotated
+
+import uvicorn
+from fastapi import FastAPI, Header, Request, Response
+
+from cloud.venues.online import (
+    CMRI_PATH,
+    OASIS_PATH,
+    PJM_GATEWAY_PATH,
+    PJM_LOGIN_PATH,
+    SIBR_PATH,
+)
+from cloud.venues.sim import VenueSim
+from cloud.venues.transport import Answer
+from protos.clock import Clock
+
+
+def make_sim_http(sim: VenueSim, clock: Clock) -> FastAPI:
+    """The application; all answers are the simulator's."""
+    app = FastAPI(title="GridTokenX market simulator", docs_url=None, redoc_url=None)
+
+    @app.get(OASIS_PATH)
+    async def oasis(request: Request) -> Response:
+        return _sent(sim.oasis(_caller(request), dict(request.query_params), clock.now_ns()))
+
+    @app.get("/api/v1/{feed}")
+    async def miner(
+        request: Request, feed: str, ocp_apim_subscription_key: Annotated[str, Header()] = ""
+    ) -> Response:
+        return _sent(sim.miner(feed, ocp_apim_subscription_key, dict(request.query_params)))
+
+    @app.post(SIBR_PATH)
+    async def caiso_bid(request: Request) -> Response:
+        body = await request.body()
+        return _sent(sim.submit("caiso", body, clock.now_ns()))
+
+    @app.get(CMRI_PATH)
+    async def caiso_results() -> Response:
+        return _sent(sim.results("caiso", clock.now_ns()))
+
+    @app.post(PJM_LOGIN_PATH)
+    async def pjm_login(x_openam_username: Annotated[str, Header()] = "") -> Response:
+        return _sent(sim.pjm_login(x_openam_username, clock.now_ns()))
+
+    @app.post(PJM_GATEWAY_PATH)
+    async def pjm_query(request: Request) -> Response:
+        body = await request.body()
+        session = request.cookies.get("pjmauth", "")
+        return _sent(sim.pjm_query(session, body, clock.now_ns()))
+
+    @app.get("/counters")
+    async def counters() -> dict[str, int | None]:
+        seen = sim.counters
+        return {
+            "requests": seen.requests,
+            "throttles": seen.throttles,
+            "bans": seen.bans,
+            "bids": seen.bids,
+            "logins": seen.logins,
+            "closest_ns": seen.closest_ns,
+        }
+
+    return app
+
+
+def run_sim(host: str, port: int, sim: VenueSim, clock: Clock) -> None:
+    """Serves until it is told to stop."""
+    uvicorn.run(make_sim_http(sim, clock), host=host, port=port, log_level="warning")
+
+
+def _caller(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _sent(answer: Answer) -> Response:
+    return Response(answer.body, answer.status, dict(answer.headers))
