@@ -11,6 +11,7 @@
     validator  check and cosign an aggregator's log, as an independent party
     validator-key  make a validator's key and print its line of the policy
     bench      measure
+    venue-sim  run the market simulator: OASIS, Data Miner and the bid gateways on made prices
 
 Exit status: 0 done, 1 the answer is no (a check failed), 2 wrong use or configuration.
 """
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_operator(commands)
     _add_validator(commands)
     _add_bench(commands)
+    _add_venue_sim(commands)
     return parser
 
 
@@ -152,6 +154,17 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     bench.add_argument("--ops", type=int, default=0, help="run only this workload, so long")
     bench.add_argument("--json", action="store_true")
     bench.set_defaults(run=_bench)
+
+
+def _add_venue_sim(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    sim = commands.add_parser("venue-sim", help="run the market simulator")
+    sim.add_argument("--host", default="127.0.0.1")
+    sim.add_argument("--port", type=int, default=8090)
+    sim.add_argument("--lost-answers", type=int, default=0, help="lose every n-th bid's answer")
+    sim.add_argument("--late-awards", type=int, default=0, metavar="SECONDS")
+    sim.add_argument("--double-awards", action="store_true", help="report each award twice")
+    sim.add_argument("--session", type=int, default=900, metavar="SECONDS", help="of PJM's login")
+    sim.set_defaults(run=_venue_sim)
 
 
 def _config_error() -> type[Exception]:
@@ -280,6 +293,22 @@ def _bench(options: argparse.Namespace) -> int:
     from cloud.bench import run_bench
 
     return run_bench(options.room, workload=options.workload, ops=options.ops, as_json=options.json)
+
+
+def _venue_sim(options: argparse.Namespace) -> int:
+    from cloud.venues.sim import Faults, VenueSim
+    from cloud.venues.sim_http import run_sim
+    from protos.clock import SECOND_NS, clock_from_environment
+
+    faults = Faults(
+        session_ns=options.session * SECOND_NS,
+        lost_answer_every=options.lost_answers,
+        late_award_ns=options.late_awards * SECOND_NS,
+        double_awards=options.double_awards,
+    )
+    print(f"market simulator on http://{options.host}:{options.port}", flush=True)
+    run_sim(options.host, options.port, VenueSim(faults), clock_from_environment())
+    return 0
 
 
 if __name__ == "__main__":

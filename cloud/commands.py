@@ -149,13 +149,19 @@ class ReleaseReservation(ZoneCommand, frozen=True, array_like=True, tag=16):
 
 
 class OverrideLimit(ZoneCommand, frozen=True, array_like=True, tag=17):
-    """An authority's other limit for one element, for a while. Physics still applies."""
+    """An authority's other limit for one element, for a while. Physics still applies.
+
+    Rank and area are the authority's as it is registered; the strongest are the lowest rank and
+    the area that is the zone's name.
+    """
 
     element: int
     limit_w: int
     authority: str
     reason: str
     until_ns: int
+    rank: int = 0
+    area: str = ""
 
 
 class OrderCurtailment(ZoneCommand, frozen=True, array_like=True, tag=18):
@@ -410,6 +416,27 @@ class RecordLease(DeskCommand, frozen=True, array_like=True, tag=56):
     measured_w: int
 
 
+class RecordSubmission(DeskCommand, frozen=True, array_like=True, tag=57):
+    """A bid is about to leave: from here on the venue may know it."""
+
+    bid_id: str
+
+
+class RecordCancellation(DeskCommand, frozen=True, array_like=True, tag=58):
+    """The venue confirmed before its gate that a bid is withdrawn; `rebid` frees its hour."""
+
+    bid_id: str
+    rebid: bool
+
+
+class RecordStatement(DeskCommand, frozen=True, array_like=True, tag=59):
+    """What one version of the venue's statement pays for a bid's awards; later versions replace."""
+
+    bid_id: str
+    version: int
+    amount_micro: int
+
+
 AnyCommand = (
     CreateSite
     | IssueToken
@@ -447,6 +474,9 @@ AnyCommand = (
     | RecordReply
     | RecordAward
     | RecordLease
+    | RecordSubmission
+    | RecordCancellation
+    | RecordStatement
 )
 
 _encoder = msgspec.msgpack.Encoder()

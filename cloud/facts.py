@@ -266,6 +266,37 @@ class RefereeRecorded(Fact, frozen=True, array_like=True, tag=27):
     voltage_max_per_mille: int
 
 
+class EdgePrice(msgspec.Struct, frozen=True, array_like=True):
+    """By how much energy is dearer below an element than above it, and how full that was."""
+
+    element: int
+    step_micro_per_kwh: int
+    loading_per_mille: int
+
+
+class PricesIndicated(Fact, frozen=True, array_like=True, tag=28):
+    """The steps that are not zero. A signal before the gate; `is_final` says they were paid."""
+
+    LOGGED: ClassVar[bool] = False
+
+    zone: str
+    slot: int
+    steps: tuple[EdgePrice, ...]
+    is_final: bool = False
+
+
+class OverrideContested(Fact, frozen=True, array_like=True, tag=29):
+    """Two authorities' limits for one element contradict; `by` rank, area or time one holds."""
+
+    zone: str
+    element: int
+    holds: str
+    holds_limit_w: int
+    yields: str
+    yields_limit_w: int
+    by: str
+
+
 # ---- bank ----------------------------------------------------------------------------------
 
 
@@ -486,6 +517,24 @@ class DeskRefused(Fact, frozen=True, array_like=True, tag=57):
     reason: int
 
 
+class BidSubmitted(Fact, frozen=True, array_like=True, tag=58):
+    bid_id: str
+
+
+class BidCancelled(Fact, frozen=True, array_like=True, tag=59):
+    bid_id: str
+    rebid: bool
+
+
+class BidSettled(Fact, frozen=True, array_like=True, tag=60):
+    """The statement's word on a bid, beside what the fleet's own meters make of it."""
+
+    bid_id: str
+    version: int
+    amount_micro: int
+    expected_micro: int
+
+
 AnyFact = (
     SiteCreated
     | TokenIssued
@@ -512,6 +561,8 @@ AnyFact = (
     | LeaseIssued
     | LeaseReported
     | RefereeRecorded
+    | PricesIndicated
+    | OverrideContested
     | AccountOpened
     | AllowanceChanged
     | Posted
@@ -536,6 +587,9 @@ AnyFact = (
     | Awarded
     | AwardMetered
     | DeskRefused
+    | BidSubmitted
+    | BidCancelled
+    | BidSettled
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -48,8 +48,10 @@ class Wholesale:
     def restore(self) -> None:
         """After a restart: accepted bids stand again, unanswered ones are submitted again."""
         for bid in self._writer.core.desk.live_bids(self._clock.now_ns()):
+            if bid.cancelled:
+                continue
             if bid.answer is None:
-                self._prepared.put_nowait((bid.prepared, True))
+                self._prepared.put_nowait((bid.prepared, bid.submitted))
             elif bid.answer[0]:
                 self._exchange.restore(bid.prepared)
 

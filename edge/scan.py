@@ -163,7 +163,8 @@ async def _identify(spec: DeviceSpec, bus: Bus, profiles: dict[str, Profile]) ->
     sunspec = await _sunspec(spec, bus)
     if sunspec:
         return sunspec
-    scores = [(await _score(bus, spec.unit, profile), name) for name, profile in profiles.items()]
+    heard = _Heard(bus)
+    scores = [(await _score(heard, spec.unit, profile), name) for name, profile in profiles.items()]
     best = max(scores)
     if best[0] >= SIGNED:
         profile = profiles[best[1]]
@@ -173,7 +174,11 @@ async def _identify(spec: DeviceSpec, bus: Bus, profiles: dict[str, Profile]) ->
         return [
             Finding(replace(spec, profile="unknown"), "speaks Modbus, model unknown", sure=False)
         ]
-    equal = sorted(name for score, name in scores if score == best[0])
+    # Of models with one map the name decides nothing: the fullest is offered first.
+    equal = sorted(
+        (name for score, name in scores if score == best[0]),
+        key=lambda name: (-len(profiles[name].points), name),
+    )
     label = f"plausible as {' or '.join(equal)}; check the type plate"
     return [Finding(replace(spec, profile=equal[0]), label, sure=False)]
 
@@ -192,6 +197,27 @@ async def _answers(bus: Bus, unit: int) -> bool:
         else:
             return True
     return False
+
+
+class _Heard:
+    """What a unit said during one identification: many models ask for the same registers."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._said: dict[tuple[int, int, int, int], tuple[int, ...] | BusError] = {}
+
+    async def read(self, unit: int, function: int, address: int, count: int) -> tuple[int, ...]:
+        """Raises BusError, the same one again for the same question."""
+        key = (unit, function, address, count)
+        if key not in self._said:
+            try:
+                self._said[key] = await _ask(self._bus, unit, function, address, count)
+            except BusError as error:
+                self._said[key] = error
+        said = self._said[key]
+        if isinstance(said, BusError):
+            raise said
+        return said
 
 
 async def _ask(bus: Bus, unit: int, function: int, address: int, count: int) -> tuple[int, ...]:
@@ -224,7 +250,7 @@ async def _sunspec(spec: DeviceSpec, bus: Bus) -> list[Finding]:
     return battery or found
 
 
-async def _score(bus: Bus, unit: int, profile: Profile) -> int:
+async def _score(heard: _Heard, unit: int, profile: Profile) -> int:
     """How many of a profile's voltages and its frequency look like a grid's; 0 when one does not.
 
     A profile that knows how its model calls itself is believed by that alone.
@@ -232,22 +258,22 @@ async def _score(bus: Bus, unit: int, profile: Profile) -> int:
     if profile.signature is not None:
         sign = profile.signature
         try:
-            words = await _ask(bus, unit, sign.function, sign.value.addr, sign.value.width)
+            words = await heard.read(unit, sign.function, sign.value.addr, sign.value.width)
         except BusError:
             return 0
         return SIGNED if sign.matches(words) else 0
     score = 0
     for point in profile.points:
         if point.quantity in {Quantity.FREQUENCY_MHZ, Quantity.VOLTAGE_MV}:
-            if not await _plausible(bus, unit, point):
+            if not await _plausible(heard, unit, point):
                 return 0
             score += 1
     return score
 
 
-async def _plausible(bus: Bus, unit: int, point: PointMap) -> bool:
+async def _plausible(heard: _Heard, unit: int, point: PointMap) -> bool:
     try:
-        words = await _ask(bus, unit, point.function, point.value.addr, point.value.width)
+        words = await heard.read(unit, point.function, point.value.addr, point.value.width)
     except BusError:
         return False
     value = point.value.canonical(words)

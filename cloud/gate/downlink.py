@@ -11,6 +11,9 @@ from collections import deque
 from protos import gateway_pb2 as pb
 from protos.limits import DOWNLINK_QUEUE_MAX
 
+OUTCOMES_QUEUED_MAX = 40 * DOWNLINK_QUEUE_MAX
+"""A gateway's window of full offer batches makes more than it; one that reads never has so many."""
+
 
 class Downlink:
     """One stream's outgoing lanes. `next` waits for the most urgent message."""
@@ -40,11 +43,12 @@ class Downlink:
         self._ready.set()
 
     def outcome(self, outcome: pb.OfferOutcome) -> None:
-        if len(self._outcomes) >= 16 * DOWNLINK_QUEUE_MAX:
+        if len(self._outcomes) >= OUTCOMES_QUEUED_MAX:
             self.close()
             return
-        self._outcomes.append(outcome)
-        self._ready.set()
+        if not self._is_closed:
+            self._outcomes.append(outcome)
+            self._ready.set()
 
     def checkpoint(self, note: bytes) -> None:
         self._checkpoint = note
@@ -55,8 +59,13 @@ class Downlink:
         self._ready.set()
 
     def close(self) -> None:
-        """Ends the stream: the gateway comes back and is told everything again."""
+        """Ends the stream: the gateway comes back and is told everything again.
+
+        What was queued goes at once: the peer may hold the last write up for as long as it likes.
+        """
         self._is_closed = True
+        for lane in (self._urgent, self._leases, self._outcomes):
+            lane.clear()
         self._ready.set()
         self._closed.set()
 
@@ -98,5 +107,6 @@ class Downlink:
         if len(lane) >= DOWNLINK_QUEUE_MAX:
             self.close()
             return
-        lane.append(message)
-        self._ready.set()
+        if not self._is_closed:
+            lane.append(message)
+            self._ready.set()

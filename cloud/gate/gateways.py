@@ -17,7 +17,18 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cloud.commands import EnrolDevice
-from cloud.facts import DeviceEnrolled, DeviceRevoked, EnrolmentRefused, Fact
+from cloud.facts import (
+    DeviceEnrolled,
+    DeviceRevoked,
+    EnrolmentRefused,
+    Fact,
+    GateClosed,
+    LeaseIssued,
+    OfferCancelled,
+    OfferRefused,
+    OfferRested,
+    Traded,
+)
 from cloud.gate.authority import BadRequestError, CertificateAuthority
 from cloud.gate.downlink import Downlink
 from cloud.gate.news import OfferBacklog, lease_order, market_news, outcome_of
@@ -40,8 +51,14 @@ RENEW_DOMAIN = b"gridtokenx/renew/v1\x00"
 HELLO_WITHIN_S = 10
 MINUTE_S = 60.0
 ADDRESSES_MAX = 10_000
+UNHEARD_MAX = 1_024
+"""Streams that have not yet said hello, of all gateways together."""
+
 DRAIN_RETRY_S = 1
 DRAIN_JITTER_S = 4
+DRAIN_SLICE = 256
+DRAIN_WORD_S = 0.1
+"""How long the word to come back later has to reach everybody, and each slice to be gone."""
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +170,8 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
         self._authority = authority
         self._clock = clock
         self._backlog = OfferBacklog()
+        self._unheard = 0
+        self._is_draining = False
         writer.listen(self._on_facts)
         writer.listen_checkpoints(self.tell_checkpoint)
 
@@ -168,14 +187,11 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def Connect(self, _requests: Any, context: Any) -> None:  # noqa: N802
         device, key, valid_for_s = await self._identify(context)
-        if len(self.streams) >= STREAMS_MAX:
+        if len(self.streams) >= STREAMS_MAX or self._unheard >= UNHEARD_MAX:
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, "this gate is full; try again later"
             )
-        try:
-            hello = await asyncio.wait_for(context.read(), HELLO_WITHIN_S)
-        except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no hello within 10 s")
+        hello = await self._hear(context)
         if hello is grpc.aio.EOF:
             return
         if hello.WhichOneof("body") != "hello" or hello.hello.device_id != device:
@@ -183,6 +199,9 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
                 grpc.StatusCode.INVALID_ARGUMENT,
                 "the first message is a hello with the certificate's own device id",
             )
+        if self._is_draining:
+            await context.write(_drain())
+            return
         zone = self._zone_of(device)
         if zone is None:
             await _refuse(context, grpc.StatusCode.UNAVAILABLE, Refusal.UNKNOWN_DEVICE)
@@ -200,15 +219,29 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
                 del self.streams[device]
 
     async def drain(self) -> None:
-        """Asks every gateway to come back later, and ends the streams."""
-        message = pb.ConnectResponse(
-            drain=pb.Drain(retry_after_s=DRAIN_RETRY_S, jitter_s=DRAIN_JITTER_S)
-        )
+        """Asks every gateway to come back later, takes no new one, and ends the streams."""
+        self._is_draining = True
         for downlink in list(self.streams.values()):
-            downlink.urgent(message)
-        await asyncio.sleep(0.1)
-        for downlink in list(self.streams.values()):
-            downlink.close()
+            downlink.urgent(_drain())
+        await asyncio.sleep(DRAIN_WORD_S)
+        for _ in range(-(-STREAMS_MAX // DRAIN_SLICE)):
+            if not self.streams:
+                return
+            for downlink in list(self.streams.values())[:DRAIN_SLICE]:
+                downlink.close()
+            await asyncio.sleep(DRAIN_WORD_S)
+
+    async def _hear(self, context: Any) -> Any:
+        """The first message of a stream, if it comes in time."""
+        self._unheard += 1
+        try:
+            return await asyncio.wait_for(context.read(), HELLO_WITHIN_S)
+        except TimeoutError:
+            await context.abort(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"no hello within {HELLO_WITHIN_S} s"
+            )
+        finally:
+            self._unheard -= 1
 
     async def _identify(self, context: Any) -> tuple[DeviceId, bytes, float]:
         peer = device_of(context)
@@ -256,28 +289,36 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
 
     def _on_facts(self, facts: Sequence[Fact], at_ns: int) -> None:
         for fact in facts:
-            for device, outcome in outcome_of(fact):
-                downlink = self.streams.get(device)
-                if downlink is None:
-                    self._backlog.keep_outcome(device, outcome)
-                else:
-                    downlink.outcome(outcome)
-            ordered = lease_order(fact)
-            if ordered is not None:
-                device, order = ordered
-                self._backlog.keep_lease(device, order, at_ns)
-                if device in self.streams:
-                    self.streams[device].lease(order)
-            news = market_news(fact)
-            if news is not None:
-                for downlink in self.streams.values():
-                    downlink.market(news)
-            if isinstance(fact, DeviceRevoked) and fact.device in self.streams:
-                self.streams[fact.device].close()
+            match fact:
+                case OfferRested() | Traded() | OfferCancelled() | OfferRefused():
+                    for device, outcome in outcome_of(fact):
+                        self._tell_outcome(device, outcome)
+                case LeaseIssued(device=device):
+                    order = lease_order(fact)
+                    self._backlog.keep_lease(device, order, at_ns)
+                    if device in self.streams:
+                        self.streams[device].lease(order)
+                case GateClosed():
+                    news = market_news(fact)
+                    for downlink in self.streams.values():
+                        downlink.market(news)
+                case DeviceRevoked(device=device) if device in self.streams:
+                    self.streams[device].close()
+
+    def _tell_outcome(self, device: DeviceId, outcome: pb.OfferOutcome) -> None:
+        downlink = self.streams.get(device)
+        if downlink is None:
+            self._backlog.keep_outcome(device, outcome)
+        else:
+            downlink.outcome(outcome)
 
     def tell_checkpoint(self, _number: int, _size: int, note: bytes) -> None:
         for downlink in self.streams.values():
             downlink.checkpoint(note)
+
+
+def _drain() -> pb.ConnectResponse:
+    return pb.ConnectResponse(drain=pb.Drain(retry_after_s=DRAIN_RETRY_S, jitter_s=DRAIN_JITTER_S))
 
 
 def _is_signed(public_key: bytes, signature: bytes, message: bytes) -> bool:

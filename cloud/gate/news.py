@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Iterator
 
 from cloud.facts import (
-    Fact,
     GateClosed,
     LeaseIssued,
     OfferCancelled,
@@ -26,7 +25,10 @@ def refused(reason: int) -> common_pb2.Refused:
     return common_pb2.Refused(reason=refusal, name=refusal.name, advice=ADVICE[refusal])
 
 
-def outcome_of(fact: Fact) -> Iterator[tuple[DeviceId, pb.OfferOutcome]]:
+OfferFact = OfferRested | Traded | OfferCancelled | OfferRefused
+
+
+def outcome_of(fact: OfferFact) -> Iterator[tuple[DeviceId, pb.OfferOutcome]]:
     """Whom a fact concerns as the owner of an offer, and what it says to them."""
     match fact:
         case OfferRested():
@@ -68,9 +70,7 @@ def outcome_of(fact: Fact) -> Iterator[tuple[DeviceId, pb.OfferOutcome]]:
             )
 
 
-def lease_order(fact: Fact) -> tuple[DeviceId, pb.LeaseOrder] | None:
-    if not isinstance(fact, LeaseIssued):
-        return None
+def lease_order(fact: LeaseIssued) -> pb.LeaseOrder:
     order = pb.LeaseOrder(
         lease_id=fact.lease_id,
         not_before_ns=fact.not_before_ns,
@@ -82,12 +82,10 @@ def lease_order(fact: Fact) -> tuple[DeviceId, pb.LeaseOrder] | None:
         order.power_w = fact.power_w
     if fact.export_limit_w is not None:
         order.export_limit_w = fact.export_limit_w
-    return fact.device, order
+    return order
 
 
-def market_news(fact: Fact) -> pb.MarketNews | None:
-    if not isinstance(fact, GateClosed):
-        return None
+def market_news(fact: GateClosed) -> pb.MarketNews:
     return pb.MarketNews(
         slot=fact.slot,
         last_price_micro_per_kwh=fact.last_price_micro_per_kwh,

@@ -1,8 +1,8 @@
 """The gate's ports: enrolment (TLS), gateways (mTLS), utilities (mTLS with reflection and health).
 
 Traps that shaped the options: gRPC's own limits would let one stalled reader pin megabytes
-(bdp_probe, message size), and its keepalive floor kills a client that pings (see
-tests/gate/test_server.py).
+(bdp_probe, message size) and a silent connection wait two minutes for its handshake, its keepalive
+floor kills a client that pings, and a misspelt option is ignored (see tests/gate/test_traps.py).
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,13 @@ from cloud.gate.authority import CertificateAuthority, ServerIdentity
 from cloud.gate.gateways import EnrolmentGate, GatewayGate
 from cloud.gate.utility import UtilityGate
 from protos import gateway_pb2_grpc, utility_pb2, utility_pb2_grpc
-from protos.limits import MESSAGE_BYTES_MAX
+from protos.limits import MESSAGE_BYTES_MAX, STREAMS_MAX
 
 CLIENT_PING_FLOOR_MS = 5_000
 STREAMS_PER_CONNECTION_MAX = 8
+HANDSHAKE_MS_MAX = 10_000
+CALLS_MAX = STREAMS_MAX + 1_024
+"""Of one port, streams that are still being ended included."""
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -28,6 +31,7 @@ OPTIONS = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION_MAX),
+    ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS_MAX),
 )
 
 
@@ -67,16 +71,16 @@ async def serve(
     open_credentials = _credentials(identity, None)
     mutual_credentials = _credentials(identity, authority.certificate_pem)
 
-    gateways = grpc.aio.server(options=OPTIONS)
+    gateways = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=CALLS_MAX)
     gateway_pb2_grpc.add_GatewayServiceServicer_to_server(gateway_gate, gateways)
     gateway_port = _bind(gateways, f"{ports.host}:{ports.gateway}", mutual_credentials)
     enrolment_gate.gateway_address = f"{ports.host}:{gateway_port}"
 
-    enrolment = grpc.aio.server(options=OPTIONS)
+    enrolment = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=CALLS_MAX)
     gateway_pb2_grpc.add_EnrolmentServiceServicer_to_server(enrolment_gate, enrolment)
     enrolment_port = _bind(enrolment, f"{ports.host}:{ports.enrolment}", open_credentials)
 
-    utility = grpc.aio.server(options=OPTIONS)
+    utility = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=CALLS_MAX)
     utility_pb2_grpc.add_UtilityServiceServicer_to_server(utility_gate, utility)
     name = utility_pb2.DESCRIPTOR.services_by_name["UtilityService"].full_name
     reflection.enable_server_reflection(

@@ -385,8 +385,9 @@ def inflation(outstanding: int, year: int, rules: StakeRules) -> int:
     """What is made in that year (from 1): the first year's rate times decay to the year before,
     of what is outstanding, and never beyond the cap.
     """
-    rate = rules.inflation_bps * rules.decay_per_mille ** (year - 1)
-    amount = outstanding * rate // (BPS * PER_MILLE ** (year - 1))
+    decay: int = rules.decay_per_mille ** (year - 1)
+    whole: int = PER_MILLE ** (year - 1)
+    amount = outstanding * rules.inflation_bps * decay // (BPS * whole)
     return max(0, min(amount, rules.cap_micro - outstanding))
 
 

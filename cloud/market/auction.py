@@ -38,8 +38,15 @@ class Fill(NamedTuple):
     buyer_tick: int
 
 
-def fills(headroom: Headroom, ticks: int, waiting: Sequence[Waiting]) -> list[Fill]:
-    """The trades among offers that stand in order of arrival. The headroom is only read."""
+class Clearing(NamedTuple):
+    """All trades, and where the price steps: (element, ticks dearer below it), by element."""
+
+    fills: list[Fill]
+    steps: list[tuple[int, int]]
+
+
+def clear_offers(headroom: Headroom, ticks: int, waiting: Sequence[Waiting]) -> Clearing:
+    """The clearing of offers that stand in order of arrival. The headroom is only read."""
     places = _places(waiting)
     taking = [waiting[place] for place in places]
     trades, prices = clear(
@@ -51,7 +58,7 @@ def fills(headroom: Headroom, ticks: int, waiting: Sequence[Waiting]) -> list[Fi
         array("q", [offer.energy_wh for offer in taking]),
         array("B", [offer.cls for offer in taking]),
     )
-    return [
+    fills = [
         Fill(
             places[seller],
             places[buyer],
@@ -61,6 +68,13 @@ def fills(headroom: Headroom, ticks: int, waiting: Sequence[Waiting]) -> list[Fi
         )
         for seller, buyer, energy_wh in trades
     ]
+    parents = headroom.tree.parents
+    steps = [
+        (element, prices[element] - prices[parents[element]])
+        for element in range(1, len(parents))
+        if prices[element] != prices[parents[element]]
+    ]
+    return Clearing(fills, steps)
 
 
 def _places(waiting: Sequence[Waiting]) -> list[int]:

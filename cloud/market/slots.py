@@ -9,9 +9,10 @@ limit must never be wider in time than it was ordered.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cloud.commands import ZoneRules
+from cloud.commands import OverrideLimit, ZoneRules
 from cloud.facts import ElementFlow, GateClosed
 from cloud.grid.network import Network
+from cloud.market.overrides import Conflict, Overrides
 from ext.tree import Headroom, Tree
 from protos.clock import SECOND_NS, SLOTS_PER_HOUR, slot_at, slot_start_ns
 from protos.limits import SLOTS_AHEAD_MAX
@@ -20,14 +21,6 @@ from protos.messages import Refusal
 FLOWS_REPORTED = 10
 CLOSED_KEPT_MAX = 8
 """Slots between gate and delivery, whose trades the grid's solvers still ask for."""
-
-
-@dataclass(slots=True)
-class Override:
-    """An authority's other limit for an element, in W, for slots that start before `until_ns`."""
-
-    limit_w: int
-    until_ns: int
 
 
 @dataclass(slots=True)
@@ -69,7 +62,7 @@ class Markets:
         self.first_slot = -1
         self.next_slot = 0
         """The first slot whose gate has not closed yet."""
-        self.overrides: dict[int, Override] = {}
+        self.overrides = Overrides()
         self.open: dict[int, Market] = {}
         self.closed: dict[int, dict[int, int]] = {}
         """What trades bring to each node in the slots that closed last."""
@@ -180,34 +173,38 @@ class Markets:
 
     def limits(self, slot: int) -> dict[int, int]:
         """The overridden limits that hold in a slot, in W by element."""
-        starts_ns = slot_start_ns(slot)
-        return {
-            element: override.limit_w
-            for element, override in sorted(self.overrides.items())
-            if starts_ns < override.until_ns
-        }
+        return self.overrides.limits(slot)
 
-    def override(self, element: int, override: Override) -> list[Market]:
-        """Another limit for an element. Returns the open markets in which the room changed."""
+    def override(self, order: OverrideLimit) -> tuple[list[Conflict], list[Market]]:
+        """Another limit for an element. Returns the conflicts with other orders, and the open
+        markets in which the room changed.
+        """
         before = {slot: self.limits(slot) for slot in self.open}
-        self.overrides[element] = override
+        conflicts = self.overrides.order(
+            order.element,
+            order.limit_w,
+            order.until_ns,
+            order.authority,
+            order.rank,
+            own=order.area == self.zone,
+        )
         changed = []
         for slot, market in sorted(self.open.items()):
             if self.limits(slot) != before[slot]:
                 self._shift(market, before[slot])
                 changed.append(market)
-        return changed
+        return conflicts, changed
 
     def expire(self, now_ns: int) -> None:
         """Forgets overrides that no slot to come can see."""
-        for element in [e for e, o in self.overrides.items() if o.until_ns <= now_ns]:
-            del self.overrides[element]
+        self.overrides.expire(now_ns)
 
     def state(self) -> object:
         return {
             "first_slot": self.first_slot,
             "next_slot": self.next_slot,
-            "overrides": [(e, o.limit_w, o.until_ns) for e, o in sorted(self.overrides.items())],
+            "overrides": self.overrides.state(),
+            "ordered": self.overrides.ordered,
             "open": [market.state() for _, market in sorted(self.open.items())],
             "closed": [(slot, sorted(net.items())) for slot, net in self.closed.items()],
         }

@@ -14,8 +14,16 @@ an auction, offers gather unmatched and are cleared with the book's rest when it
 
 from dataclasses import dataclass
 
-from cloud.facts import Fact, OfferCancelled, OfferRefused, OfferRested, Traded
-from cloud.market.auction import Waiting, fills
+from cloud.facts import (
+    EdgePrice,
+    Fact,
+    OfferCancelled,
+    OfferRefused,
+    OfferRested,
+    PricesIndicated,
+    Traded,
+)
+from cloud.market.auction import Waiting, clear_offers
 from cloud.market.risk import Purse, Purses, owed_micro, unit_reserve_micro
 from cloud.market.slots import Market, Markets
 from cloud.market.streams import Gateway
@@ -27,7 +35,7 @@ from protos.limits import (
     SLOTS_AHEAD_MAX,
 )
 from protos.messages import Offer, OrderKind, Refusal, Side, TimeInForce
-from protos.units import val
+from protos.units import PER_MILLE, val
 
 OPEN_OFFERS_PER_ZONE_MAX = 1 << 17
 BOOKS_MAX = 1 << (SLOTS_AHEAD_MAX + 1).bit_length()
@@ -273,12 +281,17 @@ class Trading:
             for entry in entries
         ]
         facts: list[Fact] = []
-        for fill in fills(market.headroom, self._books.ticks, waiting):
+        clearing = clear_offers(market.headroom, self._books.ticks, waiting)
+        for fill in clearing.fills:
             price, theirs = map(self._markets.price, (fill.seller_tick, fill.buyer_tick))
             rent = val(fill.energy_wh, theirs) - val(fill.energy_wh, price)
             parties = entries[fill.buyer], entries[fill.seller]
             facts.append(self._traded(market, *parties, fill.energy_wh, price, rent))
-        return facts
+        a_tick = self._markets.rules.tick_micro_per_kwh
+        steps = tuple(
+            EdgePrice(element, step * a_tick, PER_MILLE) for element, step in clearing.steps
+        )
+        return [*facts, PricesIndicated(self.zone, slot, steps, is_final=True)]
 
     def _follow(self, market: Market, event: Event, offer: Offer | None, facts: list[Fact]) -> None:
         """One event of the book as a fact. `offer` is the one whose submission caused it."""

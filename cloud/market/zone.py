@@ -32,6 +32,7 @@ from cloud.facts import (
     GatewayExpelled,
     LeaseReported,
     LimitOverridden,
+    OverrideContested,
     Telemetry,
     ZoneOpened,
     ZoneRefused,
@@ -39,8 +40,9 @@ from cloud.facts import (
 from cloud.grid.network import Network
 from cloud.market.authority import referee_fact, refuse_curtailment, refuse_override
 from cloud.market.curtailing import plan_leases
+from cloud.market.indication import Indication
 from cloud.market.risk import Purses
-from cloud.market.slots import Markets, Override
+from cloud.market.slots import Markets
 from cloud.market.streams import (
     Gateway,
     link_of,
@@ -86,6 +88,7 @@ class Zone:
         self._markets = Markets(name, network)
         self._trading = Trading(name, self._markets, self._purses)
         self._reports = SlotReports(name)
+        self._indication = Indication(name, network, self._markets)
 
     # ---- what others may ask without changing anything ------------------------------------
 
@@ -118,6 +121,11 @@ class Zone:
         """Every element's flow in an open or lately closed slot, baseline and trades together."""
         return self._markets.flows(slot)
 
+    @property
+    def indication(self) -> Indication:
+        """The indicative prices of the slot whose gate closes next. Only to be read."""
+        return self._indication
+
     def injections_w(self, slot: int) -> dict[int, int]:
         """Mean power that trades put into each node (positive) or draw from it in a slot."""
         return {
@@ -139,6 +147,7 @@ class Zone:
             "markets": self._markets.state(),
             "trading": self._trading.state(),
             "reports": self._reports.state(),
+            "indication": self._indication.state(),
         }
 
     # ---- commands -------------------------------------------------------------------------
@@ -225,7 +234,8 @@ class Zone:
         if not self._markets.is_begun:
             return []
         self._markets.expire(now_ns)
-        return [*self._reports.advance(now_ns, self.rules.metering_deadline_s * SECOND_NS)]
+        reported = self._reports.advance(now_ns, self.rules.metering_deadline_s * SECOND_NS)
+        return [*reported, *self._indication.advance()]
 
     def _close_gates(self, now_ns: int) -> list[Fact]:
         facts: list[Fact] = []
@@ -332,7 +342,20 @@ class Zone:
                 order.until_ns,
             )
         ]
-        changed = self._markets.override(order.element, Override(order.limit_w, order.until_ns))
+        conflicts, changed = self._markets.override(order)
+        for conflict in conflicts:
+            holds, yields = conflict.stronger, conflict.weaker
+            facts.append(
+                OverrideContested(
+                    self.name,
+                    order.element,
+                    holds.authority,
+                    holds.limit_w,
+                    yields.authority,
+                    yields.limit_w,
+                    conflict.decided_by,
+                )
+            )
         for market in changed:
             facts += self._trading.resweep(market)
         return facts

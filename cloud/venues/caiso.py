@@ -21,12 +21,14 @@ from cloud.venues.wire import (
     curve_points,
     decimal_text,
     millionths,
+    named_text,
     parse_xml,
     to_bytes,
 )
 
 NAMESPACE = "http://www.caiso.com/soa/RawBidSet_v4.xsd"
 RESULTS_NAMESPACE = "http://www.caiso.com/soa/BidResults_v4.xsd"
+UNKNOWN = "UNKNOWN"
 THROTTLE = b"Acceptable Use Policy Violation"
 
 
@@ -130,6 +132,29 @@ class CaisoCodec:
             )
         code, text = result.findtext("errorCode"), result.findtext("errorDescription")
         return RecordReply(bid_id, accepted=False, venue_reference="", reason=f"{code}: {text}")
+
+    def encode_query(self, bid_id: str) -> bytes:
+        root = ET.Element("RequestCleanBidSet", {"xmlns": NAMESPACE})
+        add(root, "name", bid_id)
+        return to_bytes(root)
+
+    def decode_query(self, body: bytes) -> str | None:
+        return named_text(body, "name") if b"<RequestCleanBidSet" in body else None
+
+    def encode_cancel(self, bid_id: str) -> bytes:
+        root = ET.Element("CancelBidSet", {"xmlns": NAMESPACE})
+        add(root, "name", bid_id)
+        return to_bytes(root)
+
+    def decode_cancel(self, body: bytes) -> str | None:
+        return named_text(body, "name") if b"<CancelBidSet" in body else None
+
+    def encode_unknown(self, bid_id: str) -> bytes:
+        result = _result(bid_id, UNKNOWN)
+        return to_bytes(result[0])
+
+    def is_unknown(self, body: bytes) -> bool:
+        return named_text(body, "status") == UNKNOWN
 
     def encode_awards(self, awards: Sequence[RecordAward]) -> bytes:
         root = ET.Element("CurrentBidResults", {"xmlns": RESULTS_NAMESPACE})

@@ -18,6 +18,7 @@ from cloud.venues.caiso import CAISO
 from cloud.venues.days import CAISO_NODE, PJM_PNODE
 from cloud.venues.paper import PARTICIPANT
 from cloud.venues.pjm import PJM
+from cloud.venues.shell import withdrawn
 from cloud.venues.transport import Answer, Endpoint, Transport
 from cloud.venues.venue import BadAnswer, Codec, SessionExpired
 
@@ -69,6 +70,16 @@ class CaisoOnline:
         answer = await self._transport.post(self._gateway, SIBR_PATH, body, XML)
         return self._codec.decode_reply(bid.bid_id, answer.body)
 
+    async def find(self, bid: BidPrepared) -> RecordReply | None:
+        body = self._codec.encode_query(bid.bid_id)
+        answer = await self._transport.post(self._gateway, SIBR_PATH, body, XML)
+        return _found(self._codec, bid, answer)
+
+    async def cancel(self, bid: BidPrepared) -> bool:
+        body = self._codec.encode_cancel(bid.bid_id)
+        answer = await self._transport.post(self._gateway, SIBR_PATH, body, XML)
+        return withdrawn(self._codec, bid.bid_id, answer.body)
+
     async def awards(self) -> Sequence[RecordAward]:
         answer = await self._transport.get(self._gateway, CMRI_PATH)
         return self._codec.decode_awards(answer.body)
@@ -103,6 +114,13 @@ class PjmOnline:
         body = self._codec.encode_bid(bid, self._credentials.participant)
         return self._codec.decode_reply(bid.bid_id, (await self._query(body)).body)
 
+    async def find(self, bid: BidPrepared) -> RecordReply | None:
+        return _found(self._codec, bid, await self._query(self._codec.encode_query(bid.bid_id)))
+
+    async def cancel(self, bid: BidPrepared) -> bool:
+        answer = await self._query(self._codec.encode_cancel(bid.bid_id))
+        return withdrawn(self._codec, bid.bid_id, answer.body)
+
     async def awards(self) -> Sequence[RecordAward]:
         return self._codec.decode_awards((await self._query(QUERY_RESULTS)).body)
 
@@ -135,6 +153,10 @@ class PjmOnline:
             self._session = str(json.loads(answer.body)["tokenId"])
         except (ValueError, KeyError, TypeError) as error:
             raise BadAnswer(self.name, "the login gave no tokenId") from error
+
+
+def _found(codec: Codec, bid: BidPrepared, answer: Answer) -> RecordReply | None:
+    return None if codec.is_unknown(answer.body) else codec.decode_reply(bid.bid_id, answer.body)
 
 
 def oasis_query(day: date, market: str, node: str) -> str:

@@ -26,6 +26,7 @@ from protos.clock import MINUTE_NS, SECOND_NS
 from protos.ids import effect_id
 
 PARTICIPANT = "GRIDTOKENX"
+CANCELLED = "CANCELLED"
 KEEP_NS = 48 * HOUR_NS
 HORIZON_NS = 7 * 24 * HOUR_NS
 
@@ -106,9 +107,16 @@ class PaperExchange:
             series[price.starts_ns] = price
 
     def submit(self, venue: str, body: bytes, at_ns: int) -> bytes:
-        """One bid's answer, as the venue would send it with HTTP 200."""
+        """One bid's answer, or that to a question after one, as the venue would send it."""
         book = self._books[venue]
         codec = book.rules.codec
+        asked = codec.decode_query(body)
+        if asked is not None:
+            known = book.taken.get(asked)
+            return codec.encode_unknown(asked) if known is None else known.answer
+        gone = codec.decode_cancel(body)
+        if gone is not None:
+            return self._withdraw(book, gone, at_ns)
         try:
             offer = codec.decode_bid(body)
         except BadBid as error:
@@ -128,11 +136,30 @@ class PaperExchange:
         self._forget(book, at_ns - KEEP_NS)
         return book.rules.codec.encode_awards([book.awards[key] for key in sorted(book.awards)])
 
+    def held(self, venue: str) -> list[Offer]:
+        """The bids that stand, by resource, market and hour."""
+        book = self._books[venue]
+        return [book.taken[book.standing[key]].offer for key in sorted(book.standing)]
+
     def restore(self, bid: BidPrepared) -> None:
         """Puts back a bid that was accepted before a restart; its gate has usually passed."""
         book = self._books[bid.venue]
         body = book.rules.codec.encode_bid(bid, PARTICIPANT)
         self._admit(book, book.rules.codec.decode_bid(body), body)
+
+    def _withdraw(self, book: Book, bid_id: str, at_ns: int) -> bytes:
+        """A cancellation: its repetition gets the same answer, and the hour is free again."""
+        codec = book.rules.codec
+        taken = book.taken.get(bid_id)
+        if taken is None:
+            return codec.encode_unknown(bid_id)
+        offer = taken.offer
+        slot = (offer.node, offer.market, offer.starts_ns)
+        if book.standing.get(slot) == bid_id:
+            if at_ns > deadline_ns(book.rules, offer):
+                return codec.encode_rejected(bid_id, "GATE_CLOSED", "the market is closed")
+            del book.standing[slot]
+        return codec.encode_accepted(bid_id, CANCELLED)
 
     def _take(self, book: Book, offer: Offer, body: bytes, at_ns: int) -> Taken:
         known = book.taken.get(offer.bid_id)

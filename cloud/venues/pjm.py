@@ -22,6 +22,7 @@ from cloud.venues.wire import (
     curve_points,
     decimal_text,
     millionths,
+    named_text,
     parse_xml,
     to_bytes,
 )
@@ -113,6 +114,30 @@ class PjmCodec:
             reason = f"{outcome.findtext('Code')}: {outcome.findtext('Text')}"
             return RecordReply(bid_id, accepted=False, venue_reference="", reason=reason)
         raise BadAnswer(self.venue, f"the answer does not name bid {bid_id}")
+
+    def encode_query(self, bid_id: str) -> bytes:
+        envelope, request = _envelope("QueryRequest")
+        add(add(request, "QueryScheduleOffer"), "TransactionID", bid_id)
+        return to_bytes(envelope)
+
+    def decode_query(self, body: bytes) -> str | None:
+        return named_text(body, "TransactionID") if b"<QueryScheduleOffer" in body else None
+
+    def encode_cancel(self, bid_id: str) -> bytes:
+        envelope, request = _envelope("DeleteRequest")
+        add(add(request, "ScheduleOffer"), "TransactionID", bid_id)
+        return to_bytes(envelope)
+
+    def decode_cancel(self, body: bytes) -> str | None:
+        return named_text(body, "TransactionID") if b"<DeleteRequest" in body else None
+
+    def encode_unknown(self, bid_id: str) -> bytes:
+        envelope, response = _envelope("SubmitResponse")
+        add(response, "NotFound", bid_id)
+        return to_bytes(envelope)
+
+    def is_unknown(self, body: bytes) -> bool:
+        return named_text(body, "NotFound") is not None
 
     def encode_awards(self, awards: Sequence[RecordAward]) -> bytes:
         envelope, response = _envelope("QueryResponse")

@@ -1,18 +1,24 @@
 """The asynchronous side of the venues: the paper exchange as a Venue, and the pump of bids.
 
 The pump stands between the desk's facts and its commands: each `BidPrepared` is submitted until
-there is an answer, each award is brought back once. A first submission is never made after the
-gate; a repetition is, because the bid's id makes it the same submission and its answer is owed.
+there is an answer, each award is brought back once. Nothing is submitted after the gate: what may
+have been submitted before it is asked for instead, because its answer is owed.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date
 
-from cloud.commands import DeskCommand, RecordAward, RecordReply
+from cloud.commands import (
+    DeskCommand,
+    RecordAward,
+    RecordCancellation,
+    RecordReply,
+    RecordSubmission,
+)
 from cloud.facts import BidPrepared
 from cloud.venues.days import publication
 from cloud.venues.paper import PARTICIPANT, PaperExchange
-from cloud.venues.venue import Venue, VenueError
+from cloud.venues.venue import Codec, Venue, VenueError
 from protos.clock import SECOND_NS, Clock
 
 Publication = Callable[[str, date, str], bytes]
@@ -23,6 +29,9 @@ Send = Callable[[DeskCommand], Awaitable[object]]
 
 SKEW_NS = 2 * SECOND_NS
 """The clock may be wrong by this much: closer to the gate nothing is sent for the first time."""
+
+SETTLE_NS = 30 * SECOND_NS
+"""Longer than any request lives, with the clocks' error."""
 
 RETRY_S = 5.0
 LATE_REASON = "GATE_CLOSED: the gate had closed before the bid could be sent"
@@ -36,6 +45,11 @@ def recorded(files: Mapping[tuple[str, str], bytes]) -> Publication:
         return publication(venue, day, market) if given is None else given
 
     return published
+
+
+def withdrawn(codec: Codec, bid_id: str, answer: bytes) -> bool:
+    """Whether the venue holds no such bid any more."""
+    return codec.is_unknown(answer) or codec.decode_reply(bid_id, answer).accepted
 
 
 class PaperVenue:
@@ -62,6 +76,18 @@ class PaperVenue:
         answer = self._exchange.submit(self.name, body, self._clock.now_ns())
         return self._codec.decode_reply(bid.bid_id, answer)
 
+    async def find(self, bid: BidPrepared) -> RecordReply | None:
+        body = self._codec.encode_query(bid.bid_id)
+        answer = self._exchange.submit(self.name, body, self._clock.now_ns())
+        if self._codec.is_unknown(answer):
+            return None
+        return self._codec.decode_reply(bid.bid_id, answer)
+
+    async def cancel(self, bid: BidPrepared) -> bool:
+        body = self._codec.encode_cancel(bid.bid_id)
+        answer = self._exchange.submit(self.name, body, self._clock.now_ns())
+        return withdrawn(self._codec, bid.bid_id, answer)
+
     async def awards(self) -> Sequence[RecordAward]:
         body = self._exchange.results(self.name, self._clock.now_ns())
         return self._codec.decode_awards(body)
@@ -84,22 +110,48 @@ class VenuePump:
 
         `again` says that it may have been submitted before, as after a restart.
         """
-        venue = self._venues[bid.venue]
         while self._clock.now_ns() < bid.starts_ns + bid.duration_ns:
-            if not again and self._clock.now_ns() > bid.gate_ns - SKEW_NS:
-                late = RecordReply(
-                    bid.bid_id, accepted=False, venue_reference="", reason=LATE_REASON
-                )
-                await self._send(late)
-                return
             try:
-                reply = await venue.submit(bid)
+                reply = await self._answer(bid, again=again)
             except VenueError:
                 again = True
                 await self._clock.sleep(RETRY_S)
                 continue
             await self._send(reply)
             return
+
+    async def cancel(self, bid: BidPrepared, *, rebid: bool = False) -> bool:
+        """Withdraws a bid before its gate and records it; False if it was too late or unanswered.
+
+        A bid whose cancellation nobody confirmed stands, and its award must be honoured.
+        """
+        if self._clock.now_ns() > bid.gate_ns - SKEW_NS:
+            return False
+        try:
+            gone = await self._venues[bid.venue].cancel(bid)
+        except VenueError:
+            return False
+        if gone:
+            await self._send(RecordCancellation(bid.bid_id, rebid))
+        return gone
+
+    async def _answer(self, bid: BidPrepared, *, again: bool) -> RecordReply:
+        """The venue's answer: before the gate by submitting, after it only by asking.
+
+        What was still on its way at the gate has arrived or is lost when SETTLE_NS have passed.
+        """
+        venue = self._venues[bid.venue]
+        if self._clock.now_ns() <= bid.gate_ns - SKEW_NS:
+            if not again:
+                await self._send(RecordSubmission(bid.bid_id))
+            return await venue.submit(bid)
+        found = None
+        if again:
+            settled_ns = bid.gate_ns + SETTLE_NS
+            await self._clock.sleep(max(0, settled_ns - self._clock.now_ns()) / SECOND_NS)
+            found = await venue.find(bid)
+        late = RecordReply(bid.bid_id, accepted=False, venue_reference="", reason=LATE_REASON)
+        return late if found is None else found
 
     async def collect(self) -> int:
         """Asks every venue for its awards and records the new ones; the number of those.

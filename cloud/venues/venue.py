@@ -61,6 +61,12 @@ class Venue(Protocol):
     async def submit(self, bid: BidPrepared) -> RecordReply:
         """Hands the bid in. Raises VenueError when the outcome is unknown; ask again then."""
 
+    async def find(self, bid: BidPrepared) -> RecordReply | None:
+        """What the venue answered to this bid, or None if it never took it. Submits nothing."""
+
+    async def cancel(self, bid: BidPrepared) -> bool:
+        """Withdraws a bid; False if the venue no longer lets it go. Raises VenueError."""
+
     async def awards(self) -> Sequence[RecordAward]:
         """All awards the venue still reports, old ones among them."""
 
@@ -83,6 +89,18 @@ class Codec(Protocol):
     def encode_fault(self, text: str) -> bytes: ...
     def decode_reply(self, bid_id: str, body: bytes) -> RecordReply:
         """Raises VenueError for a fault or for bytes that answer another bid."""
+
+    def encode_query(self, bid_id: str) -> bytes: ...
+    def decode_query(self, body: bytes) -> str | None:
+        """The bid id that is asked for, or None where this is no such question."""
+
+    def encode_cancel(self, bid_id: str) -> bytes: ...
+    def decode_cancel(self, body: bytes) -> str | None:
+        """The bid id that is withdrawn, or None where this withdraws nothing."""
+
+    def encode_unknown(self, bid_id: str) -> bytes: ...
+    def is_unknown(self, body: bytes) -> bool:
+        """Whether the venue says that it holds no such bid."""
 
     def encode_awards(self, awards: Sequence[RecordAward]) -> bytes: ...
     def decode_awards(self, body: bytes) -> list[RecordAward]:

@@ -103,3 +103,12 @@ def curve_from(points: Sequence[tuple[str, str]]) -> tuple[CurveSegment, ...]:
         CurveSegment(power, price)
         for power, price in zip(powers, [FLOOR_MICRO, *prices[:-1]], strict=True)
     )
+
+
+def named_text(body: bytes, tag: str) -> str | None:
+    """The text of the first element of this name anywhere, or None if it is not there."""
+    try:
+        found = parse_xml(body).find(f".//{tag}")
+    except NotXml:
+        return None
+    return None if found is None else (found.text or "").strip()

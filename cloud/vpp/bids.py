@@ -12,6 +12,7 @@ from cloud.facts import BidPrepared
 from cloud.vpp.capability import HOUR_NS
 from protos.clock import MINUTE_NS
 from protos.ids import effect_id
+from protos.messages import Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +45,28 @@ def product_for(offered: tuple[Product, ...], starts_ns: int) -> Product:
     return offered[starts_ns // HOUR_NS % len(offered)]
 
 
-def bid_id(product: Product, starts_ns: int) -> str:
-    """The same hour at the same node is the same bid, whoever prepares it and how often."""
+def bid_id(product: Product, starts_ns: int, revision: int = 0) -> str:
+    """The same hour at the same node is the same bid, whoever prepares it and how often; after a
+    cancellation the next revision takes its place.
+    """
+    if revision:
+        return effect_id("bid", product.venue, product.node, starts_ns, revision)
     return effect_id("bid", product.venue, product.node, starts_ns)
 
 
 class BidState(Enum):
-    """Validated is prepared: nothing leaves the desk that did not pass its limits."""
+    """A draft never outlives its tick: what passes the limits is prepared, that is validated."""
 
+    DRAFT = "draft"
     VALIDATED = "validated"
+    SUBMITTED = "submitted"
     ACCEPTED = "accepted"
     REJECTED = "rejected"
+    CANCELLED = "cancelled"
     CLEARED = "cleared"
+    DISPATCHED = "dispatched"
     METERED = "metered"
+    SETTLED = "settled"
 
 
 @dataclass(slots=True)
@@ -68,6 +78,13 @@ class Bid:
     answer: tuple[bool, str, str] | None = None
     awards: int = 0
     metered: int = 0
+    submitted: bool = False
+    cancelled: bool = False
+    dispatched: bool = False
+    revenue_micro: int = 0
+    """The sum of what its metered awards earned, by our own meters."""
+    statement: tuple[int, int] | None = None
+    """Version and amount of the newest statement."""
 
     @property
     def ends_ns(self) -> int:
@@ -75,13 +92,45 @@ class Bid:
 
     @property
     def state(self) -> BidState:
+        if self.cancelled:
+            return BidState.CANCELLED
+        if self.statement is not None:
+            return BidState.SETTLED
         if self.awards:
-            return BidState.METERED if self.metered == self.awards else BidState.CLEARED
+            return self._after_clearing
         if self.answer is None:
-            return BidState.VALIDATED
+            return BidState.SUBMITTED if self.submitted else BidState.VALIDATED
         return BidState.ACCEPTED if self.answer[0] else BidState.REJECTED
+
+    @property
+    def _after_clearing(self) -> BidState:
+        if self.metered == self.awards:
+            return BidState.METERED
+        return BidState.DISPATCHED if self.dispatched else BidState.CLEARED
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether no award can come for it."""
+        return self.cancelled or (self.answer is not None and not self.answer[0])
 
     def may_still_clear(self, at_ns: int) -> bool:
         """Whether an award could still come for it."""
-        rejected = self.answer is not None and not self.answer[0]
-        return not rejected and at_ns < self.ends_ns
+        return not self.is_dead and at_ns < self.ends_ns
+
+    def cancellation_objection(self, at_ns: int) -> Refusal | None:
+        """Why it cannot be cancelled any more, or None."""
+        if self.is_dead:
+            return Refusal.UNKNOWN_OFFER
+        if self.awards or at_ns > self.prepared.gate_ns:
+            return Refusal.GATE_CLOSED
+        return None
+
+    def settle(self, version: int, amount_micro: int) -> Refusal | None:
+        """Takes a statement's word; an older version than the one known changes nothing."""
+        if not self.awards or self.metered < self.awards:
+            return Refusal.BAD_INTERVAL
+        if self.statement is not None and version <= self.statement[0]:
+            same = (version, amount_micro) == self.statement
+            return None if same else Refusal.CHANGED_REPLAY
+        self.statement = (version, amount_micro)
+        return None

@@ -17,15 +17,21 @@ from cloud.commands import (
     ObservePrice,
     OpenDesk,
     RecordAward,
+    RecordCancellation,
     RecordLease,
     RecordReply,
+    RecordStatement,
+    RecordSubmission,
 )
 from cloud.facts import (
     Awarded,
     AwardMetered,
     BidAnswered,
+    BidCancelled,
     BidHeldBack,
     BidPrepared,
+    BidSettled,
+    BidSubmitted,
     DeskOpened,
     DeskRefused,
     Fact,
@@ -85,6 +91,8 @@ class Desk:
                 return self._record_reply(command)
             case RecordAward():
                 return self._record_award(command, at_ns)
+            case RecordSubmission() | RecordCancellation() | RecordStatement():
+                return self._record_life(command, at_ns)
             case OpenDesk():
                 return self._open(command, at_ns)
         raise AssertionError(f"the desk takes no {type(command).__name__}")
@@ -165,6 +173,36 @@ class Desk:
         bid.answer = answer
         return [BidAnswered(command.bid_id, *answer)]
 
+    def _record_life(
+        self, command: RecordSubmission | RecordCancellation | RecordStatement, at_ns: int
+    ) -> list[Fact]:
+        """A bid leaves, is withdrawn, or is paid for."""
+        bid = self._bids.get(command.bid_id)
+        if bid is None:
+            return [DeskRefused(command.bid_id, Refusal.UNKNOWN_OFFER)]
+        match command:
+            case RecordSubmission():
+                if bid.submitted:
+                    return []
+                bid.submitted = True
+                return [BidSubmitted(command.bid_id)]
+            case RecordCancellation():
+                refusal = bid.cancellation_objection(at_ns)
+                if refusal is not None:
+                    return [DeskRefused(command.bid_id, refusal)]
+                bid.cancelled = True
+                if command.rebid:
+                    self._decided.pop(bid.prepared.starts_ns, None)
+                return [BidCancelled(command.bid_id, command.rebid)]
+        known = bid.statement
+        refusal = bid.settle(command.version, command.amount_micro)
+        if refusal is not None:
+            return [DeskRefused(command.bid_id, refusal)]
+        if bid.statement == known:
+            return []
+        settled = (command.version, command.amount_micro, bid.revenue_micro)
+        return [BidSettled(command.bid_id, *settled)]
+
     def _record_award(self, command: RecordAward, at_ns: int) -> list[Fact]:
         bid = self._bids.get(command.bid_id)
         if bid is None:
@@ -195,7 +233,7 @@ class Desk:
         inside = bid.prepared.starts_ns <= award.starts_ns < ends_ns <= bid.ends_ns
         if not inside or self._overlaps(award.bid_id, award.starts_ns, ends_ns):
             return Refusal.BAD_INTERVAL
-        if bid.answer is not None and not bid.answer[0]:
+        if bid.is_dead:
             return Refusal.UNKNOWN_OFFER
         if at_ns >= ends_ns:
             return Refusal.EXPIRED
@@ -224,7 +262,10 @@ class Desk:
                 hour_ns = (at_ns // HOUR_NS + ahead) * HOUR_NS
                 facts.extend(self._decide(self._limits, hour_ns, at_ns))
         for award in self._awards.values():
-            facts.extend(award.dispatch(self._fleet, at_ns))
+            leases = award.dispatch(self._fleet, at_ns)
+            if leases:
+                self._bids[award.bid_id].dispatched = True
+            facts.extend(leases)
         facts.extend(self._meter(at_ns))
         if at_ns - self._pruned_ns >= HOUR_NS:
             self._prune(at_ns)
@@ -275,7 +316,7 @@ class Desk:
         if refusal is not None:
             return refusal
         return BidPrepared(
-            bid_id(product, hour_ns),
+            bid_id(product, hour_ns, self._revision(product, hour_ns)),
             product.venue,
             product.node,
             product.market,
@@ -284,6 +325,13 @@ class Desk:
             hour_ns - product.gate_lead_ns,
             curve,
         )
+
+    def _revision(self, product: Product, hour_ns: int) -> int:
+        """How many bids for this hour were withdrawn before."""
+        revision = 0
+        while bid_id(product, hour_ns, revision) in self._bids:
+            revision += 1
+        return revision
 
     def _promised_wh(self, before_ns: int, at_ns: int) -> tuple[int, int]:
         """Energy that may have to go out and come in before an hour, by awards and open bids."""
@@ -326,6 +374,7 @@ class Desk:
             short_wh = max(0, result.awarded_wh - result.delivered_wh)
             self._finished[key] = Finished(award.terms, short_wh if award.power_w > 0 else 0)
             self._bids[key[0]].metered += 1
+            self._bids[key[0]].revenue_micro += result.revenue_micro
             facts.append(result)
         return facts
 
@@ -377,4 +426,7 @@ def _bid_state(bid: Bid) -> object:
         None if bid.answer is None else list(bid.answer),
         bid.awards,
         bid.metered,
+        [bid.submitted, bid.cancelled, bid.dispatched],
+        bid.revenue_micro,
+        None if bid.statement is None else list(bid.statement),
     ]

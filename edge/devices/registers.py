@@ -10,7 +10,7 @@ from struct import pack, unpack
 from typing import Literal, get_args
 
 Kind = Literal["u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "acc32", "acc64", "str"]
-"""`acc32` and `acc64` are SunSpec accumulators: unsigned, and 0 means not available."""
+"""`acc32` and `acc64` are SunSpec accumulators: unsigned; what their 0 means, their driver knows."""
 
 Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 """Octets of a 32-bit value as they come: ABCD is big-endian, CDAB has its words swapped, BADC its
@@ -35,7 +35,7 @@ _WORDS = {
 }
 _FLOATS = {"f32": ">f", "f64": ">d"}
 _SIGNED = frozenset({"i16", "i32", "i64"})
-_ACCUMULATORS = frozenset({"acc32", "acc64"})
+ACCUMULATORS = frozenset({"acc32", "acc64"})
 
 
 class BadValue(ValueError):
@@ -71,7 +71,7 @@ def decode(
     bits = 0
     for word in _swapped(words, order):
         bits = bits << 16 | word
-    if bits in nan or (bits == 0 and kind in _ACCUMULATORS):
+    if bits in nan:
         return None
     size = 16 * len(words)
     if kind in _FLOATS:

@@ -1,4 +1,4 @@
-"""A SunSpec device: finds its models by itself, reads them, and steers it through 123 and 124.
+"""A SunSpec device: finds its models by itself, reads them, and steers it through 704, or 123 and 124.
 
 It decides which of the device's models give which value in its role. Before every sweep's values
 are used, each model's id and length must still stand where they were found. It must never leave a
@@ -17,14 +17,18 @@ from edge.devices.device import (
     SetpointLimits,
 )
 from edge.devices.modbus.bus import Bus
-from edge.devices.modbus.errors import BusError, Declined
-from edge.devices.modbus.frames import READ_HOLDING, WRITE_REGISTERS
-from edge.devices.modbus.timing import Manner
+from edge.devices.modbus.frames import READ_HOLDING
 from edge.devices.profile import Transport
 from edge.devices.reading import Reading, Where
+from edge.devices.registers import ACCUMULATORS
+from edge.devices.sunspec_beat import Heartbeat
 from edge.devices.sunspec_control import (
     Order,
     Unscalable,
+    active_power,
+    active_power_default,
+    active_power_limit,
+    active_power_limit_default,
     battery_default,
     battery_power,
     battery_ratings,
@@ -33,94 +37,32 @@ from edge.devices.sunspec_control import (
     production_rating,
 )
 from edge.devices.sunspec_map import (
-    BASES,
-    END_ID,
     HEADER,
-    MARKER,
     Column,
     Found,
     columns,
     field,
+    has,
     known,
     raw,
     scaled,
 )
+from edge.devices.sunspec_unit import Unit, walk
 from protos.clock import Clock
 from protos.messages import DeviceEntry, Quantity, Role
 
 REVISION = 1
 """Of this driver's mapping, part of every signed reading."""
 
-MAX_MODELS = 64
-TURNAROUND_S = 0.05
-STATIC = (1, 120, 121, 702)
+STATIC = (1, 120, 121, 124, 702, 802)
 """Models that say what the device is; read once."""
 
 TRANSPORT = Transport(kinds=("tcp", "rtu", "rtu_over_tcp"), turnaround_ms=50, spare=1)
 
-
 Planner = Callable[..., list[Order]]
-TIMERS = {123: "WMaxLimPct_RvrtTms", 124: "InOutWRte_RvrtTms"}
-
-
-class Unit:
-    """Holding registers of one unit, with errors under the device's name."""
-
-    def __init__(self, spec: DeviceSpec, bus: Bus) -> None:
-        self.spec = spec
-        self.bus = bus
-        turnaround = int(spec.options.get("turnaround_ms", TURNAROUND_S * 1000)) / 1000
-        bus.introduce(spec.unit, Manner(turnaround_s=turnaround))
-
-    async def read(self, address: int, count: int) -> tuple[int, ...]:
-        try:
-            return await self.bus.read(self.spec.unit, READ_HOLDING, address, count, 1)
-        except BusError as error:
-            raise DeviceError(self.spec.name, error.problem, error.advice) from error
-
-    async def write(self, address: int, words: tuple[int, ...]) -> None:
-        try:
-            await self.bus.write(self.spec.unit, WRITE_REGISTERS, address, words)
-        except BusError as error:
-            raise DeviceError(self.spec.name, error.problem, error.advice) from error
-
-    async def has_marker(self, base: int) -> bool:
-        """Whether the letters SunS stand here. Raises DeviceError when nothing answers."""
-        try:
-            return await self.bus.read(self.spec.unit, READ_HOLDING, base, 2, 1) == MARKER
-        except Declined:
-            return False
-        except BusError as error:
-            raise DeviceError(self.spec.name, error.problem, error.advice) from error
-
-    async def model(self, found: Found, end: int | None = None) -> tuple[int, ...]:
-        """A model's words from its id on, up to `end` or its whole length, 125 at most."""
-        whole = HEADER + found.length if end is None else end
-        return await self.read(found.address, min(125, whole))
-
-
-async def walk(unit: Unit) -> list[Found]:
-    """The models of a device, in order. Raises DeviceError where there are none."""
-    option = unit.spec.options.get("base")
-    for base in BASES if option is None else (int(option),):
-        if await unit.has_marker(base):
-            return await _walk_from(unit, base + len(MARKER))
-    raise DeviceError(
-        unit.spec.name,
-        "it answers but has no SunSpec marker at 40000, 0 or 50000",
-        "switch SunSpec on in the inverter, check the unit number, or name its profile",
-    )
-
-
-async def _walk_from(unit: Unit, address: int) -> list[Found]:
-    found: list[Found] = []
-    while len(found) < MAX_MODELS and address < 65534:
-        model, length = await unit.read(address, HEADER)
-        if model == END_ID:
-            break
-        found.append(Found(model, address, length))
-        address += HEADER + length
-    return found
+AWAKE = frozenset({4, 5, 6, 7, 8})
+"""Operating states of an inverter whose counters stand at what they say: not off, asleep or
+starting."""
 
 
 class SunspecDevice:
@@ -135,30 +77,32 @@ class SunspecDevice:
     ) -> None:
         self._unit = unit
         self._clock = clock
+        self._turn = asyncio.Lock()
+        self._beat = Heartbeat(unit)
+        self._counted: set[Column] = set()
+        self._moved = False
+        self._adopt(models, static)
+
+    def _adopt(self, models: Sequence[Found], static: dict[int, Sequence[int]]) -> None:
+        """Takes over what a walk found."""
         self._found = {found.model: found for found in reversed(models)}
         self._static = static
-        spec = unit.spec
+        spec = self._unit.spec
         self._columns = columns(spec.role, list(self._found))
         self._ends = self._needed(self._columns)
         places = [
             Where(READ_HOLDING, self._found[model].address, self._found[model].address + end)
             for model, end in self._ends.items()
         ]
-        self._reading = Reading(spec, unit.bus, TRANSPORT, places)
-        maker = self._text("Mn")
-        flip = bool(spec.options.get("export_positive", maker.startswith("SolarEdge")))
+        self._reading = Reading(spec, self._unit.bus, TRANSPORT, places)
+        flip = bool(spec.options.get("export_positive", self._text("Mn").startswith("SolarEdge")))
         self._flip = flip and spec.role not in {Role.PV, Role.BATTERY}
-        self._turn = asyncio.Lock()
 
     @classmethod
     async def discover(cls, spec: DeviceSpec, clock: Clock, bus: Bus) -> "SunspecDevice":
         """Walks the device's map and reads who it is. Raises DeviceError."""
         unit = Unit(spec, bus)
-        models = await walk(unit)
-        static: dict[int, Sequence[int]] = {}
-        for found in models:
-            if found.model in {*STATIC, 124} and found.model not in static:
-                static[found.model] = await unit.model(found)
+        models, static = await _survey(unit)
         device = cls(unit, clock, models, static)
         if not device.points:
             numbers = ", ".join(str(found.model) for found in models)
@@ -168,6 +112,22 @@ class SunspecDevice:
                 "check the role, or the unit number of the meter behind the inverter",
             )
         return device
+
+    async def _rediscover(self) -> None:
+        """Finds a map anew that moved, as after a firmware update or a change of settings."""
+        models, static = await _survey(self._unit)
+        serial, points = self.entry.serial, self.points
+        before = self._found, self._static
+        self._adopt(models, static)
+        if (self.entry.serial, self.points) != (serial, points):
+            found = self.entry.serial
+            self._adopt(list(before[0].values()), before[1])
+            raise DeviceError(
+                self._unit.spec.name,
+                f"another map than before: serial {found!r}, was {serial!r}",
+                "restart the agent if the device was exchanged on purpose",
+            )
+        self._moved = False
 
     def _needed(self, wanted: Sequence[tuple[int, Column]]) -> dict[int, int]:
         """How far each model must be read so that values and scale factors come together."""
@@ -210,15 +170,27 @@ class SunspecDevice:
             return None
         return SetpointLimits(charge, discharge, rating or None)
 
+    def _control(self, *models: int) -> int:
+        """The first of these models that the device has, 0 for none."""
+        return next((model for model in models if model in self._found), 0)
+
     def _ratings(self) -> tuple[int, int]:
-        if 124 not in self._found or self._unit.spec.role is not Role.BATTERY:
+        """What the battery can take and give, W; narrowed by the installer, never widened."""
+        if not self._control(704, 124) or self._unit.spec.role is not Role.BATTERY:
             return 0, 0
-        return battery_ratings(self._static)
+        charge, discharge = battery_ratings(self._static)
+        options = self._unit.spec.options
+        return (
+            min(charge, int(options.get("max_charge_w", charge))),
+            min(discharge, int(options.get("max_discharge_w", discharge))),
+        )
 
     def _rating(self) -> int:
-        return production_rating(self._static) if 123 in self._found else 0
+        return production_rating(self._static) if self._control(704, 123) else 0
 
     async def read(self) -> Sample:
+        if self._moved:
+            await self._rediscover()
         image = await self._reading.sweep()
         at_ns, monotonic_ns = self._clock.now_ns(), self._clock.monotonic_ns()
         words = {model: self._words(model, image) for model in self._ends}
@@ -233,19 +205,35 @@ class SunspecDevice:
             return ()
         words = tuple(image[READ_HOLDING, address] for address in span)
         if words[:HEADER] != (found.model, found.length):
-            raise DeviceError(
-                self._unit.spec.name,
-                f"model {model} is no longer at register {found.address}",
-                "the device changed its map; restart the agent to discover it anew",
-            )
+            raise self._gone(found)
         return words
+
+    def _gone(self, found: Found) -> DeviceError:
+        self._moved = True
+        return DeviceError(
+            self._unit.spec.name,
+            f"model {found.model} is no longer at register {found.address}",
+            "the device changed its map; it is discovered anew at the next reading",
+        )
 
     def _value(self, model: int, column: Column, words: Sequence[int]) -> int | None:
         value = scaled(model, column.name, words, column.per_unit)
         if value is None:
             return None
+        if field(model, column.name).kind in ACCUMULATORS:
+            return self._counter(model, column, value, words)
         signed = {Quantity.POWER_W, Quantity.REACTIVE_POWER_VAR}
         return -value if self._flip and column.point.quantity in signed else value
+
+    def _counter(self, model: int, column: Column, value: int, words: Sequence[int]) -> int | None:
+        """An accumulator's 0 means that there is nothing, or nothing yet: it is believed of a new
+        device that is awake, never of one that has counted or that only wakes up.
+        """
+        if value:
+            self._counted.add(column)
+            return value
+        asleep = has(model, "St") and raw(model, "St", words) not in AWAKE
+        return None if asleep or column in self._counted else 0
 
     # --- setpoints -------------------------------------------------------------------------------
 
@@ -253,38 +241,59 @@ class SunspecDevice:
         charge, discharge = self._ratings()
         if not charge or not discharge:
             raise NotControllableError(
-                self._unit.spec.name, "it is no battery with model 124", "choose another device"
+                self._unit.spec.name, "it is no battery with model 704 or 124", "choose another"
             )
+        power_w = max(-charge, min(discharge, power_w))
         async with self._turn:
-            words = await self._unit.model(self._found[124])
-            self._static[124] = words
-            charge, discharge = self._ratings()
-            await self._obey(124, battery_power, words, power_w, ttl_s, charge, discharge)
+            if self._control(704, 124) == 704:
+                await self._steer(704, active_power, power_w, ttl_s, charge, discharge)
+            else:
+                # The rates are shares of the device's own ratings, whatever the installer allows.
+                self._static[124] = await self._unit.model(self._found[124])
+                ratings = battery_ratings(self._static)
+                await self._steer(124, battery_power, power_w, ttl_s, *ratings)
 
     async def set_export_limit(self, limit_w: int, ttl_s: int) -> None:
         rating = self._rating()
         if not rating:
             raise NotControllableError(
-                self._unit.spec.name, "it has no model 123", "choose another device"
+                self._unit.spec.name, "it has no model 704 or 123", "choose another device"
             )
         async with self._turn:
-            words = await self._unit.model(self._found[123])
-            await self._obey(123, production_limit, words, limit_w, ttl_s, rating)
+            if self._control(704, 123) == 704:
+                await self._steer(704, active_power_limit, limit_w, ttl_s, rating)
+            else:
+                await self._steer(123, production_limit, limit_w, ttl_s, rating)
 
     async def restore_default(self) -> None:
         async with self._turn:
+            self._beat.end()
             if self._ratings() != (0, 0):
-                words = await self._unit.model(self._found[124])
-                await self._obey(124, battery_default, words)
+                model = self._control(704, 124)
+                await self._obey(model, active_power_default if model == 704 else battery_default)
             if self._rating():
-                words = await self._unit.model(self._found[123])
-                await self._obey(123, production_default, words)
+                model = self._control(704, 123)
+                await self._obey(
+                    model, active_power_limit_default if model == 704 else production_default
+                )
 
-    async def _obey(self, model: int, plan: Planner, words: Sequence[int], *values: int) -> None:
-        """Writes what `plan` makes of the words, in order, and reads all of it back."""
+    async def _steer(
+        self, model: int, plan: Planner, value: int, ttl_s: int, *ratings: int
+    ) -> None:
+        """An order with its heartbeat; a failed one has none, so that the device lets go."""
+        await self._beat.begin(self._found, ttl_s)
+        try:
+            await self._obey(model, plan, value, ttl_s, *ratings)
+        except DeviceError:
+            self._beat.end()
+            raise
+
+    async def _obey(self, model: int, plan: Planner, *values: int) -> None:
+        """Writes what `plan` makes of the model's words, in order, and reads all of it back."""
         name, found = self._unit.spec.name, self._found[model]
+        words = await self._unit.model(found)
         if tuple(words[:HEADER]) != (found.model, found.length):
-            raise DeviceError(name, f"model {model} moved", "restart the agent")
+            raise self._gone(found)
         try:
             orders: list[Order] = plan(words, *values)
         except Unscalable as error:
@@ -294,7 +303,8 @@ class SunspecDevice:
         back = await self._unit.model(found)
         for order in orders:
             got = back[order.offset : order.offset + len(order.words)]
-            if tuple(got) != order.words and not _counts_down(model, order):
+            # Reversion timers may run down between write and reading back.
+            if tuple(got) != order.words and not order.counts_down:
                 raise DeviceError(
                     name,
                     f"model {model} offset {order.offset} reads {got} after {order.words}",
@@ -302,9 +312,15 @@ class SunspecDevice:
                 )
 
     async def close(self) -> None:
-        """Nothing to let go of: the bus belongs to the pool."""
+        """Stops the heartbeat; the bus belongs to the pool."""
+        self._beat.end()
 
 
-def _counts_down(model: int, order: Order) -> bool:
-    """Reversion timers may run down between write and reading back."""
-    return order.offset == field(model, TIMERS[model]).offset
+async def _survey(unit: Unit) -> tuple[list[Found], dict[int, Sequence[int]]]:
+    """The models of a device, and the words of those that say what it is."""
+    models = await walk(unit)
+    static: dict[int, Sequence[int]] = {}
+    for found in models:
+        if found.model in STATIC and found.model not in static:
+            static[found.model] = await unit.model(found)
+    return models, static

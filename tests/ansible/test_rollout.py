@@ -59,7 +59,7 @@ class Fleet:
         return self._directory / "hosts" / host
 
     def current(self, host: str) -> str:
-        return os.readlink(self.root(host) / "opt/gridtokenx-edge/current")
+        return str((self.root(host) / "opt/gridtokenx-edge/current").readlink())
 
     def wheel(self, version: str, broken: str = "") -> Path:
         """The light wheel of this tree, as if it were released under that version."""
@@ -114,10 +114,16 @@ def contents(root: Path) -> dict[str, bytes | str]:
     found: dict[str, bytes | str] = {}
     for path in sorted(root.rglob("*")):
         if path.is_symlink():
-            found[str(path.relative_to(root))] = os.readlink(path)
+            found[str(path.relative_to(root))] = str(path.readlink())
         elif path.is_file() and path.suffix != ".pyc":
             found[str(path.relative_to(root))] = path.read_bytes()
     return found
+
+
+def changing(said: str) -> list[str]:
+    """The tasks that changed something, in order."""
+    tasks = re.split(r"^TASK ", said, flags=re.MULTILINE)
+    return [task.splitlines()[0] for task in tasks if re.search("^changed:", task, re.MULTILINE)]
 
 
 @pytest.fixture(scope="module")
@@ -129,16 +135,21 @@ def fleet(tmp_path_factory):
 def installed(fleet):
     """The first gateway on version 1.0.0, after check mode had announced it."""
     wheel = fleet.wheel("1.0.0")
-    announced = fleet.roll_out("1.0.0", wheel, "--check", "--limit", "first")
+    announced = fleet.roll_out(
+        "1.0.0", wheel, "--check", "--limit", "first", "--skip-tags", "board"
+    )
     untouched = not fleet.root("first").exists()
     return wheel, announced, untouched, fleet.roll_out("1.0.0", wheel, "--limit", "first")
 
 
 def test_check_mode_announces_every_change_and_makes_none(installed):
-    _, (said, announced), untouched, (_, made) = installed
-    assert announced["first"]["failed"] == 0, said
+    _, (announcement, announced), untouched, (said, made) = installed
+    assert announced["first"]["failed"] == 0, announcement
     assert untouched
-    assert announced["first"]["changed"] == made["first"]["changed"] > 0
+    assert made["first"]["failed"] == 0, said
+    assert (
+        changing(announcement) == [task for task in changing(said) if "board :" not in task] != []
+    )
 
 
 def test_a_first_run_installs_configures_and_makes_the_version_current(installed, fleet):
@@ -208,3 +219,13 @@ def test_another_wheel_under_the_same_version_is_refused(installed, fleet):
     assert recap["first"]["failed"] == 1
     assert "a change needs a new version" in said
     assert fleet.current("first") == "releases/1.2.0"
+
+
+def test_a_wish_of_the_wrong_kind_is_refused_before_anything_changes(installed, fleet):
+    before = contents(fleet.root("first"))
+    wish = '{"edge_cloud": {"enrollment": "cloud.example:8444"}}'
+    arguments = ("--limit", "first", "--skip-tags", "board", "-e", wish)
+    said, recap = fleet.roll_out("1.0.0", installed[0], *arguments)
+    assert (recap["first"]["failed"], recap["first"]["changed"]) == (1, 0)
+    assert "enrollment" in said
+    assert contents(fleet.root("first")) == before

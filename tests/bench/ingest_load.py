@@ -455,10 +455,7 @@ async def main() -> None:
     """All flows once; the figures as the last line."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65_536)), hard))
-    cores = sorted(os.sched_getaffinity(0))
     load = Load(Path(sys.argv[1]))
-    # The aggregator keeps the first core to itself as far as this program goes.
-    os.sched_setaffinity(0, set(cores[1:]) or set(cores))
     found: dict[str, Any] = {"gateways": GATEWAYS}
     times = [time.perf_counter()]
     try:

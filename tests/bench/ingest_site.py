@@ -8,7 +8,6 @@ news of 1 KB to every stream at each SIGUSR1, and ends at SIGTERM.
 
 import asyncio
 import json
-import os
 import signal
 import sys
 import time
@@ -33,7 +32,6 @@ DEPOSIT_MICRO = 10**13
 async def main() -> None:
     """Serves until it is told to stop."""
     directory, gateways = Path(sys.argv[1]), int(sys.argv[2])
-    os.sched_setaffinity(0, {0})
     config = CloudConfig(
         state_dir=directory / "state",
         http_port=0,

@@ -23,6 +23,7 @@ ARGUMENTS = (
 )
 CONSOLE = Path(__file__).resolve().parents[2] / "cloud" / "gate" / "console"
 AXE = CONSOLE / "node_modules" / "axe-core" / "axe.min.js"
+ANSWER_WITHIN_MS = 8_000
 WIDE = {"width": 1600, "height": 1000}
 PHONE = {"width": 390, "height": 844}
 
@@ -30,7 +31,8 @@ PHONE = {"width": 390, "height": 844}
 class Browsed:
     """One page of a running aggregator, and what it complained about and asked for."""
 
-    def __init__(self, page, url):
+    def __init__(self, page, url, directory):
+        self.directory = directory
         self.page = page
         self.url = url
         self.complaints = []
@@ -51,6 +53,12 @@ class Browsed:
         await self.page.set_viewport_size(size)
         await self.page.goto(self.url)
         await self.page.wait_for_selector("body:not(.stale) #gateways table")
+
+    async def picture(self, name):
+        """A screenshot to look at; pytest keeps those of the last runs and -s prints where."""
+        path = self.directory / f"console-{name}.png"
+        await self.page.screenshot(path=path, full_page=True)
+        print(f"picture: {path}")
 
     async def violations(self):
         """What axe-core finds, one line each. It is put in past the page's own policy."""
@@ -78,7 +86,7 @@ async def feeding(cloud, gateway):
 
 
 @pytest.fixture
-async def browsed(feeding):
+async def browsed(feeding, tmp_path):
     if CHROMIUM is None:
         pytest.skip("no chromium on the PATH; apt install chromium")
     playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
@@ -87,6 +95,7 @@ async def browsed(feeding):
             context = await runner.chromium.launch_persistent_context(
                 profile, executable_path=CHROMIUM, args=ARGUMENTS
             )
+            context.set_default_timeout(ANSWER_WITHIN_MS)
             url = f"http://127.0.0.1:{feeding.listening.http_port}/"
-            yield Browsed(context.pages[0], url)
+            yield Browsed(context.pages[0], url, tmp_path)
             await context.close()

@@ -35,6 +35,7 @@ def battery(**write):
         "min": -3000,
         "max": 2500,
         "default": 0,
+        "failsafe": "agent",
         **write,
     }
     return parse_profile(

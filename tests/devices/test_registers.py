@@ -92,9 +92,10 @@ def test_every_sentinel_is_not_available_in_every_order(kind, bits, order):
     assert decode(words, kind, order) is not None
 
 
-def test_an_accumulator_at_zero_is_not_available():
-    assert decode((0, 0), "acc32") is None
-    assert decode((0, 1), "acc32") == 1
+def test_an_accumulator_is_unsigned_and_its_zero_is_for_the_driver_to_judge():
+    assert decode((0, 0), "acc32") == 0
+    assert decode((0xFFFF, 0xFFFF), "acc32") == 0xFFFFFFFF
+    assert decode((0, 0, 0, 1), "acc64") == 1
 
 
 def test_text_ends_at_its_first_nul():

@@ -3,6 +3,7 @@
 Register images are written here by offsets from the standard's tables, not by the driver's own.
 """
 
+import asyncio
 from dataclasses import replace
 from fractions import Fraction
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from edge.devices.catalog import open_device
 from edge.devices.device import DeviceError, NotControllableError
+from edge.devices.sunspec_beat import Heartbeat
 from edge.devices.sunspec_control import battery_power, production_limit
 from edge.devices.sunspec_map import Found, field, known, scaled
 from protos.clock import SystemClock
@@ -77,7 +79,7 @@ STORAGE = model(
 BANK = model(802, 62, o3=1000, o53=1, o4=400, o5=450, o54=1, o11=555, o56=-1, o47=-1500, o63=0)
 
 
-async def lay(yard, models, base=40000, transport="tcp"):
+async def lay(yard, models, base=40000, transport="tcp", options=None):
     """A slave with these models after the marker, and nothing anywhere else."""
     slave, spec = await (yard.tcp() if transport == "tcp" else yard.rtu_over_tcp())
     words = [0x5375, 0x6E53]
@@ -89,7 +91,7 @@ async def lay(yard, models, base=40000, transport="tcp"):
     slave.written = dict(enumerate(words, base))
     slave.holes = set(range(65536)) - set(slave.written)
     slave.places = places
-    return slave, replace(spec, profile="sunspec")
+    return slave, replace(spec, profile="sunspec", options=options or {})
 
 
 def values_of(device, sample):
@@ -157,6 +159,45 @@ async def test_a_map_that_moved_is_noticed_before_a_value_is_used(yard):
         await device.read()
 
 
+async def test_a_map_that_moved_is_found_again_without_a_restart(yard):
+    slave, spec = await lay(yard, [COMMON, inverter()])
+    device = await open_device(replace(spec, role=Role.PV), SystemClock(), yard.pool)
+    points = device.points
+    chain = [0x5375, 0x6E53, *COMMON, *model(63000, 7), *inverter(2222), 0xFFFF, 0]
+    slave.written = dict(enumerate(chain, 40000))
+    slave.holes = set(range(65536)) - set(slave.written)
+    with pytest.raises(DeviceError, match="discovered anew"):
+        await device.read()
+    assert values_of(device, await device.read())[Quantity.POWER_W, 0] == 2222
+    assert device.points == points
+
+
+async def test_another_device_at_the_same_place_is_not_taken_for_the_old_one(yard):
+    slave, spec = await lay(yard, [COMMON, inverter()])
+    device = await open_device(replace(spec, role=Role.PV), SystemClock(), yard.pool)
+    other = model(1, 66, o2=text("Maker", 16), o18=text("Model", 16), o50=text("SN43", 16))
+    chain = [0x5375, 0x6E53, *other, *model(63000, 7), *inverter(2222), 0xFFFF, 0]
+    slave.written = dict(enumerate(chain, 40000))
+    slave.holes = set(range(65536)) - set(slave.written)
+    with pytest.raises(DeviceError, match="no longer"):
+        await device.read()
+    for _ in range(2):
+        with pytest.raises(DeviceError, match="SN43"):
+            await device.read()
+    assert device.entry.serial == "SN42"
+
+
+async def test_a_counter_at_zero_is_believed_of_a_new_inverter_that_is_awake_only(yard):
+    slave, spec = await lay(yard, [COMMON, inverter(energy=0)])
+    state = slave.places[103] + 38
+    device = await open_device(replace(spec, role=Role.PV), SystemClock(), yard.pool)
+    seen = []
+    for status, energy in ((2, 0), (4, 0), (4, 700), (3, 0), (4, 0), (4, 701)):
+        slave.written.update({state: status, state - 13: energy})
+        seen.append(values_of(device, await device.read())[Quantity.ENERGY_PRODUCED_WH, 0])
+    assert seen == [None, 0, 700, None, None, 701]
+
+
 async def test_a_device_without_the_marker_is_refused_with_advice(yard):
     _, spec = await yard.tcp()
     with pytest.raises(DeviceError, match="switch SunSpec on"):
@@ -183,10 +224,11 @@ async def test_a_chain_that_never_ends_is_walked_within_bounds(yard):
 
 
 def writes(slave, model_number):
+    at = slave.places[model_number]
     return [
-        (r.address - slave.places[model_number], r.values)
+        (r.address - at, r.values)
         for r in slave.requests
-        if r.function == 16
+        if r.function == 16 and at <= r.address < at + 2 + slave.written[at + 1]
     ]
 
 
@@ -303,6 +345,98 @@ def test_no_order_ever_asks_for_more_than_the_ratings_or_than_was_ordered(
 def test_no_cap_ever_lets_more_through_than_was_ordered(limit, rating):
     _, percent, _ = production_limit(CONTROLS, limit, 60, rating)
     assert percent.words[0] * rating <= 100 * limit
+
+
+# --- inverters after IEEE 1547-2018 --------------------------------------------------------------
+
+CONTROLS_704 = model(704, 65, o54=0xFFFF, o55=1, o56=0, o53=0, o57=0, o58=0)
+CAPACITY = model(702, 50, o26=500, o34=400, o35=450, o45=1)
+"""Tens of watts."""
+
+CONTROL = model(715, 7, o2=0, o3=[0, 7], o5=[0, 41])
+STATE = model(713, 7, o2=10000, o3=5000, o4=555, o5=990, o7=0, o8=0xFFFF)
+MEASURED = model(701, 153, o10=1200, o116=0)
+
+
+async def modern(yard, role=Role.BATTERY, extra=(), **options):
+    slave, spec = await lay(
+        yard, [COMMON, MEASURED, CAPACITY, CONTROLS_704, STATE, *extra], options=options
+    )
+    device = await open_device(replace(spec, role=role), SystemClock(), yard.pool)
+    slave.requests.clear()
+    return slave, device
+
+
+async def test_model_704_is_told_what_it_reverts_to_before_anything_can_move(yard):
+    slave, device = await modern(yard)
+    assert (device.limits.max_charge_w, device.limits.max_discharge_w) == (4000, 4500)
+    await device.set_power(-1999, 90)
+    made = writes(slave, 704)
+    assert made == [
+        (30, (0,)),
+        (26, (0, 0)),
+        (31, (0, 90)),
+        (23, (1,)),
+        (24, (0xFFFF, 0x10000 - 199)),
+        (22, (1,)),
+    ]
+    slave.requests.clear()
+    await device.restore_default()
+    assert writes(slave, 704)[0] == (22, (0,))
+    assert (14, (0,)) in writes(slave, 704)
+
+
+async def test_model_704_never_gets_more_than_the_ratings_or_the_installer_allow(yard):
+    slave, device = await modern(yard, max_charge_w=1000)
+    assert device.limits.max_charge_w == 1000
+    await device.set_power(-1_000_000, 10**12)
+    assert (24, (0xFFFF, 0x10000 - 100)) in writes(slave, 704)
+    assert (31, (0x7FFF, 0xFFFF)) in writes(slave, 704)
+
+
+async def test_production_is_capped_through_704_where_there_is_one(yard):
+    slave, device = await modern(yard, Role.PV)
+    assert device.limits.max_export_w == 5000
+    await device.set_export_limit(1999, 60)
+    assert writes(slave, 704) == [
+        (17, (0,)),
+        (16, (1000,)),
+        (18, (0, 60)),
+        (15, (399,)),
+        (14, (1,)),
+    ]
+
+
+async def test_the_heart_beats_while_an_order_stands_and_stops_with_it(yard, monkeypatch):
+    monkeypatch.setattr(Heartbeat.__init__, "__defaults__", (0.02,))
+    slave, device = await modern(yard, extra=[CONTROL])
+    await device.set_power(500, 60)
+    await asyncio.sleep(0.15)
+    beats = [values[1] for offset, values in writes(slave, 715) if offset == 5]
+    assert beats[0] == 42
+    assert len(beats) >= 3
+    assert beats == sorted(set(beats))
+    await device.restore_default()
+    slave.requests.clear()
+    await asyncio.sleep(0.08)
+    assert writes(slave, 715) == []
+
+
+async def test_the_heart_stops_by_itself_when_nobody_renews_the_order(yard, monkeypatch):
+    monkeypatch.setattr(Heartbeat.__init__, "__defaults__", (0.02,))
+    slave, device = await modern(yard, extra=[CONTROL])
+    await device.set_power(500, 1)
+    await asyncio.sleep(1.1)
+    slave.requests.clear()
+    await asyncio.sleep(0.08)
+    assert writes(slave, 715) == []
+
+
+async def test_a_device_under_local_control_is_left_to_whoever_stands_before_it(yard):
+    slave, device = await modern(yard, extra=[model(715, 7, o2=1, o3=[0, 7], o5=[0, 41])])
+    with pytest.raises(DeviceError, match="local control"):
+        await device.set_power(500, 60)
+    assert writes(slave, 704) == []
 
 
 # --- the table -----------------------------------------------------------------------------------

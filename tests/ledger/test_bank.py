@@ -147,6 +147,8 @@ def test_a_seller_without_money_for_the_margin_cannot_sell():
         (terms(1, "anna", "boon", 1_000, thb=6), Refusal.PRICE_OUTSIDE_BAND),
         (terms(1, "anna", "boon", 1_000, thb=1), Refusal.PRICE_OUTSIDE_BAND),
         (TradeTerms(1, "anna", "boon", 1_000, -1), Refusal.PRICE_OUTSIDE_BAND),
+        (TradeTerms(1, "anna", "boon", 1_000, 5_000_000, -1), Refusal.PRICE_OUTSIDE_BAND),
+        (TradeTerms(1, "anna", "boon", 1_000, 5_000_000, 800_001), Refusal.PRICE_OUTSIDE_BAND),
     ],
 )
 def test_a_trade_that_makes_no_sense_is_refused(street, trade, refusal):
@@ -465,3 +467,13 @@ def test_a_replay_of_all_commands_gives_the_same_state_byte_for_byte():
     encoded = msgspec.msgpack.encode(first, order="deterministic")
     assert encoded == msgspec.msgpack.encode(second, order="deterministic")
     assert Bank().state() != first
+
+
+def test_rent_is_reserved_with_the_trade_and_survives_a_corrected_reading(street):
+    (reserved,) = street.do(reserve(TradeTerms(1, "anna", "boon", 1_000, 3 * THB, 70_000)))[-1:]
+    assert reserved.escrow_micro == 3_150_000 + 70_000 + 2_800_000
+    for revision, metered in enumerate((1_000, 600)):
+        meters = (meter("anna", import_wh=metered), meter("boon", export_wh=metered))
+        street.do(SettleSlot("z", SLOT, revision, meters), AFTER_NS)
+        fee = metered * 3 * THB // 1_000 * 500 // 10_000
+        assert street.money("@grid/z") == fee + 70_000

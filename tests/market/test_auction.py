@@ -5,9 +5,17 @@ from random import Random
 import pytest
 
 from cloud.commands import OverrideLimit, ZoneRules
-from cloud.facts import GateClosed, OfferCancelled, OfferRefused, OfferRested, Traded
+from cloud.facts import (
+    EdgePrice,
+    GateClosed,
+    OfferCancelled,
+    OfferRefused,
+    OfferRested,
+    PricesIndicated,
+    Traded,
+)
 from cloud.flows import follow
-from cloud.market.auction import Fill, Waiting, fills
+from cloud.market.auction import Fill, Waiting, clear_offers
 from ext.book import Books
 from ext.records import parse_snapshot
 from ext.tree import Headroom, Tree
@@ -78,7 +86,10 @@ def test_behind_a_full_element_the_buyer_pays_rent_on_top(gathering: Scene) -> N
     assert 0 < room < 5_000
     gathering.sell("home-2", 5_000, 3_000_000)
     gathering.buy("home-5", 5_000, 5_000_000)
-    (trade,) = of(gathering.advance(GATE_NS), Traded)
+    facts = gathering.advance(GATE_NS)
+    (trade,) = of(facts, Traded)
+    (prices,) = [fact for fact in of(facts, PricesIndicated) if fact.is_final]
+    assert prices.steps == (EdgePrice(ORCHARD_2, 2_000_000, 1_000),)
     assert trade.energy_wh == room
     assert trade.price_micro_per_kwh == 3_000_000
     assert trade.rent_micro == val(room, 5_000_000) - val(room, 3_000_000) > 0
@@ -127,7 +138,9 @@ def test_an_account_that_crosses_itself_keeps_the_side_it_was_first_on() -> None
         offer(1, 0, Side.BUY, 9, 10),
         offer(2, 0, Side.BUY, 6, 4),
     ]
-    assert [(f.seller, f.buyer, f.energy_wh) for f in fills(headroom, 16, waiting)] == [(0, 2, 4)]
+    assert [
+        (f.seller, f.buyer, f.energy_wh) for f in clear_offers(headroom, 16, waiting).fills
+    ] == [(0, 2, 4)]
 
 
 def test_an_account_whose_bids_are_below_its_asks_may_be_on_both_sides() -> None:
@@ -137,7 +150,7 @@ def test_an_account_whose_bids_are_below_its_asks_may_be_on_both_sides() -> None
         offer(1, 0, Side.BUY, 5, 10),
         offer(2, 0, Side.SELL, 4, 3),
     ]
-    assert fills(headroom, 16, waiting) == [Fill(2, 1, 3, 5, 5)]
+    assert clear_offers(headroom, 16, waiting) == ([Fill(2, 1, 3, 5, 5)], [])
 
 
 def test_what_the_continuous_book_left_has_nothing_more_to_trade() -> None:

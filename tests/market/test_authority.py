@@ -10,6 +10,7 @@ from cloud.facts import (
     LeaseIssued,
     LimitOverridden,
     OfferRefused,
+    OverrideContested,
     RefereeRecorded,
     Traded,
     ZoneRefused,
@@ -217,3 +218,65 @@ def test_a_curtailment_ends_after_it_starts_and_within_a_day(
 def test_the_referees_word_is_recorded_as_it_came(scene: Scene) -> None:
     facts = scene.apply(RecordReferee("north", SLOT, True, 3, 870, 962, 1_013))
     assert facts == [RefereeRecorded("north", SLOT, True, 3, 870, 962, 1_013)]
+
+
+def ordered(
+    scene: Scene, limit_w: int, authority: str, rank: int, area: str = "", hours: int = 24
+) -> list[Fact]:
+    until_ns = scene.at_ns + hours * 3_600 * SECOND_NS
+    order = OverrideLimit("north", GARDEN_2, limit_w, authority, "works", until_ns, rank, area)
+    return of(scene.apply(order), OverrideContested)
+
+
+def limit_of(scene: Scene, slot: int) -> int:
+    (flow,) = [f for f in scene.zone.element_flows(slot) if f.element == GARDEN_2]
+    return flow.limit_w
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "holds", "by"),
+    [
+        (("EGAT", 0, ""), ("PEA", 1, "north"), "EGAT", "rank"),
+        (("PEA", 1, "north"), ("EGAT", 0, ""), "EGAT", "rank"),
+        (("PEA", 1, "north"), ("MEA", 1, "bangkok"), "PEA", "area"),
+        (("MEA", 1, "bangkok"), ("PEA", 1, "north"), "PEA", "area"),
+        (("PEA", 1, "north"), ("MEA", 1, "north"), "MEA", "time"),
+    ],
+)
+def test_of_contradicting_orders_rank_then_area_then_time_decide(
+    scene: Scene, first: tuple[str, int, str], second: tuple[str, int, str], holds: str, by: str
+) -> None:
+    limits = {first[0]: 4_000, second[0]: 5_000}
+    assert ordered(scene, 4_000, *first) == []
+    yields = next(name for name in limits if name != holds)
+    assert ordered(scene, 5_000, *second) == [
+        OverrideContested("north", GARDEN_2, holds, limits[holds], yields, limits[yields], by)
+    ]
+    assert limit_of(scene, SLOT + 2) == limits[holds]
+
+
+def test_an_order_that_yields_holds_when_the_stronger_one_ends(scene: Scene) -> None:
+    ordered(scene, 4_000, "EGAT", 0, hours=1)
+    ordered(scene, 5_000, "PEA", 1, hours=2)
+    assert [limit_of(scene, SLOT + slots) for slots in (2, 6)] == [4_000, 5_000]
+    assert scene.replayed() == scene.zone.state()
+
+
+def test_an_authority_replaces_its_own_order_and_contradicts_nobody(scene: Scene) -> None:
+    ordered(scene, 4_000, "PEA", 1)
+    assert ordered(scene, 6_000, "PEA", 1) == []
+    assert limit_of(scene, SLOT + 2) == 6_000
+
+
+def test_orders_that_say_the_same_are_no_conflict(scene: Scene) -> None:
+    ordered(scene, 4_000, "EGAT", 0)
+    assert ordered(scene, 4_000, "PEA", 1) == []
+
+
+def test_a_raised_limit_lets_waiting_offers_trade(scene: Scene) -> None:
+    ordered(scene, 4_000, "EGAT", 0)
+    scene.sell("home-3", 5_000, PRICE)
+    assert sum(f.energy_wh for f in of(scene.buy("home-2", 5_000, PRICE), Traded)) == 1_000
+    until_ns = scene.at_ns + 86_400 * SECOND_NS
+    raised = OverrideLimit("north", GARDEN_2, 8_000, "EGAT", "works", until_ns, 0, "")
+    assert sum(f.energy_wh for f in of(scene.apply(raised), Traded)) == 1_000

@@ -8,8 +8,11 @@ from cloud.commands import (
     ObservePrice,
     OpenDesk,
     RecordAward,
+    RecordCancellation,
     RecordLease,
     RecordReply,
+    RecordStatement,
+    RecordSubmission,
     decode_command,
     encode_command,
 )
@@ -17,8 +20,11 @@ from cloud.facts import (
     Awarded,
     AwardMetered,
     BidAnswered,
+    BidCancelled,
     BidHeldBack,
     BidPrepared,
+    BidSettled,
+    BidSubmitted,
     DeskOpened,
     DeskRefused,
     LeaseIssued,
@@ -499,13 +505,75 @@ def test_a_bids_state_follows_its_facts():
         (one,) = [b for b in desk.live_bids(STARTS) if b.prepared.bid_id == bid.bid_id]
         return one.state
 
+    def facts(command, at_ns):
+        return desk.apply(command, at_ns)
+
     assert state() is BidState.VALIDATED
+    assert facts(RecordSubmission(bid.bid_id), bid.gate_ns) == [BidSubmitted(bid.bid_id)]
+    assert facts(RecordSubmission(bid.bid_id), bid.gate_ns) == []
+    assert state() is BidState.SUBMITTED
     desk.apply(RecordReply(bid.bid_id, True, "REF", ""), bid.gate_ns)
     assert state() is BidState.ACCEPTED
     desk.apply(RecordAward(bid.bid_id, STARTS, QUARTER, 100_000, USD), STARTS - MINUTE_NS)
     assert state() is BidState.CLEARED
+    for number in range(20):
+        desk.apply(battery(number), STARTS - MINUTE_NS)
+    desk.apply(AdvanceDesk(), STARTS - MINUTE_NS)
+    assert state() is BidState.DISPATCHED
+    assert facts(RecordStatement(bid.bid_id, 1, 5), STARTS) == [
+        DeskRefused(bid.bid_id, Refusal.BAD_INTERVAL)
+    ]
     desk.apply(AdvanceDesk(), STARTS + QUARTER + MINUTE_NS)
     assert state() is BidState.METERED
+    (settled,) = facts(RecordStatement(bid.bid_id, 1, 5), STARTS + HOUR_NS)
+    assert settled == BidSettled(bid.bid_id, 1, 5, 0)
+    assert state() is BidState.SETTLED
+
+
+def test_a_newer_statement_replaces_an_older_one_and_never_the_other_way():
+    desk, bid = evening_desk()
+    desk.apply(RecordAward(bid.bid_id, STARTS, QUARTER, 100_000, USD), STARTS - MINUTE_NS)
+    desk.apply(AdvanceDesk(), STARTS + QUARTER + MINUTE_NS)
+    later = STARTS + HOUR_NS
+    assert desk.apply(RecordStatement(bid.bid_id, 2, 700), later) == [
+        BidSettled(bid.bid_id, 2, 700, 0)
+    ]
+    assert desk.apply(RecordStatement(bid.bid_id, 2, 700), later) == []
+    for version in (1, 2):
+        assert desk.apply(RecordStatement(bid.bid_id, version, 5), later) == [
+            DeskRefused(bid.bid_id, Refusal.CHANGED_REPLAY)
+        ]
+    assert desk.apply(RecordStatement(bid.bid_id, 3, 5), later) == [BidSettled(bid.bid_id, 3, 5, 0)]
+
+
+def test_a_cancelled_bid_frees_its_hour_for_the_next_revision():
+    desk, bid = evening_desk()
+    at = bid.gate_ns - 5 * MINUTE_NS
+    assert desk.apply(RecordCancellation(bid.bid_id, True), at) == [BidCancelled(bid.bid_id, True)]
+    (again,) = [one for one in bids(desk, at) if one.starts_ns == STARTS]
+    assert again.bid_id != bid.bid_id
+    assert again.curve == bid.curve
+    assert desk.apply(
+        RecordAward(bid.bid_id, STARTS, QUARTER, 100_000, USD), STARTS - MINUTE_NS
+    ) == [DeskRefused(bid.bid_id, Refusal.UNKNOWN_OFFER)]
+
+
+def test_a_cancellation_without_rebidding_leaves_the_hour_empty():
+    desk, bid = evening_desk()
+    at = bid.gate_ns - 5 * MINUTE_NS
+    desk.apply(RecordCancellation(bid.bid_id, False), at)
+    assert [one for one in bids(desk, at) if one.starts_ns == STARTS] == []
+    assert desk.apply(RecordCancellation(bid.bid_id, False), at) == [
+        DeskRefused(bid.bid_id, Refusal.UNKNOWN_OFFER)
+    ]
+
+
+def test_nothing_is_cancelled_after_the_gate_or_an_award():
+    desk, bid = evening_desk()
+    late = DeskRefused(bid.bid_id, Refusal.GATE_CLOSED)
+    assert desk.apply(RecordCancellation(bid.bid_id, False), bid.gate_ns + 1) == [late]
+    desk.apply(RecordAward(bid.bid_id, STARTS, QUARTER, 100_000, USD), bid.gate_ns - 1)
+    assert desk.apply(RecordCancellation(bid.bid_id, False), bid.gate_ns) == [late]
 
 
 def journal():

@@ -114,4 +114,5 @@ document.getElementById("stream").textContent = "";
 startFleet(drawGateways);
 new ResizeObserver(draw).observe(document.getElementById("screen"));
 connect();
+refreshFleet();
 setInterval(() => watch() && draw(), WATCH_MS);

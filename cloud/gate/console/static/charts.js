@@ -11,7 +11,8 @@ let currency = "";
 export function drawMarket(body, page) {
   const rows = page.slots;
   const width = body.clientWidth;
-  if (rows.length === 0 || width === 0) return;
+  // The chart library comes last; the figures in the table do not wait for it.
+  if (rows.length === 0 || width === 0 || !window.uPlot) return;
   // Where the page does not scroll, the panel has the height; elsewhere the chart makes it.
   const height = oneScreen.matches ? Math.max(120, body.clientHeight - LEGEND_PX) : HEIGHT_PX;
   nowS = page.state.nowMs / 1000;

@@ -1,0 +1,77 @@
+"""Random markets through the settlement and through the oracle, and tampering at every record.
+
+Part of the ledger's bench. Bounded by time; the counts stand in the notes.
+"""
+
+import random
+import sqlite3
+import time
+
+from cloud.ledger.settlement import conservation_error_wh, settle
+from cloud.store.journal import SqliteJournal, TamperedJournalError
+from tests.ledger import test_settlement as markets
+from tests.oracle import bank as oracle
+from tests.validator import test_tampering as tampering
+
+SECONDS = 12.0
+TAMPERED = 2_000
+
+
+def measure_markets():
+    """Markets, those with any error in money, energy or bounds, and delivered per mille of optimum."""
+    count = wrong = delivered_wh = optimum_wh = 0
+    deadline = time.perf_counter() + SECONDS
+    while time.perf_counter() < deadline:
+        draw = random.Random(1_000_000 + count)
+        count += 1
+        rules, trades, exported, imported = markets.random_market(draw)
+        meters = markets.meters_of(exported, imported)
+        outcome = settle(trades, meters, rules)
+        delivered = markets.delivered_by_trade(trades, exported, imported)
+        optimum = oracle.optimum_wh(trades, exported, imported)
+        net, *system = oracle.money(trades, delivered, exported, imported, rules)
+        got = {name: totals.money_micro for name, totals in outcome.accounts.items()}
+        totals = [outcome.utility_micro, outcome.grid_fee_micro, outcome.trading_fee_micro]
+        every = [meter for group in meters.values() for meter in group]
+        is_right = got == net and totals == system and not conservation_error_wh(outcome, every)
+        try:
+            markets.check_bounds(rules, trades, outcome, count)
+        except AssertionError:
+            is_right = False
+        wrong += not is_right
+        delivered_wh += outcome.delivered_wh
+        optimum_wh += optimum
+    return count, wrong, 100 * delivered_wh / optimum_wh
+
+
+def measure_tampering(directory):
+    """Changes tried on a journal, one record each, and how many reading it found."""
+    path = directory / "tampered.db"
+    tampering.write(path, tampering.make_records()[:TAMPERED])
+    db = sqlite3.connect(path, isolation_level=None)
+    tried = found = 0
+    for seq in range(1, min(TAMPERED, tampering.RECORDS)):
+        for statements in (
+            ["update journal set body = x'00' where seq = :a"],
+            ["delete from journal where seq = :a"],
+            [
+                "update journal set seq = -1 where seq = :a",
+                "update journal set seq = :a where seq = :b",
+                "update journal set seq = :b where seq = -1",
+            ],
+        ):
+            tried += 1
+            db.execute("begin")
+            for statement in statements:
+                db.execute(statement, {"a": seq, "b": seq + 1})
+            journal = SqliteJournal.__new__(SqliteJournal)
+            journal._db = db
+            try:
+                for number, _ in enumerate(journal.read(seq - 1)):
+                    if number:
+                        break
+            except TamperedJournalError:
+                found += 1
+            db.execute("rollback")
+    db.close()
+    return tried, found
