@@ -139,6 +139,7 @@ def _add_validator(commands: "argparse._SubParsersAction[argparse.ArgumentParser
         metavar="FILE|URL",
         help="a root that another party was shown; may be given again",
     )
+    validator.add_argument("--mirror", type=Path, help="publish the checked log as files here")
     validator.set_defaults(run=_validator)
 
     key = commands.add_parser("validator-key", help="make a validator's key")
@@ -222,6 +223,7 @@ def _validator(options: argparse.Namespace) -> int:
         options.state_dir,
         log_key=options.log_key,
         compare=tuple(options.compare),
+        mirror=options.mirror,
     )
 
 

@@ -30,6 +30,7 @@ from cloud.facts import BlockSealed, Fact, GateClosed
 from cloud.gate.authority import CertificateAuthority, write_secret
 from cloud.gate.gateways import EnrolmentGate, GatewayGate
 from cloud.gate.http import HttpServices, make_http
+from cloud.gate.markets_http import MarketServices
 from cloud.gate.screen import Screen
 from cloud.gate.server import GateServers, Ports, serve
 from cloud.gate.utility import UtilityGate
@@ -37,7 +38,7 @@ from cloud.grid.network import Network
 from cloud.grid.referee import Referee
 from cloud.grid.shipped import network_named
 from cloud.ledger.checkpoint import CheckpointSigner
-from cloud.pumps import Wholesale
+from cloud.pumps import MarketStores, Wholesale
 from cloud.store.journal import SqliteJournal
 from cloud.store.views import Views
 from cloud.writer import Writer, WriterStoppedError
@@ -83,7 +84,8 @@ class App:
         self.enrolment = EnrolmentGate(self.writer, self.authority, "")
         self.utility = UtilityGate(self.writer, self.views, clock)
         self.screen = Screen(self.views, clock, self.core.zones)
-        self.wholesale = Wholesale(self.writer, clock)
+        self.market_stores = MarketStores(config.state_dir)
+        self.wholesale = Wholesale(self.writer, clock, self.market_stores, self.views.alarm)
         self._closed_gates: asyncio.Queue[GateClosed] = asyncio.Queue(maxsize=1_024)
         self._pumps: list[asyncio.Task[None]] = []
         self._servers: GateServers | None = None
@@ -137,6 +139,7 @@ class App:
             await self.writer.submit(SealBlock())
         await self.writer.stop()
         self.reader.close()
+        self.market_stores.close()
 
     async def failed(self) -> BaseException:
         """Waits for the first pump or the writer to fail; the process then restarts by replay."""
@@ -178,6 +181,13 @@ class App:
             self.authority,
             self.signer,
             self.reader,
+            MarketServices(
+                self.writer,
+                self.clock,
+                self.market_stores.prices,
+                self.market_stores.settlements,
+                self.wholesale,
+            ),
         )
         settings = uvicorn.Config(
             make_http(services),

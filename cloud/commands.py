@@ -350,6 +350,20 @@ StakeCommand = (
 )
 
 
+class CommitRecord(BankCommand, frozen=True, array_like=True, tag=44):
+    """A salted commitment to a record about a person; the record itself is in the vault."""
+
+    commitment: bytes
+    purpose: str
+
+
+class RecordErasure(BankCommand, frozen=True, array_like=True, tag=45):
+    """The key of these records was destroyed, and on which ground."""
+
+    commitments: tuple[bytes, ...]
+    ground: str
+
+
 # ---- desk ----------------------------------------------------------------------------------
 
 
@@ -429,6 +443,30 @@ class RecordCancellation(DeskCommand, frozen=True, array_like=True, tag=58):
     rebid: bool
 
 
+class StatementLine(msgspec.Struct, frozen=True, array_like=True):
+    """One line of a venue's statement. Positive amounts are paid to us."""
+
+    charge_code: str
+    bid_id: str
+    starts_ns: int
+    quantity_wh: int
+    price_micro_per_mwh: int
+    amount_cents: int
+
+
+class Statement(msgspec.Struct, frozen=True, array_like=True):
+    """One version of a venue's account of one trade day; a later version replaces it whole."""
+
+    venue: str
+    day: str
+    version: int
+    lines: tuple[StatementLine, ...]
+
+    @property
+    def total_cents(self) -> int:
+        return sum(line.amount_cents for line in self.lines)
+
+
 class RecordStatement(DeskCommand, frozen=True, array_like=True, tag=59):
     """What one version of the venue's statement pays for a bid's awards; later versions replace."""
 
@@ -467,6 +505,8 @@ AnyCommand = (
     | SlashStake
     | InflateSupply
     | PayRewards
+    | CommitRecord
+    | RecordErasure
     | OpenDesk
     | ObservePrice
     | ObserveFleet

@@ -436,6 +436,18 @@ class RewardsPaid(Fact, frozen=True, array_like=True, tag=45):
     accounts: tuple[AccountId, ...]
 
 
+class RecordCommitted(Fact, frozen=True, array_like=True, tag=46):
+    commitment: bytes
+    purpose: str
+
+
+class RecordsErased(Fact, frozen=True, array_like=True, tag=47):
+    """Nobody can read these records any more; what else the log proves still holds."""
+
+    commitments: tuple[bytes, ...]
+    ground: str
+
+
 # ---- desk ----------------------------------------------------------------------------------
 
 
@@ -579,6 +591,8 @@ AnyFact = (
     | StakeSlashed
     | SupplyInflated
     | RewardsPaid
+    | RecordCommitted
+    | RecordsErased
     | DeskOpened
     | PriceObserved
     | BidPrepared

@@ -6,15 +6,20 @@ exchange forgets with the process: what it had accepted is put back from the des
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from operator import attrgetter
+from pathlib import Path
 
+from cloud.commands import ObservePrice
 from cloud.facts import BidPrepared, Fact
-from cloud.feeds.intervals import EASTERN, PACIFIC, trade_date
-from cloud.feeds.prices import Due, observations, schedule
+from cloud.feeds.intervals import EASTERN, HOUR_NS, PACIFIC, Interval, trade_date, trade_day
+from cloud.feeds.prices import PARSERS, Due, observations, schedule
+from cloud.store.prices import PriceStore, Series, alerts
+from cloud.store.settlements import SettlementStore
 from cloud.venues.paper import RULES, PaperExchange
 from cloud.venues.shell import PaperVenue, VenuePump
+from cloud.vpp.bids import OFFERED
 from cloud.writer import Writer
 from protos.clock import MINUTE_NS, Clock
 
@@ -22,6 +27,9 @@ DAYS = (0, 1)
 """Today's and tomorrow's trade day, in each venue's own calendar."""
 
 ZONES = {"caiso": PACIFIC, "pjm": EASTERN}
+PUBLICATIONS = {"RTM": "RTPD", "RT": "RT"}
+"""What the real-time prices are called where they are published."""
+
 PRICE_POLL_S = 60.0
 AWARD_POLL_S = 60.0
 OLD_NS = 60 * MINUTE_NS
@@ -30,10 +38,32 @@ OLD_NS = 60 * MINUTE_NS
 SUBMISSIONS_MAX = 64
 
 
+Alarm = Callable[[str, int, int, str, str], None]
+"""Key, priority, time, source and message, as the views take them."""
+
+ALARM_PRIORITY = 3
+
+
+class MarketStores:
+    """Where prices, positions and statements are kept, beside the journal."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.prices = PriceStore(state_dir / "prices.db")
+        self.settlements = SettlementStore(state_dir / "settlements.db")
+
+    def close(self) -> None:
+        self.prices.close()
+        self.settlements.close()
+
+
 class Wholesale:
     """Everything between the desk and its venues. `listen` is a fact listener of the writer."""
 
-    def __init__(self, writer: Writer, clock: Clock) -> None:
+    def __init__(
+        self, writer: Writer, clock: Clock, stores: MarketStores, alarm: Alarm | None = None
+    ) -> None:
+        self._stores = stores
+        self._alarm = alarm
         self._writer = writer
         self._clock = clock
         self._exchange = PaperExchange()
@@ -60,6 +90,11 @@ class Wholesale:
         for fact in facts:
             if isinstance(fact, BidPrepared):
                 self._prepared.put_nowait((fact, False))
+            self._stores.settlements.note(fact)
+
+    async def cancel(self, bid: BidPrepared, *, rebid: bool = False) -> bool:
+        """Withdraws a bid at its venue; False if it stands."""
+        return await self._pump.cancel(bid, rebid=rebid)
 
     async def bids(self) -> None:
         """Submits what the desk prepared. Each bid has a task, so a silent venue stops no other;
@@ -82,6 +117,7 @@ class Wholesale:
                 price = self._due.pop(0).command
                 if price.starts_ns + price.duration_ns > now_ns - OLD_NS:
                     await self._writer.submit(price)
+            self._watch(now_ns)
             await self._clock.sleep(PRICE_POLL_S)
 
     async def _load(self) -> None:
@@ -96,6 +132,26 @@ class Wholesale:
                     self._loaded.add((venue, market, day))
                     body = await self._venues[venue].prices(day, market)
                     found = observations(venue, body)
+                    self._keep(venue, day, found[0], body)
                     self._exchange.publish(found)
                     self._due += schedule(found)
         self._due.sort(key=attrgetter("at_ns"))
+
+    def _keep(self, venue: str, day: date, first: ObservePrice, body: bytes) -> None:
+        """One publication into the price store, which counts what is missing of it."""
+        rows = PARSERS[venue](body).rows
+        series = Series(venue, rows[0].market, first.node)
+        span = trade_day(day, ZONES[venue])
+        self._stores.prices.take(series, rows, span, first.duration_ns, body, self._clock.now_ns())
+
+    def _watch(self, now_ns: int) -> None:
+        """Alarms for real-time prices that moved or have grown old."""
+        if self._alarm is None:
+            return
+        for product in OFFERED:
+            series = Series(product.venue, PUBLICATIONS[product.market], product.node)
+            span = Interval(now_ns - HOUR_NS - product.step_ns, now_ns)
+            known = self._stores.prices.latest(series, span)
+            age_ns = now_ns - known[-1].end_ns if known else None
+            for alert in alerts(series, known, age_ns):
+                self._alarm(alert.key, ALARM_PRIORITY, now_ns, product.venue, alert.message)

@@ -37,8 +37,10 @@ HELD_S_MAX = 0.005
 
 COMMIT_TICK_S = 0.005
 BUSY_BATCH = 4
-"""After a commit of so many commands the next one waits a tick, so that it carries more: below
-that, whoever is alone is answered at once."""
+LARGE_BATCH = 128
+"""After a busy commit the next one waits a tick, so that it carries more, unless it already carries
+much. Who is alone is answered at once.
+"""
 
 LEAVES_AT_ONCE = 1_024
 """Leaves that gather before they are stored, so that a block never has many left to store."""
@@ -217,8 +219,7 @@ class Writer:
                 batch = self._take()
                 if batch:
                     await self._commit_and_apply(batch)
-                    if len(batch) >= BUSY_BATCH and not self._stopping:
-                        await asyncio.sleep(COMMIT_TICK_S)
+                    await self._gather(len(batch))
                 elif self._stopping:
                     return
                 else:
@@ -234,6 +235,11 @@ class Writer:
             raise
         finally:
             self._idle.set()
+
+    async def _gather(self, committed: int) -> None:
+        queued = len(self._inbox) + len(self._follow_ups)
+        if committed >= BUSY_BATCH and queued < LARGE_BATCH and not self._stopping:
+            await asyncio.sleep(COMMIT_TICK_S)
 
     def _take(self) -> list[_Entry]:
         """Follow-ups first: a journey that has begun goes before one that has not."""

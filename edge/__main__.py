@@ -185,14 +185,17 @@ def _token(options: argparse.Namespace) -> str:
 
 def _verify(options: argparse.Namespace) -> int:
     from protos.receipt import ReceiptError, verify
+    from protos.witness import PolicyError, parse_policy
 
+    beside = options.receipt.with_name(options.receipt.name + ".policy")
     try:
         receipt = options.receipt.read_bytes()
         key = options.key.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        policy = parse_policy(beside.read_text(encoding="utf-8")) if beside.exists() else None
+    except (OSError, UnicodeDecodeError, PolicyError) as error:
         return _complain(USAGE, error)
     try:
-        proven = verify(receipt, key)
+        proven = verify(receipt, key, policy)
     except ReceiptError as error:
         return _complain(CHECK, f"{options.receipt}: {error}")
     print(f"proven: leaf {proven.index} of {proven.checkpoint.size} in {proven.checkpoint.origin}")

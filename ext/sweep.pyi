@@ -1,6 +1,8 @@
 from array import array
 from collections.abc import Sequence
 
+from typing_extensions import Buffer
+
 ITERATIONS_MAX: int
 
 class Sweep:
@@ -22,6 +24,9 @@ class Sweep:
         self, p_w: Sequence[float], q_var: Sequence[float], tolerance: float = 1e-8
     ) -> int: ...
     def settle(self, tolerance: float = 1e-8) -> int: ...
+    def steps(
+        self, p_w: Buffer, q_var: Buffer, limit_va: Sequence[float], tolerance: float = 1e-8
+    ) -> tuple[array[float], array[float], array[float]]: ...
     def sweeps(self, count: int, element: int = 0) -> float: ...
     def trades(
         self, sellers: array[int], buyers: array[int], power_w: float, count: int, element: int = 0

@@ -15,7 +15,7 @@ counts as converged.
 """
 
 from cpython.array cimport array, clone
-from libc.math cimport INFINITY, hypot, isfinite
+from libc.math cimport INFINITY, NAN, hypot, isfinite, sqrt
 from libc.stdlib cimport free, malloc
 
 # In C, because Cython cannot say that the columns never overlap, and without that word the
@@ -100,6 +100,27 @@ cdef extern from *:
         gtx_forward(first, end, 0, t->parent, t->r, t->x, t->jr, t->ji, t->vr, t->vi);
     }
 
+    /* Squares: the least and the greatest voltage, and of apparent power over its limit. */
+    static void gtx_extremes(
+        int size, const int *restrict parent, const double *restrict vr, const double *restrict vi,
+        const double *restrict jr, const double *restrict ji, const double *restrict base2,
+        const double *restrict limit2, double *restrict found)
+    {
+        double least = INFINITY, most = 0.0, full = 0.0;
+        for (int i = 0; i < size; i++) {
+            double v = base2[i] * (vr[i] * vr[i] + vi[i] * vi[i]);
+            int a = parent[i] < 0 ? 0 : parent[i];
+            double s = vr[a] * vr[a] + vi[a] * vi[a];
+            double share = s * (jr[i] * jr[i] + ji[i] * ji[i]) * limit2[i];
+            least = v < least ? v : least;
+            most = v > most ? v : most;
+            full = share > full ? share : full;
+        }
+        found[0] = least;
+        found[1] = most;
+        found[2] = full;
+    }
+
     static double gtx_measured_sweep(const gtx_nodes *t, int first, int end)
     {
         gtx_currents(first, end, t->g, t->b, t->p, t->q, t->vr, t->vi, t->jr, t->ji);
@@ -122,8 +143,14 @@ cdef extern from *:
 
     void gtx_sweep(const gtx_nodes* t, int first, int end) noexcept nogil
     double gtx_measured_sweep(const gtx_nodes* t, int first, int end) noexcept nogil
+    void gtx_extremes(
+        int size, const int* parent, const double* vr, const double* vi, const double* jr,
+        const double* ji, const double* base2, const double* limit2, double* found) noexcept nogil
 
-ITERATIONS_MAX = 200
+cdef enum:
+    LIMIT = 200
+
+ITERATIONS_MAX = LIMIT
 _COLUMNS = 12
 
 cdef array _DOUBLES = array("d")
@@ -196,6 +223,9 @@ cdef class Sweep:
 
     def reset(self):
         """Forgets the warm state: every node at its no-load voltage, powers kept."""
+        self._flatten()
+
+    cdef void _flatten(self) noexcept nogil:
         cdef int i
         for i in range(self.size):
             self.t.vr[i], self.t.vi[i] = self.root_pu, 0.0
@@ -226,21 +256,62 @@ cdef class Sweep:
 
     def settle(self, double tolerance=1e-8):
         """The same for the powers as they stand."""
-        cdef int i
-        cdef double moved = INFINITY
-        cdef int limit = ITERATIONS_MAX
-        cdef int done = 0
+        cdef int done
         with nogil:
-            for i in range(limit):
-                moved = gtx_measured_sweep(&self.t, 0, self.size)
-                if moved < tolerance:
-                    done = i + 1
-                    break
-                if not isfinite(moved):
-                    break
-        if not done:
-            self.reset()
+            done = self._settle(tolerance)
         return done
+
+    cdef int _settle(self, double tolerance) noexcept nogil:
+        cdef int i
+        cdef double moved
+        for i in range(LIMIT):
+            moved = gtx_measured_sweep(&self.t, 0, self.size)
+            if moved < tolerance:
+                return i + 1
+            if not isfinite(moved):
+                break
+        self._flatten()
+        return 0
+
+    def steps(
+        self, const double[:, ::1] p_w not None, const double[:, ::1] q_var not None, limit_va,
+        double tolerance=1e-8
+    ):
+        """Many states in turn, a row each, every one from the voltages of the one before.
+
+        Returns three arrays with one entry a row: the least and the greatest voltage per unit, and
+        the greatest apparent power of an element over its limit in VA (0: no limit). All three are
+        NaN in a row that does not converge.
+        """
+        cdef Py_ssize_t rows = p_w.shape[0], row
+        cdef int i, n = self.size
+        cdef double extremes[3]
+        if p_w.shape[1] != n or q_var.shape[1] != n or q_var.shape[0] != rows:
+            raise ValueError(f"sweep: rows of {n} powers, as many reactive as active ones")
+        cdef array squares = clone(_DOUBLES, 2 * n, zero=False)
+        cdef double* base2 = squares.data.as_doubles
+        cdef double* limit2 = base2 + n
+        cdef const double[::1] limits = _doubles(limit_va, n)
+        for i in range(n):
+            base2[i] = self.base[i] * self.base[i]
+            limit2[i] = 1e12 / (limits[i] * limits[i]) if i and limits[i] > 0 else 0.0
+        found = [clone(_DOUBLES, rows, zero=False) for _ in range(3)]
+        cdef double[::1] least = found[0], most = found[1], fullest = found[2]
+        with nogil:
+            for row in range(rows):
+                for i in range(n):
+                    self.t.p[i] = p_w[row, i] * 1e-6
+                    self.t.q[i] = q_var[row, i] * 1e-6
+                if not self._settle(tolerance):
+                    least[row] = most[row] = fullest[row] = NAN
+                    continue
+                gtx_extremes(
+                    n, self.parent, self.t.vr, self.t.vi, self.t.jr, self.t.ji, base2, limit2,
+                    extremes
+                )
+                least[row], most[row] = sqrt(extremes[0]), sqrt(extremes[1])
+                fullest[row] = sqrt(extremes[2])
+        return tuple(found)
 
     def sweeps(self, int count, int element=0):
         """So many sweeps of one element's subtree, the voltage above it held. Returns the last

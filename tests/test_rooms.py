@@ -27,8 +27,8 @@ PORTS = {
     # What only one room may touch, and which room that is.
     "sqlite3": ("cloud/store", "cloud/demo.py", "edge/outbox.py"),
     "serial": ("edge/devices", "edge/simulator", "edge/scan.py", "edge/doctor.py"),
-    "fastapi": ("cloud/gate",),
-    "uvicorn": ("cloud/app.py",),
+    "fastapi": ("cloud/gate", "cloud/venues/sim_http.py"),
+    "uvicorn": ("cloud/app.py", "cloud/venues/sim_http.py"),
 }
 
 

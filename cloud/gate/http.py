@@ -31,7 +31,8 @@ from cloud.config import CloudConfig
 from cloud.facts import RegistryRefused
 from cloud.gate.authority import BadRequestError, CertificateAuthority, write_secret
 from cloud.gate.console.fleet import FILTER_LENGTH_MAX, WINDOW_ROWS_MAX, Order, Wanted
-from cloud.gate.log_http import PublishedLog, load_policy, log_router
+from cloud.gate.log_http import PublishedLog, finality_metrics, load_policy, log_router
+from cloud.gate.markets_http import MarketServices, markets_router
 from cloud.gate.screen import Screen
 from cloud.gate.summary import metrics, summary
 from cloud.ledger.checkpoint import CheckpointSigner
@@ -64,6 +65,7 @@ class HttpServices:
     authority: CertificateAuthority
     signer: CheckpointSigner
     journal: Journal
+    markets: MarketServices
 
 
 class _Body(BaseModel):
@@ -108,13 +110,13 @@ def make_http(services: HttpServices) -> FastAPI:
         response.headers.update(SECURITY_HEADERS)
         return response
 
-    _add_reading(app, services)
     log = PublishedLog(
         services.writer,
         services.journal,
         services.signer.key,
         load_policy(services.config.state_dir),
     )
+    _add_reading(app, services, log)
     app.include_router(log_router(log))
     _add_log(app, services, log)
     _add_commands(app, services)
@@ -130,7 +132,7 @@ def operator_token(state_dir: Path) -> str:
     return path.read_text(encoding="ascii")
 
 
-def _add_reading(app: FastAPI, services: HttpServices) -> None:
+def _add_reading(app: FastAPI, services: HttpServices, log: PublishedLog) -> None:
     views = services.views
 
     @app.get("/healthz")
@@ -141,7 +143,7 @@ def _add_reading(app: FastAPI, services: HttpServices) -> None:
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def read_metrics() -> str:
-        return metrics(services.writer, views, services.clock)
+        return metrics(services.writer, views, services.clock) + finality_metrics(log)
 
     @app.get("/api/summary")
     async def read_summary() -> dict[str, Any]:
@@ -209,6 +211,7 @@ def _add_commands(app: FastAPI, services: HttpServices) -> None:
             )
 
     guarded = [Depends(operator)]
+    app.include_router(markets_router(services.markets, guarded))
     submit = services.writer.submit
 
     @app.post("/api/sites", dependencies=guarded)

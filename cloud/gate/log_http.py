@@ -18,6 +18,8 @@ import msgspec
 from fastapi import APIRouter, Header, HTTPException, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from cloud.commands import SlashStake
+from cloud.ledger.evidence import EvidenceError, check_evidence, parse_evidence
 from cloud.ledger.finality import CosignatureError, Finality
 from cloud.ledger.receipts import ReceiptTooLongError, make_receipt
 from cloud.ledger.tiles import tile_file
@@ -31,7 +33,9 @@ POLICY_FILE = "validators.policy"
 JOURNAL_PAGE_MAX = 2_000
 JOURNAL_PAGE_BYTES_MAX = 4 * 1024 * 1024
 WAIT_S_MAX = 20.0
-NOTE_BYTES_MAX = 8_192
+WAITING_MAX = 256
+"""Readers that may wait for the next root at once; one more is told that there is none yet."""
+BODY_BYTES_MAX = 24 * 1024
 RESTORED_BLOCKS = 64
 IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
 
@@ -53,6 +57,7 @@ class PublishedLog:
     finality: Finality = field(init=False)
     _newest: tuple[int, str] = (0, "")
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _waiting: int = 0
 
     def __post_init__(self) -> None:
         self.finality = Finality(self.policy)
@@ -91,6 +96,15 @@ class PublishedLog:
 
     async def wait_beyond(self, size: int, wait_s: float) -> str:
         """The newest note once it is over more than `size` leaves; empty when that takes longer."""
+        if self._waiting >= WAITING_MAX:
+            return ""
+        self._waiting += 1
+        try:
+            return await self._wait(size, wait_s)
+        finally:
+            self._waiting -= 1
+
+    async def _wait(self, size: int, wait_s: float) -> str:
         deadline = asyncio.get_running_loop().time() + min(max(0.0, wait_s), WAIT_S_MAX)
         while self.size <= size:
             left = deadline - asyncio.get_running_loop().time()
@@ -190,6 +204,11 @@ def _add_proofs(router: APIRouter, log: PublishedLog) -> None:
             "problem": status.problem,
         }
 
+    @router.get("/stake", response_class=PlainTextResponse)
+    async def stake() -> str:
+        """The bound stake as policy lines, for whoever weighs validators by it."""
+        return log.writer.core.bank.stakes.policy_text()
+
     @router.get("/policy", response_class=PlainTextResponse)
     async def policy() -> str:
         return log.policy.text
@@ -214,11 +233,24 @@ def _add_validators(router: APIRouter, log: PublishedLog) -> None:
             raise HTTPException(409, str(error)) from error
         return Response(msgspec.msgpack.encode(page), media_type="application/msgpack")
 
+    @router.post("/evidence")
+    async def evidence(request: Request) -> Response:
+        """Two roots of one size cosigned by a validator: its bound stake is slashed."""
+        try:
+            found = parse_evidence(await _body(request))
+            check_evidence(found)
+        except EvidenceError as error:
+            raise HTTPException(422, str(error)) from error
+        keys = log.writer.core.bank.stakes.keys
+        validator = next((name for name, key in keys.items() if key == found.key), None)
+        if validator is None:
+            raise HTTPException(404, "the evidence holds, but its key has no stake here")
+        await log.writer.submit(SlashStake(validator, found.kind, found.first, found.second))
+        return Response(status_code=204)
+
     @router.post("/cosignatures")
     async def cosignatures(request: Request) -> Response:
-        if int(request.headers.get("content-length") or NOTE_BYTES_MAX + 1) > NOTE_BYTES_MAX:
-            raise HTTPException(413, f"a note has at most {NOTE_BYTES_MAX} bytes")
-        octets = await request.body()
+        octets = await _body(request)
         try:
             await log.take(octets.decode())
         except UnicodeDecodeError as error:
@@ -226,6 +258,29 @@ def _add_validators(router: APIRouter, log: PublishedLog) -> None:
         except CosignatureError as error:
             raise HTTPException(error.status, str(error)) from error
         return Response(status_code=204)
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body, which says its length first and keeps to it."""
+    length = request.headers.get("content-length", "")
+    if not length.isdigit() or int(length) > BODY_BYTES_MAX:
+        raise HTTPException(413, f"send at most {BODY_BYTES_MAX} bytes, and their length first")
+    return await request.body()
+
+
+def finality_metrics(log: PublishedLog) -> str:
+    """Prometheus text about how far the log is final."""
+    status = log.finality.status(time.monotonic_ns())
+    return "".join(
+        f"# TYPE {name} gauge\n{name} {value}\n"
+        for name, value in (
+            ("gridtokenx_final_block", status.number),
+            ("gridtokenx_newest_block", status.newest_number),
+            ("gridtokenx_finality_age_seconds", status.age_ns / SECOND_NS),
+            ("gridtokenx_cosigned_stake", status.stake),
+            ("gridtokenx_validator_stake", status.stake_total),
+        )
+    )
 
 
 def _page(journal: Journal, after: int, limit: int) -> list[list[Any]]:

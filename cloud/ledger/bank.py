@@ -17,9 +17,11 @@ import msgspec
 
 from cloud.commands import (
     Command,
+    CommitRecord,
     Deposit,
     OpenAccount,
     OpenLedger,
+    RecordErasure,
     ReserveTrades,
     SealBlock,
     SettleSlot,
@@ -58,6 +60,7 @@ from cloud.ledger.books import (
 )
 from cloud.ledger.log import TransparencyLog
 from cloud.ledger.postings import Run, posted_in, steps
+from cloud.ledger.privacy_log import Commitments
 from cloud.ledger.reserving import Reserving
 from cloud.ledger.settlement import FUND_SHARES, Outcome, rules_are_sound, settle
 from cloud.ledger.stake import Stakes
@@ -75,6 +78,7 @@ class Bank:
         self.log = TransparencyLog()
         self._ledger = Ledger()
         self.stakes = Stakes(self._ledger)
+        self.commitments = Commitments()
         self._zones: dict[str, ZoneAccounts] = {}
         self._books: dict[tuple[str, int], SlotBook] = {}
         self._finals: list[tuple[int, str, int]] = []
@@ -125,6 +129,10 @@ class Bank:
                 facts += self._settle_slot(command, at_ns)
             case SealBlock():
                 facts += self._seal(at_ns)
+            case CommitRecord():
+                facts += self.commitments.commit(command)
+            case RecordErasure():
+                facts += self.commitments.erase(command)
             case _ if isinstance(command, StakeCommand):
                 facts += self.stakes.apply(command, at_ns)
                 facts += self._new_allowances(facts)
@@ -143,6 +151,7 @@ class Bank:
             "verified_wh": self._verified_wh,
             "blocks": self._blocks,
             "stakes": self.stakes.state(),
+            "commitments": self.commitments.state(),
             "log": self.log.state(),
         }
 

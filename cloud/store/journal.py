@@ -9,6 +9,7 @@ power cut (see tests/faults). All calls block; the writer makes them from its on
 """
 
 import sqlite3
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -35,6 +36,9 @@ create table if not exists checkpoint (number integer primary key, size integer 
 """
 
 
+_NUMBERS = struct.Struct(">5q")
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One command as it was journaled.
@@ -53,11 +57,11 @@ class Record:
     body: bytes
 
     def digest(self, previous: bytes) -> bytes:
-        numbers = (self.seq, self.at_ns, self.rules, self.cause_seq, self.cause_index)
-        head = b"".join(number.to_bytes(8, "big", signed=True) for number in numbers)
+        """SHA-256 over the digest before and every field, numbers as 8 bytes, big-endian."""
+        head = _NUMBERS.pack(self.seq, self.at_ns, self.rules, self.cause_seq, self.cause_index)
         stream = self.stream.encode()
         return sha256(
-            previous + head + len(stream).to_bytes(2, "big") + stream + self.body
+            b"".join((previous, head, len(stream).to_bytes(2, "big"), stream, self.body))
         ).digest()
 
 

@@ -20,11 +20,12 @@ def validate(
     *,
     log_key: str,
     compare: tuple[str, ...],
+    mirror: Path | None,
 ) -> int:
     """Runs a validator until it is stopped (0) or has caught the operator (1)."""
     config = load_config(config_path)
     networks = {zone.name: network_named(zone.network) for zone in config.zones}
-    options = ValidatorOptions(url, key, state_dir, log_key, compare)
+    options = ValidatorOptions(url, key, state_dir, log_key, compare, mirror)
     return run_validator(options, networks, columns_decoder())
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from cloud.grid.network import Network
 from cloud.store.journal import TamperedJournalError
 from cloud.validator.files import load_key, write_durably
+from cloud.validator.mirror import publish
 from cloud.validator.replica import ReplayError, Replica
 from cloud.validator.source import PAGE_RECORDS, RefusedError, Source, SourceError
 from cloud.validator.witness import DistrustError, Witness
@@ -46,6 +47,7 @@ class ValidatorOptions:
     state_dir: Path
     log_key: str = ""
     compare: tuple[str, ...] = ()
+    mirror: Path | None = None
 
 
 class Validator:
@@ -99,6 +101,8 @@ class Validator:
         )
         self._unsent = cosigned
         self._send()
+        if self._options.mirror is not None:
+            publish(self._options.mirror, self._replica.log, self._replica.leaf, size, cosigned)
         return {
             "cosigned": size,
             "block": self._replica.block_number(size),

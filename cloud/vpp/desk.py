@@ -41,7 +41,14 @@ from cloud.vpp.awards import METER_GRACE_NS, Award, Finished
 from cloud.vpp.bids import OFFERED, Bid, Product, bid_id, product_for
 from cloud.vpp.capability import HOUR_NS, Battery, Fleet, is_plausible
 from cloud.vpp.offer import hour_offer
-from cloud.vpp.prices import DAY_NS, MEMORY_NS, PriceBook, Published, reference_path
+from cloud.vpp.prices import (
+    DAY_NS,
+    MEMORY_NS,
+    PriceBook,
+    Published,
+    reference_path,
+    reference_price,
+)
 from cloud.vpp.risk import Limits, buy_back_micro, exposure_micro, objection
 from protos.clock import MINUTE_NS
 from protos.messages import Refusal
@@ -106,6 +113,20 @@ class Desk:
         """The bids whose hour is not over, by start: what a restarted venue pump must know."""
         live = [bid for bid in self._bids.values() if at_ns < bid.ends_ns]
         return sorted(live, key=attrgetter("prepared.starts_ns", "prepared.bid_id"))
+
+    def bids(self) -> list[Bid]:
+        """All bids that are remembered, by start."""
+        return sorted(self._bids.values(), key=attrgetter("prepared.starts_ns", "prepared.bid_id"))
+
+    def reference(self, product: Product, starts_ns: int, hours: int) -> list[int | None]:
+        """The price that each hour is expected to have, None where nothing is known."""
+        markets = (product.ahead, product.market)
+        return [
+            reference_price(
+                self._prices, product.venue, product.node, *markets, starts_ns + hour * HOUR_NS
+            )
+            for hour in range(hours)
+        ]
 
     # ---- what is observed ------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ its golden registers.
 """
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from edge.devices.device import Device, DeviceError, DeviceSpec
@@ -16,6 +17,9 @@ from edge.devices.profile_table import BadProfile
 from protos.clock import Clock
 
 SUNSPEC = "sunspec"
+P1, OPTICAL, MQTT = "p1", "iec62056-21", "mqtt"
+SPEAKERS = (P1, OPTICAL, MQTT)
+"""Ways to talk that need no register map. Loaded only when a device uses them."""
 
 
 def profile_directory() -> Path:
@@ -43,7 +47,7 @@ def find_profile(spec: DeviceSpec) -> Profile:
     """The profile a spec names. Raises DeviceError with the nearest names."""
     known = [f"{path.parent.name}/{path.stem}" for path in profile_files()]
     if spec.profile not in known:
-        names = ", ".join([SUNSPEC, *known])
+        names = ", ".join([SUNSPEC, *SPEAKERS, *known])
         raise DeviceError(spec.name, f"unknown profile {spec.profile!r}", f"use one of {names}")
     vendor, _, model = spec.profile.partition("/")
     try:
@@ -64,6 +68,8 @@ async def open_device(spec: DeviceSpec, clock: Clock, buses: BusPool) -> Device:
         from edge.devices.sunspec import SunspecDevice
 
         return await SunspecDevice.discover(spec, clock, buses.bus(spec))
+    if spec.profile in SPEAKERS:
+        return await _open_speaker(spec, clock)
     profile = find_profile(spec)
     if spec.transport not in profile.transport.kinds:
         raise DeviceError(
@@ -73,6 +79,24 @@ async def open_device(spec: DeviceSpec, clock: Clock, buses: BusPool) -> Device:
         )
     spec = with_manners(spec, profile)
     return MeteredDevice(spec, profile, buses.bus(spec), clock)
+
+
+async def _open_speaker(spec: DeviceSpec, clock: Clock) -> Device:
+    if spec.profile == P1:
+        from edge.devices.p1 import P1Device
+
+        return await P1Device.listen(spec, clock)
+    if spec.profile == OPTICAL:
+        from edge.devices.optical import OpticalDevice
+
+        return await OpticalDevice.listen(spec, clock)
+    if spec.transport != MQTT:
+        raise DeviceError(spec.name, f"MQTT over {spec.transport}", 'write transport = "mqtt"')
+    if find_spec("aiomqtt") is None:
+        raise DeviceError(spec.name, "the mqtt extra is missing", "install gridtokenx-edge[mqtt]")
+    from edge.devices.mqtt import MqttDevice
+
+    return MqttDevice(spec, clock)
 
 
 def with_manners(spec: DeviceSpec, profile: Profile) -> DeviceSpec:

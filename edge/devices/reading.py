@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from edge.devices.device import DeviceError, DeviceSpec
+from edge.devices.holes import load_holes, save_holes
 from edge.devices.modbus.bus import Bus
 from edge.devices.modbus.coalesce import Block, Unplannable, learn_cut, overhead_words, plan
 from edge.devices.modbus.errors import ILLEGAL_ADDRESS, ILLEGAL_VALUE, BusError, Declined
@@ -47,9 +48,15 @@ class Reading:
         self._spans: dict[int, list[Span]] = {}
         for place in places:
             self._spans.setdefault(place.function, []).append((place.start, place.end))
-        self._cuts: dict[int, set[int]] = {function: set() for function in self._spans}
+        holes = load_holes(spec)
+        self._cuts = {function: holes.cuts.get(function, set()) for function in self._spans}
         self._refused: dict[tuple[int, Span], int] = {}
-        self._absent: set[tuple[int, Span]] = set()
+        # Only values that are asked for still can be absent.
+        self._absent = {
+            (function, span)
+            for function, span in holes.absent
+            if span in self._spans.get(function, ())
+        }
         self._seen: set[tuple[int, Span]] = set()
         self._sweeps = 0
         turnaround_ms = int(spec.options.get("turnaround_ms", transport.turnaround_ms))
@@ -108,6 +115,7 @@ class Reading:
             self._plan = self._make_plan(self._turnaround_s)
         elif self._absent and self._sweeps % RECALL_AFTER == 0:
             self._absent.clear()
+            save_holes(self._spec, self._cuts, self._absent)
             self._plan = self._make_plan(self._turnaround_s)
 
     async def _sweep_table(self, function: int, image: dict[tuple[int, int], int]) -> None:
@@ -165,6 +173,7 @@ class Reading:
                 # It was there before: a device that starts up refuses for a while.
                 return False
             self._absent |= gone
+        save_holes(self._spec, self._cuts, self._absent)
         self._plan = self._make_plan(self._turnaround_s)
         return any(self._plan.values())
 

@@ -5,9 +5,6 @@ Ratios are between runs on the same machine in the same minute; absolute times d
 
 import random
 from array import array
-from collections.abc import Callable
-from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -16,8 +13,8 @@ from cloud.grid.network import Network, load_network, quarter_of_year
 from cloud.grid.referee import Referee
 from ext.sweep import Sweep
 from ext.tree import Headroom, Tree
-
-Row = dict[str, Any]
+from tests.bench import grid_studies
+from tests.bench.grid_rows import Row, row, seconds, sweep_of
 
 NOON = 1_780_056_000 // 900
 """29 May 2026, 12:00 UTC."""
@@ -38,45 +35,8 @@ def rows() -> list[Row]:
         *_reading(data, profiles, network),
         *_paths(network),
         *_tree_against_ac(network, referee),
+        *grid_studies.rows(network),
     ]
-
-
-def sweep_of(network: Network) -> Sweep:
-    wires = network.electric
-    columns = (wires.r_pu, wires.x_pu, wires.g_pu, wires.b_pu, wires.ratio)
-    return Sweep(network.parent, *columns, wires.root_voltage_pu)
-
-
-def row(
-    name: str,
-    value: float,
-    unit: str,
-    target: float,
-    baseline: str,
-    note: str = "",
-    direction: str = "min",
-) -> Row:
-    """One figure, which should be at most its target, or with `max` at least."""
-    return {
-        "name": name,
-        "value": float(f"{value:.4g}"),
-        "unit": unit,
-        "target": target,
-        "direction": direction,
-        "ok": value >= target if direction == "max" else value <= target,
-        "baseline": baseline,
-        "note": note,
-    }
-
-
-def seconds(call: Callable[[], object], repeat: int = 5) -> float:
-    """The best of some runs: what the machine does when it is left alone."""
-    runs = []
-    for _ in range(repeat):
-        begin = perf_counter()
-        call()
-        runs.append(perf_counter() - begin)
-    return min(runs)
 
 
 def _powers(network: Network, slot: int) -> tuple[list[float], list[float]]:

@@ -18,12 +18,13 @@ import numpy as np
 
 from ext import columns
 from protos.codec import encode_payload
-from tests.bench.ingest_load import DEVICES, OFFERS, READINGS, batches
+from tests.bench.ingest_load import DEVICES, OFFERS, READINGS, batches, private_key
 
 ROOT = Path(__file__).parents[2]
 LOAD_WITHIN_S = 80
 SWEEPS = 10
 DECODES = 2_000
+CHECKS = 300
 
 Row = dict[str, Any]
 
@@ -40,7 +41,7 @@ def rows() -> list[Row]:
             check=True,
         )
     found = json.loads(done.stdout.splitlines()[-1])
-    return [*_batches(found), *_readings(), *_streams(found), *_offers(found)]
+    return [_signature(), *_batches(found), *_readings(), *_streams(found), *_offers(found)]
 
 
 def _row(
@@ -61,6 +62,26 @@ def _row(
         "baseline": more.get("baseline"),
         "note": more.get("note", ""),
     }
+
+
+def _signature() -> Row:
+    """What one check costs here and now: the yardstick for all other figures of this room."""
+    key, message = private_key(1), bytes(600)
+    public, signature = key.public_key(), key.sign(message)
+    costs = []
+    for _ in range(5):
+        began = time.process_time()
+        for _ in range(CHECKS):
+            public.verify(signature, message)
+        costs.append((time.process_time() - began) / CHECKS)
+    return _row(
+        "check of one signature",
+        1e6 * min(costs),
+        "us CPU",
+        None,
+        baseline=57,
+        note="the machine's yardstick: baselines and targets are from one where it took 57",
+    )
 
 
 def _batches(found: dict[str, Any]) -> list[Row]:

@@ -35,12 +35,13 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def blocks(datatype, size, values):
-    """One table of the server: zeros up to `size`, `values` at their addresses."""
-    whole = [0] * size
+def blocks(values):
+    """One table of the server: `values` at their addresses, zeros between and around them."""
+    first = max(0, min(values, default=0) - 32)
+    whole = [0] * (max(values, default=0) + 64 - first)
     for address, value in values.items():
-        whole[address] = value
-    return [SimData(0, values=whole, datatype=datatype)]
+        whole[address - first] = value
+    return [SimData(first, values=whole, datatype=DataType.REGISTERS)]
 
 
 @contextlib.asynccontextmanager
@@ -51,8 +52,8 @@ async def server(framer, holding, inputs=None):
         simdata=(
             [SimData(0, values=[False] * 64, datatype=DataType.BITS)],
             [SimData(0, values=[True] * 64, datatype=DataType.BITS)],
-            blocks(DataType.REGISTERS, 30000, holding),
-            blocks(DataType.REGISTERS, 30000, inputs or {}),
+            blocks(holding),
+            blocks(inputs or {}),
         ),
     )
     peer = ModbusTcpServer(device, framer=framer, address=("127.0.0.1", port))
@@ -92,7 +93,7 @@ async def test_every_profile_reads_its_golden_registers_from_an_independent_serv
         tables[function].update(enumerate(words, start))
     pool = BusPool()
     async with server(FramerType.SOCKET, tables[READ_HOLDING], tables[READ_INPUT]) as address:
-        spec = DeviceSpec("meter", Role.GRID, name, "tcp", address)
+        spec = DeviceSpec("meter", Role.GRID, name, "tcp", address, options={"connect_delay_ms": 0})
         device = await open_device(spec, SystemClock(), pool)
         sample = await device.read()
         await pool.close()

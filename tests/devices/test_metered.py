@@ -97,6 +97,49 @@ async def test_refused_gaps_are_learnt_and_cost_nothing_afterwards(yard):
     assert not asked & slave.holes
 
 
+def questions(slave):
+    asked = [(request.address, request.count) for request in slave.requests]
+    slave.requests.clear()
+    return asked
+
+
+async def test_refused_gaps_and_values_are_remembered_across_a_restart(yard, tmp_path):
+    slave, spec = await yard.tcp()
+    spec = replace(spec, profile="eastron/sdm630", options={"holes_dir": str(tmp_path)})
+    slave.written = image_of(PROFILES[spec.profile])
+    slave.holes = {*range(0x24, 0x34), *range(0x160, 0x166)}
+    first = await (await open_device(spec, SystemClock(), yard.pool)).read()
+    learning = questions(slave)
+    again = await (await open_device(spec, SystemClock(), yard.pool)).read()
+    remembered = questions(slave)
+    assert again.values == first.values
+    assert len(remembered) < len(learning)
+    asked = {a for address, count in remembered for a in range(address, address + count)}
+    assert not asked & slave.holes
+    other = replace(spec, unit=2)
+    await (await open_device(other, SystemClock(), yard.pool)).read()
+    assert len(questions(slave)) == len(learning)
+
+
+@pytest.mark.parametrize("note", ["", "{", "[1]", '{"about": 3}', '{"about": [], "cuts": 7}'])
+async def test_a_note_that_cannot_be_used_costs_a_few_questions_only(yard, tmp_path, note):
+    slave, spec = await yard.tcp()
+    spec = replace(spec, profile="eastron/sdm120", options={"holes_dir": str(tmp_path)})
+    slave.written = image_of(PROFILES[spec.profile])
+    (tmp_path / "holes-meter.json").write_text(note)
+    device = await open_device(spec, SystemClock(), yard.pool)
+    assert None not in (await device.read()).values
+
+
+async def test_a_folder_that_cannot_be_written_does_not_stop_a_reading(yard, tmp_path):
+    slave, spec = await yard.tcp()
+    spec = replace(spec, profile="eastron/sdm630", options={"holes_dir": str(tmp_path / "none")})
+    slave.written = image_of(PROFILES[spec.profile])
+    slave.holes = set(range(0x24, 0x34))
+    device = await open_device(spec, SystemClock(), yard.pool)
+    assert None not in (await device.read()).values
+
+
 async def test_a_value_the_model_has_not_is_none_and_the_others_stand(yard):
     slave, spec = await yard.tcp()
     profile = PROFILES["eastron/sdm630"]

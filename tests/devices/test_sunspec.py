@@ -425,8 +425,8 @@ async def test_the_heart_beats_while_an_order_stands_and_stops_with_it(yard, mon
 async def test_the_heart_stops_by_itself_when_nobody_renews_the_order(yard, monkeypatch):
     monkeypatch.setattr(Heartbeat.__init__, "__defaults__", (0.02,))
     slave, device = await modern(yard, extra=[CONTROL])
-    await device.set_power(500, 1)
-    await asyncio.sleep(1.1)
+    await device.set_power(500, 0)
+    await asyncio.sleep(0.1)
     slave.requests.clear()
     await asyncio.sleep(0.08)
     assert writes(slave, 715) == []

@@ -9,7 +9,8 @@ import sqlite3
 import struct
 import subprocess
 import sys
-from contextlib import suppress
+import zlib
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge.keys import load_or_create_signer
 from edge.outbox import ChainForked, Outbox, OutboxError, OutboxFull, stride
+from protos.seal import GENESIS, seal
 
 ROOT = Path(__file__).parents[2]
 KILLS = 20
@@ -60,7 +62,12 @@ def check_file(path: Path) -> list[tuple]:
     key = Ed25519PublicKey.from_public_bytes(signer.public_key)
     with sqlite3.connect(path) as db:
         assert db.execute("pragma integrity_check").fetchone() == ("ok",)
-        rows = db.execute("select * from envelope order by seq").fetchall()
+        rows = [
+            (seq, previous, zlib.decompress(payload, -15) if packed else payload, signature)
+            for seq, previous, payload, signature, packed in db.execute(
+                "select * from envelope order by seq"
+            )
+        ]
     db.close()
     names = links(signer.device, rows)
     head = b"gridtokenx/seal/v1\x00" + bytes.fromhex(signer.device)
@@ -269,3 +276,31 @@ def test_the_fuller_the_outbox_the_coarser_the_sweeps_and_never_none():
     assert stride(500, 1000) == 2
     assert stride(750, 1000) == 4
     assert stride(5000, 1000) == 4096
+
+
+async def test_a_file_of_an_earlier_version_is_read_on_and_nothing_in_it_changes(tmp_path):
+    signer = load_or_create_signer(tmp_path)
+    first = seal(signer, 1, GENESIS, b"as it was" * 50)
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as db:
+        db.executescript(
+            "pragma page_size=4096; create table envelope(seq integer primary key, previous blob"
+            " not null, payload blob not null, signature blob not null);"
+        )
+        row = (first.seq, first.previous, first.payload, first.signature)
+        db.execute("insert into envelope values(?,?,?,?)", row)
+        db.commit()
+    box = await Outbox.open(tmp_path / "outbox.db", signer, 1 << 22)
+    assert await box.append([b"and after it" * 50]) == 2
+    assert (await box.read(0, 9))[0] == first
+    await box.close()
+    assert len(check_file(tmp_path / "outbox.db")) == 2
+
+
+async def test_bytes_that_rotted_on_the_disk_are_not_sent(tmp_path, outbox):
+    await outbox.append([b"of value" * 50])
+    await outbox.close()
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as db:
+        db.execute("update envelope set payload = x'ffffff'")
+        db.commit()
+    with pytest.raises(OutboxError, match="envelope 1 is damaged"):
+        await Outbox.open(tmp_path / "outbox.db", load_or_create_signer(tmp_path), 1 << 22)

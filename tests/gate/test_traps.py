@@ -236,6 +236,9 @@ async def test_a_storm_of_resets_leaves_nothing_behind_and_stops_nobody(cloud, g
             if number % 10 == 0:
                 with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
                     await call.write(hello)
+            else:
+                # So that the headers go out before the reset.
+                await asyncio.sleep(0.001)
             call.cancel()
         began = time.monotonic()
         await other.send(other.seal(MAP))

@@ -194,3 +194,35 @@ def test_unfit_input_is_refused(tiny):
             call()
     with pytest.raises(ValueError, match="a buyer for each seller"):
         sweep.trades(array("i", [0]), array("i", []), 1.0, 1)
+
+
+def test_many_steps_in_one_call_find_what_single_solutions_find(rural):
+    quarters = [quarter_of_year(1_780_056_000 // 900 + 7 * step) for step in range(12)]
+    p = np.array([rural.baseline.node_w(q) for q in quarters], float)
+    q = np.array([rural.baseline.node_var(q) for q in quarters], float)
+    limits = np.array(rural.limit_w, float)
+    least, most, fullest = sweep_of(rural).steps(p, q, limits, 1e-9)
+    for step in range(len(quarters)):
+        sweep = sweep_of(rural)
+        assert sweep.solve(p[step], q[step], 1e-10)
+        volts = np.array(sweep.voltages_pu())
+        loads = [np.hypot(*sweep.flow_va(e)) / limits[e] for e in range(1, rural.size)]
+        assert abs(volts.min() - least[step]) < 1e-7
+        assert abs(volts.max() - most[step]) < 1e-7
+        assert abs(max(loads) - fullest[step]) < 1e-5
+
+
+def test_a_step_that_does_not_converge_is_no_number_and_the_next_is_solved(tiny):
+    p = np.zeros((3, tiny.size))
+    p[1] = 1e12
+    columns = sweep_of(tiny).steps(p, np.zeros_like(p), [0.0] * tiny.size)
+    for column in columns:
+        assert np.isnan(column[1])
+        assert np.isfinite([column[0], column[2]]).all()
+    assert columns[2][0] == 0.0
+
+
+def test_rows_of_another_width_are_refused(tiny):
+    rows = np.zeros((2, tiny.size + 1))
+    with pytest.raises(ValueError, match="rows"):
+        sweep_of(tiny).steps(rows, rows, [0.0] * tiny.size)

@@ -6,6 +6,8 @@ import time
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from cloud.commands import CommitRecord, RecordErasure
+from cloud.facts import BankRefused, RecordCommitted, RecordsErased
 from cloud.ledger.checkpoint import CheckpointSigner
 from cloud.ledger.log import TransparencyLog
 from cloud.ledger.privacy import (
@@ -18,15 +20,19 @@ from cloud.ledger.privacy import (
     pseudonym,
 )
 from cloud.ledger.receipts import make_receipt
+from cloud.store.keyring import FileKeys
+from protos.messages import Refusal
 from protos.receipt import verify
+from tests.ledger.street import Street
 
 SIGNER = CheckpointSigner("grid.example/log", Ed25519PrivateKey.from_private_bytes(bytes(32)))
 ANNA = b"Anna Srisai, 12 Sukhumvit Soi 3, meter 0071-4432"
 
 
-@pytest.fixture
-def vault():
-    return Vault(MemoryKeys(), os.urandom)
+@pytest.fixture(params=["memory", "files"])
+def vault(request, tmp_path):
+    keys = MemoryKeys() if request.param == "memory" else FileKeys(tmp_path / "keys")
+    return Vault(keys, os.urandom)
 
 
 def test_what_was_kept_is_read_back_and_opens_its_commitment(vault):
@@ -133,3 +139,51 @@ def test_an_account_has_another_name_each_period_and_only_its_key_links_them():
     assert pseudonym(secret, "anna", 3) == pseudonym(secret, "anna", 3)
     assert pseudonym(bytes([1] * 32), "anna", 3) not in names
     assert pseudonym(secret, "boon", 3) not in names
+
+
+def test_a_key_file_names_nobody_and_is_gone_after_erasure(tmp_path):
+    keys = FileKeys(tmp_path / "keys")
+    vault = Vault(keys, os.urandom)
+    committed = vault.keep("Anna Srisai", ANNA)
+    (path,) = (tmp_path / "keys").iterdir()
+    assert "nna" not in path.name
+    assert path.stat().st_mode & 0o077 == 0
+    with pytest.raises(FileExistsError):
+        keys.put("Anna Srisai", bytes(32))
+    assert (
+        Vault(FileKeys(tmp_path / "keys"), os.urandom).keys.get("Anna Srisai") == path.read_bytes()
+    )
+    vault.erase("Anna Srisai")
+    assert list((tmp_path / "keys").iterdir()) == []
+    with pytest.raises(ErasedError):
+        vault.read("Anna Srisai", committed)
+
+
+def test_commitments_and_erasures_are_leaves_and_said_once(vault):
+    street = Street()
+    one, two = vault.keep("anna", ANNA), vault.keep("anna", b"more")
+    for committed in (one, two):
+        assert street.do(CommitRecord(committed, "contract")) == [
+            RecordCommitted(committed, "contract")
+        ]
+        assert street.do(CommitRecord(committed, "contract")) == []
+    vault.erase("anna")
+    erasure = RecordErasure((one, two, one), "consent withdrawn")
+    assert street.do(erasure) == [RecordsErased((one, two), "consent withdrawn")]
+    assert street.do(erasure) == []
+    assert RecordsErased.LOGGED
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (CommitRecord(b"short", "contract"), Refusal.MALFORMED),
+        (CommitRecord(bytes(32), "x" * 65), Refusal.MALFORMED),
+        (RecordErasure((bytes(32),), "x"), Refusal.MALFORMED),
+        (RecordErasure((bytes(32),) * 1_001, "x"), Refusal.TOO_LARGE),
+    ],
+)
+def test_a_bad_commitment_or_erasure_is_refused(command, reason):
+    (refused,) = Street().do(command)
+    assert isinstance(refused, BankRefused)
+    assert refused.reason == reason

@@ -1,14 +1,20 @@
 """Validators as processes: final with more than two thirds, honest about it with fewer."""
 
+import asyncio
 import json
 import urllib.error
 import urllib.request
 
 import pytest
 
+from cloud.commands import BondStake, GrantStake, OpenSupply, RegisterValidator, StakeRules
 from cloud.facts import BlockSealed, decode_fact
-from protos.receipt import verify
-from protos.witness import parse_policy
+from cloud.ledger.evidence import TWO_ROOTS, Evidence
+from cloud.ledger.log import TransparencyLog
+from cloud.ledger.tiles import new_files, split_entries
+from cloud.validator.files import load_key
+from protos.receipt import Checkpoint, open_checkpoint, verify
+from protos.witness import cosign, parse_policy, witness_key
 from tests.validator.house import Guard, Operator, write_policy
 
 
@@ -81,6 +87,70 @@ async def test_a_validator_killed_at_any_time_goes_on_where_it_was(tmp_path, gua
         await operator.stop()
 
 
+async def test_a_validators_mirror_is_the_whole_log_for_anyone_without_the_operator(
+    tmp_path, guards
+):
+    write_policy(tmp_path / "operator", guards[:1])
+    operator = await Operator(tmp_path / "operator").start()
+    mirror = tmp_path / "mirror"
+    try:
+        guards[0].start(operator.url, "--mirror", str(mirror))
+        assert await operator.final(await operator.block(150))
+        size = await operator.block(200)
+        assert await operator.final(size)
+        await guards[0].heard(3)
+        root = operator.writer.core.bank.log.root(size)
+    finally:
+        await operator.stop()
+    policy = parse_policy((tmp_path / "operator" / "validators.policy").read_text())
+    note = (mirror / "checkpoint").read_text()
+    assert open_checkpoint(note, operator.signer.key, policy).root == root
+    rebuilt = TransparencyLog()
+    for path in new_files(0, size):
+        if path.startswith("tile/entries/"):
+            for leaf in split_entries((mirror / path).read_bytes()):
+                rebuilt.append(leaf)
+    assert rebuilt.root() == root
+
+
+async def test_evidence_sent_to_the_log_costs_the_validator_its_stake(tmp_path, guards):
+    write_policy(tmp_path / "operator", guards[:1])
+    operator = await Operator(tmp_path / "operator").start()
+    try:
+        name, private = load_key(guards[0].directory / "key")
+        key = witness_key(name, private).text()
+        for command in (
+            OpenSupply(StakeRules()),
+            RegisterValidator("anna", key),
+            GrantStake("g", "community", "anna", 1_000),
+            BondStake("b", "anna", "anna", 1_000),
+        ):
+            await operator.writer.submit(command)
+        notes = []
+        for root in (bytes(32), bytes([1] * 32)):
+            checkpoint = Checkpoint("grid.example/log", 5, root)
+            notes.append(f"{checkpoint.text()}\n{cosign(checkpoint, name, private, 9)}")
+
+        async def post(evidence):
+            text = evidence.text().encode()
+            return (await asyncio.to_thread(fetch, f"{operator.url}/log/evidence", text))[0]
+
+        stranger = Evidence(
+            TWO_ROOTS,
+            operator.signer.verifier_key,
+            operator.signer.sign(5, bytes(32)),
+            operator.signer.sign(5, bytes([1] * 32)),
+        )
+        assert await post(stranger) == 404
+        assert await post(Evidence(TWO_ROOTS, key, notes[0], notes[0])) == 422
+        assert operator.writer.core.bank.stakes.weights() == {key: 1_000}
+        assert await post(Evidence(TWO_ROOTS, key, *notes)) == 204
+        assert operator.writer.core.bank.balances("@bonded/anna")["GTX"] == 950
+        assert operator.writer.core.bank.stakes.weights() == {}
+    finally:
+        await operator.stop()
+
+
 def fetch(url, body=None, headers=None):
     request = urllib.request.Request(url, body, headers or {})
     try:
@@ -91,8 +161,6 @@ def fetch(url, body=None, headers=None):
 
 
 async def test_strangers_may_read_the_log_but_not_the_journal_and_not_cosign(tmp_path, guards):
-    import asyncio
-
     write_policy(tmp_path / "operator", guards)
     operator = await Operator(tmp_path / "operator").start()
     try:
@@ -119,7 +187,7 @@ async def test_strangers_may_read_the_log_but_not_the_journal_and_not_cosign(tmp
             (b"\xff", 400),
             (operator.log.note.encode(), 403),
             (operator.log.note.replace(f"\n{size}\n", "\n7777\n").encode(), 409),
-            (b"x" * 9_000, 413),
+            (b"x" * 25_000, 413),
         ):
             assert (await get("/log/cosignatures", note))[0] == expected, note
         status, text = await get("/log/finality")

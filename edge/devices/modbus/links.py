@@ -46,13 +46,14 @@ class SerialLink:
 
     async def open(self, on_octets: OnOctets, on_lost: OnLost) -> None:
         spec = self._spec
-        stop_bits = int(spec.options.get("stop", 1))
+        options = spec.options
         try:
             port = serial.Serial(
                 spec.address,
                 baudrate=spec.baud,
                 parity=spec.parity,
-                stopbits=stop_bits,
+                stopbits=int(options.get("stop", 1)),
+                bytesize=int(options.get("bits", 8)),
                 timeout=0,
                 exclusive=True,
             )
@@ -61,6 +62,12 @@ class SerialLink:
         port.reset_input_buffer()
         self._port, self._on_octets, self._on_lost = port, on_octets, on_lost
         asyncio.get_running_loop().add_reader(port.fileno(), self._readable)
+
+    def set_baud(self, baud: int) -> None:
+        """Another speed from the next octet on; what was written before is sent first."""
+        if self._port is not None:
+            self._port.flush()
+            self._port.baudrate = baud
 
     def _readable(self) -> None:
         if self._port is None or self._on_octets is None:

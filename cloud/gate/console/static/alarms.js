@@ -42,8 +42,7 @@ function ordered(rows, held) {
     .map((row) => row.key);
   const kept = held ? order.filter((key) => byKey.has(key)) : [];
   const known = new Set(kept);
-  order = held ? [...kept, ...urgent.filter((key) => !known.has(key))] : urgent;
-  if (!held) known.clear();
+  order = [...kept, ...urgent.filter((key) => !known.has(key))];
   waitingBelow = held ? waitingBelow + order.length - kept.length : 0;
   return order.map((key) => byKey.get(key));
 }

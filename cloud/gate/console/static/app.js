@@ -4,14 +4,16 @@ import { alarms, alarmsAge } from "/static/alarms.js";
 import { drawMarket } from "/static/charts.js";
 import { gateways, refreshFleet, startFleet } from "/static/fleet.js";
 import { age } from "/static/format.js";
-import { bids, blocks, changedAge, feeders, feedersAge, flow, flowAge, slots, status, streamWords } from "/static/panels.js";
+import { bids, blocks, changedAge, feeders, feedersAge, flow, flowAge, followNow, slots, status, streamWords } from "/static/panels.js";
 import { apply, newState, rowsOf } from "/static/wire.js";
 
 const STALE_AFTER_MS = 2_500;
+// Sooner where the connection is known to be gone.
+const LOST_AFTER_MS = 1_500;
 const WATCH_MS = 250;
 const RECONNECT_MS = 1_000;
 const SPEED_OVER_MS = 4_500;
-const page = { state: newState(), zone: "", slots: [], receivedAt: 0, stale: true, speed: 1, anchor: null };
+const page = { state: newState(), zone: "", slots: [], receivedAt: 0, stale: true, lost: false, speed: 1, anchor: null };
 const PANELS = {
   alarms: [() => alarms(page, acknowledge), () => alarmsAge(page)],
   gateways: [() => gateways(page), () => "each row has its age"],
@@ -35,6 +37,7 @@ function receive(text) {
   const message = JSON.parse(text);
   apply(page.state, message);
   page.receivedAt = performance.now();
+  page.lost = false;
   // The first message tells of the last tick, which may be a second old.
   if (!message.columns) measureSpeed();
   draw();
@@ -62,6 +65,7 @@ function draw() {
     if (panel) render(panel(), body);
     render(told(), heading);
   }
+  followNow(places.get("slots")[0], page);
   if (!document.hidden) drawMarket(places.get("market")[0], page);
   const waiting = page.state.values.alarms.waiting.reduce((sum, count) => sum + count, 0);
   document.title = `${waiting ? `(${waiting}) ` : ""}GridTokenX operator console`;
@@ -71,7 +75,7 @@ function draw() {
 function watch() {
   const ageMs = performance.now() - page.receivedAt;
   const was = page.stale;
-  page.stale = !page.state.columns || ageMs > STALE_AFTER_MS;
+  page.stale = !page.state.columns || ageMs > (page.lost ? LOST_AFTER_MS : STALE_AFTER_MS);
   document.body.classList.toggle("stale", page.stale);
   for (const section of sections.values()) section.dataset.stale = page.state.columns ? `stale ${age(ageMs)}` : "no data yet";
   render(streamWords(page, ageMs), document.getElementById("stream"));
@@ -106,6 +110,7 @@ function connect() {
   // The browser's own retry gives up on some errors; a new stream does not.
   stream.onerror = () => {
     stream.close();
+    page.lost = true;
     setTimeout(connect, RECONNECT_MS);
   };
 }

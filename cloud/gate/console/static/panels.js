@@ -87,6 +87,17 @@ export function slots(page) {
   );
 }
 
+// The slot that is being delivered comes into sight when it begins, unless somebody reads there.
+let shownSlot = null;
+export function followNow(body, page) {
+  const list = body.querySelector(".scroll");
+  const now = page.slots.findLast((row) => row.starts_ms <= page.state.nowMs);
+  if (!list || !now || now.key === shownSlot || list.matches(":hover, :focus")) return;
+  shownSlot = now.key;
+  const row = list.querySelector(".now");
+  if (row) list.scrollTop = row.offsetTop - list.clientHeight / 3;
+}
+
 export const bids = (page) =>
   table(
     "VPP bids", [["ISO"], ["Hour UTC"], ["kW", "n"], ["USD/MWh", "n"], ["USD", "n"], ["Status"]],

@@ -1,0 +1,48 @@
+"""What the grid room's figures are made with: a row, a time, a network's sweep."""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from cloud.grid.network import Network
+from ext.sweep import Sweep
+
+Row = dict[str, Any]
+
+
+def sweep_of(network: Network) -> Sweep:
+    wires = network.electric
+    columns = (wires.r_pu, wires.x_pu, wires.g_pu, wires.b_pu, wires.ratio)
+    return Sweep(network.parent, *columns, wires.root_voltage_pu)
+
+
+def row(
+    name: str,
+    value: float,
+    unit: str,
+    target: float,
+    baseline: str,
+    note: str = "",
+    direction: str = "min",
+) -> Row:
+    """One figure, which should be at most its target, or with `max` at least."""
+    return {
+        "name": name,
+        "value": float(f"{value:.4g}"),
+        "unit": unit,
+        "target": target,
+        "direction": direction,
+        "ok": value >= target if direction == "max" else value <= target,
+        "baseline": baseline,
+        "note": note,
+    }
+
+
+def seconds(call: Callable[[], object], repeat: int = 5) -> float:
+    """The best of some runs: what the machine does when it is left alone."""
+    runs = []
+    for _ in range(repeat):
+        begin = perf_counter()
+        call()
+        runs.append(perf_counter() - begin)
+    return min(runs)
