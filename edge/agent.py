@@ -148,6 +148,7 @@ class Agent:
         gateway_name.set(self._config.agent.name)
         state_dir = self._config.agent.state_dir
         server = await serve_status(state_dir / SOCKET, self.status)
+        local = await self._serve_local()
         log.info("agent starts", extra={"device": self._device_id, "boot_id": self._boot_id})
         pollers = [asyncio.create_task(poller.run(self._heard)) for poller in self._pollers]
         uplink = asyncio.create_task(self._uplink_after_first_reading())
@@ -159,9 +160,24 @@ class Agent:
             await self._uplink.drain(DRAIN_S)
             await _cancel([*pollers, uplink])
             server.close()
+            if local is not None:
+                local.close()
             (state_dir / SOCKET).unlink(missing_ok=True)
             await self._outbox.close()
             log.info("agent ends", extra={"unreceipted": self._outbox.waiting})
+
+    async def _serve_local(self) -> asyncio.Server | None:
+        """A page that cannot be served is an alarm; the readings go on."""
+        port = self._config.local.port
+        if not port:
+            return None
+        from edge.local import serve_local
+
+        try:
+            return await serve_local(port, self.status)
+        except OSError as error:
+            self._alarm("no local page", f"port {port}: {error.strerror}; change local.port")
+            return None
 
     async def _run_parts(
         self,
@@ -246,6 +262,12 @@ class Agent:
             log.error(what, extra={"problem": problem})
         if what in self._alarms or len(self._alarms) < ALARMS_KEPT:
             self._alarms[what] = self._alarms.get(what, 0) + 1
+
+    def _age_s(self, poller: Poller) -> int | None:
+        """How long ago the device last answered, on the agent's clock."""
+        if poller.latest is None:
+            return None
+        return (self._clock.monotonic_ns() - poller.latest.monotonic_ns) // SECOND_NS
 
     # ---- what comes down ------------------------------------------------------------------
 
@@ -336,6 +358,7 @@ class Agent:
                     "failures": poller.count.failures,
                     "failing": poller.count.failing,
                     "problem": poller.count.problem,
+                    "age_s": self._age_s(poller),
                 }
                 for poller in self._pollers
             },

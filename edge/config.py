@@ -91,6 +91,13 @@ class BatterySection:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalSection:
+    """The status page and the metrics, on this machine's own address only. 0: nothing listens."""
+
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One gateway."""
 
@@ -100,6 +107,7 @@ class Config:
     outbox: OutboxSection = field(default_factory=OutboxSection)
     offers: OffersSection = field(default_factory=OffersSection)
     battery: BatterySection = field(default_factory=BatterySection)
+    local: LocalSection = field(default_factory=LocalSection)
     devices: tuple[DeviceSpec, ...] = ()
 
 
@@ -110,6 +118,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "outbox": OutboxSection,
     "offers": OffersSection,
     "battery": BatterySection,
+    "local": LocalSection,
 }
 _BOUNDS: dict[str, tuple[float, float]] = {
     "sampling.period_s": (0.1, 900),
@@ -122,6 +131,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "offers.sell_min_micro_per_kwh": (0, 1_000_000_000),
     "offers.buy_max_micro_per_kwh": (0, 1_000_000_000),
     "battery.reserve_per_mille": (0, 1000),
+    "local.port": (0, 65_535),
 }
 
 

@@ -258,11 +258,14 @@ async def check_device(spec: DeviceSpec, buses: BusPool) -> Check:
         began = time.monotonic()
         device = await open_device(spec, SystemClock(), buses)
         opened = time.monotonic()
-        sample = await device.read()
-        taken = time.monotonic() - opened
-        serial = device.entry.serial
-        if not serial and isinstance(device, MeteredDevice):
-            serial = await device.identify()
+        try:
+            sample = await device.read()
+            taken = time.monotonic() - opened
+            serial = device.entry.serial
+            if not serial and isinstance(device, MeteredDevice):
+                serial = await device.identify()
+        finally:
+            await device.close()
     except DeviceError as error:
         return Check(name, ok=False, detail=error.problem, next_action=error.advice)
     here = sum(value is not None for value in sample.values)

@@ -7,6 +7,7 @@ a device, never hold more than one connection, and never search a network larger
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -32,8 +33,8 @@ KNOCK_S = 0.3
 
 PORTS = (502, 1502)
 BAUDS = (9600, 19200)
-UNITS = (1, 2, 3, 126, 240)
-"""Units that makers ship with; 126 is Fronius', 240 its meter's, 3 SMA's."""
+UNITS = (1, 2, 3, 126, 200, 240)
+"""Units that makers ship with; 126 is Fronius', 200 and 240 its meters', 3 SMA's."""
 
 QUICK = Manner(turnaround_s=0.015)
 SIGNED = 1000
@@ -319,6 +320,26 @@ def as_toml(findings: Sequence[Finding]) -> str:
     return "\n".join(lines)
 
 
+def as_json(findings: Sequence[Finding]) -> str:
+    """The findings as a list of objects, keys as in the agent's configuration. Pure."""
+    rows = [
+        {
+            "name": finding.spec.name,
+            "role": finding.spec.role.name.lower(),
+            "profile": finding.spec.profile,
+            "transport": finding.spec.transport,
+            "address": finding.spec.address,
+            "unit": finding.spec.unit,
+            "baud": finding.spec.baud,
+            "parity": finding.spec.parity,
+            "label": finding.label,
+            "sure": finding.sure,
+        }
+        for finding in findings
+    ]
+    return json.dumps(rows, indent=1) + "\n"
+
+
 def _plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
@@ -338,6 +359,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--ports", type=int, nargs="+", default=list(PORTS))
     parser.add_argument("--units", type=int, nargs="+", default=list(UNITS))
     parser.add_argument("--bauds", type=int, nargs="+", default=list(BAUDS))
+    parser.add_argument("--json", action="store_true", help="the findings as one JSON list")
     parser.add_argument("--output", type=Path, help="write the [[devices]] there instead")
     options = parser.parse_args(list(argv))
     if not options.hosts and not options.serial:
@@ -350,7 +372,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"gridtokenx-edge scan: {error}\n")
         return USAGE
     sys.stderr.write("\n")
-    text = as_toml(found)
+    text = as_json(found) if options.json else as_toml(found)
     if options.output is not None:
         options.output.write_text(text, encoding="utf-8")
     else:

@@ -117,8 +117,13 @@ class PublishedLog:
         return self.note
 
     async def take(self, note: str) -> None:
-        """Counts and stores a validator's cosignature. Raises CosignatureError."""
+        """Counts a validator's cosignature; stores it once they are enough. Raises CosignatureError.
+
+        What is too little is not worth a write: the next root comes within seconds.
+        """
         sealed = self.finality.take(note, time.monotonic_ns())
+        if not self.policy.is_final(sealed.lines):
+            return
         stored = self.finality.cosigned_note(sealed).encode()
         await self.writer.keep_checkpoint(sealed.number, sealed.checkpoint.size, stored)
 

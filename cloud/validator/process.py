@@ -94,10 +94,10 @@ class Validator:
     def _cosign(self, note: str) -> dict[str, Any]:
         began = time.monotonic()
         size = open_checkpoint(_operator_part(note), self._log_key).size
-        while self._replica.log.size < size and self._follow_journal():
+        while self._replica.log.size < size and self._read_page():
             pass
         cosigned = self._witness.judge(
-            note, self._source.consistency, self._numbered, int(time.time())
+            note, self._replica.log.consistency, self._numbered, int(time.time())
         )
         self._unsent = cosigned
         self._send()
@@ -109,15 +109,16 @@ class Validator:
             "ms": round(1e3 * (time.monotonic() - began), 1),
         }
 
-    def _follow_journal(self) -> int:
-        """Fetches and applies all there is. Returns how many records came."""
-        count = 0
-        while True:
-            records = self._source.records(self._replica.seq, self._authorization())
-            self._replica.append(records)
-            count += len(records)
-            if not records:
-                return count
+    def _follow_journal(self) -> None:
+        """Fetches and applies all there is."""
+        while self._read_page() == PAGE_RECORDS:
+            pass
+
+    def _read_page(self) -> int:
+        """Fetches and applies one page. Returns how many records it had."""
+        records = self._source.records(self._replica.seq, self._authorization())
+        self._replica.append(records)
+        return len(records)
 
     def _authorization(self) -> str:
         text = journal_request(self._log_key.name, self._replica.seq, PAGE_RECORDS)

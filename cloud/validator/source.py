@@ -6,7 +6,6 @@ One kept connection, one answer at a time, every answer bounded in size and time
 
 import http.client
 import urllib.parse
-from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,14 +65,6 @@ class Source:
     def note_numbered(self, number: int) -> str:
         """The signed root of one block."""
         return self._text(self._get(f"/log/checkpoint/{number}"))
-
-    def consistency(self, first: int, second: int) -> list[bytes]:
-        """The proof that the tree of `first` leaves is the beginning of that of `second`."""
-        text = self._text(self._get(f"/log/consistency?first={first}&second={second}"))
-        try:
-            return [b64decode(line, validate=True) for line in text.splitlines()]
-        except ValueError as error:
-            raise SourceError(f"the consistency proof cannot be read: {error}") from error
 
     def records(self, after: int, authorization: str) -> list[Record]:
         """The next page of the journal; empty at its end."""

@@ -29,7 +29,7 @@ LAST_FILE = "last.note"
 NOTES_KEPT = 1_024
 
 ProofReader = Callable[[int, int], Sequence[bytes]]
-"""The operator's consistency proof between two sizes."""
+"""A consistency proof between two sizes, from whoever has one; only its check counts."""
 NoteReader = Callable[[int], str]
 """The operator's signed root of one block; empty where it has none."""
 

@@ -7,7 +7,8 @@ ever stand in for a market, never beside one; by default it listens on loopback.
 from typing import Annotated
 
 import uvicorn
-from fastapi import FastAPI, Header, Request, Response
+from fastapi import FastAPI, Header, HTTPException, Request, Response
+from starlette.requests import ClientDisconnect
 
 from cloud.venues.online import (
     CMRI_PATH,
@@ -37,7 +38,7 @@ def make_sim_http(sim: VenueSim, clock: Clock) -> FastAPI:
 
     @app.post(SIBR_PATH)
     async def caiso_bid(request: Request) -> Response:
-        body = await request.body()
+        body = await _body(request)
         return _sent(sim.submit("caiso", body, clock.now_ns()))
 
     @app.get(CMRI_PATH)
@@ -50,7 +51,7 @@ def make_sim_http(sim: VenueSim, clock: Clock) -> FastAPI:
 
     @app.post(PJM_GATEWAY_PATH)
     async def pjm_query(request: Request) -> Response:
-        body = await request.body()
+        body = await _body(request)
         session = request.cookies.get("pjmauth", "")
         return _sent(sim.pjm_query(session, body, clock.now_ns()))
 
@@ -72,6 +73,14 @@ def make_sim_http(sim: VenueSim, clock: Clock) -> FastAPI:
 def run_sim(host: str, port: int, sim: VenueSim, clock: Clock) -> None:
     """Serves until it is told to stop."""
     uvicorn.run(make_sim_http(sim, clock), host=host, port=port, log_level="warning")
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body; half of one is no submission."""
+    try:
+        return await request.body()
+    except ClientDisconnect as error:
+        raise HTTPException(400, "the request ended early") from error
 
 
 def _caller(request: Request) -> str:

@@ -25,10 +25,19 @@ def value_at(epoch: int, address: int) -> int:
 class Slave:
     """Answers in order; `mischief` names what may happen to an answer, `rate` how often."""
 
-    def __init__(self, mischief=(), rate=0.0, seed=1, late_s=(0.08, 0.15), silent_units=()):
+    def __init__(
+        self,
+        mischief=(),
+        rate=0.0,
+        seed=1,
+        late_s=(0.08, 0.15),
+        silent_units=(),
+        doubled_s=(0, 0.0005, 0.003),
+    ):
         self.mischief, self.rate = list(mischief), rate
         self.random = random.Random(seed)
         self.late_s = late_s
+        self.doubled_s = doubled_s
         self.silent_units = set(silent_units)
         self.epoch = 0
         self.requests = []
@@ -97,7 +106,7 @@ class SerialSlave(Slave):
             self.write(octets)
         elif kind == "twice":
             self.write(octets)
-            await asyncio.sleep(rng.choice([0, 0.0005, 0.003]))
+            await asyncio.sleep(rng.choice(self.doubled_s))
             self.write(octets)
         elif kind == "corrupt":
             spoilt = bytearray(octets)

@@ -6,6 +6,7 @@ import pytest
 
 from edge.devices.modbus.errors import BusError, Garbled, Silent
 from edge.devices.modbus.frames import READ_HOLDING, READ_INPUT
+from edge.devices.modbus.slips import Slips
 from edge.devices.modbus.timing import Manner
 
 QUICK = Manner(turnaround_s=0.001, step=2)
@@ -61,6 +62,23 @@ async def test_no_wrong_value_in_fifteen_hundred_reads_on_hostile_terminals(yard
     assert right + errors == 1500
     assert right > 1200
     assert struck["late"] > 0
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+async def test_on_a_terminal_it_is_the_guard_that_keeps_doubled_answers_out(
+    yard, expected, monkeypatch, guarded
+):
+    # Without the guard the same line gives wrong values: so the line is hostile enough.
+    if not guarded:
+        monkeypatch.setattr(Slips, "possible", lambda *_: False)
+    made = [
+        await yard.rtu(mischief=["twice"], rate=0.4, seed=n, doubled_s=(0.003, 0.004))
+        for n in range(4)
+    ]
+    results = await asyncio.gather(*(poll(yard, *pair, 150, expected, 2, (4, 4)) for pair in made))
+    wrong = sum(result[1] for result in results)
+    assert sum(slave.struck["twice"] for slave, _ in made) > 100
+    assert (wrong == 0) == guarded
 
 
 @pytest.mark.parametrize("spare", [0, 2])

@@ -1,5 +1,7 @@
 """The search: what it finds, what it says on the way, what it refuses."""
 
+import asyncio
+import json
 import tomllib
 from dataclasses import replace
 
@@ -110,6 +112,18 @@ def test_what_is_found_can_be_pasted_into_the_agents_configuration(tmp_path):
     path.write_text(f'[agent]\nstate_dir = "s"\n[cloud]\nca = "ca.pem"\n{text}')
     devices = load(path, {}).devices
     assert devices == (spec, replace(other, baud=9600, parity="N"))
+
+
+async def test_a_program_reads_the_findings_as_json(yard, capsys):
+    slave, spec = await yard.tcp()
+    only(slave, live(PROFILES["abb/b23"]))
+    host, port = spec.address.split(":")
+    command = [host, "--ports", port, "--units", "1", "--json"]
+    assert await asyncio.to_thread(main, command) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(row["address"], row["unit"], row["role"], row["sure"]) for row in found] == [
+        (spec.address, 1, "grid", False)
+    ]
 
 
 async def test_a_port_that_is_not_there_is_named(tmp_path):

@@ -66,6 +66,7 @@ def test_every_history_leaves_the_rooms_and_reaches_of_the_naive_walk(history):
         fast.check()
 
 
+@settings(deadline=None)
 @given(trees())
 def test_subtrees_are_intervals_of_the_depth_first_order(parent):
     fast, slow = Tree(parent), oracle.Tree(parent)
@@ -77,6 +78,7 @@ def test_subtrees_are_intervals_of_the_depth_first_order(parent):
         assert set(fast.order[first:end]) == below
 
 
+@settings(deadline=None)
 @given(trees(), st.data())
 def test_the_path_is_the_naive_path(parent, data):
     a, b = (data.draw(st.integers(0, len(parent) - 1)) for _ in range(2))

@@ -243,7 +243,7 @@ async def test_a_storm_of_resets_leaves_nothing_behind_and_stops_nobody(cloud, g
         began = time.monotonic()
         await other.send(other.seal(MAP))
         await other.receipted(1)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4
     await eventually(lambda: list(cloud.app.gateways.streams) == [other.device])
     await eventually(lambda: len(asyncio.all_tasks()) <= tasks + 3)
     await other.close()
@@ -259,7 +259,7 @@ async def test_at_a_drain_everybody_hears_when_to_come_back_and_then_the_end(clo
     assert await gateway.call.read() is grpc.aio.EOF
     assert await gateway.call.code() == grpc.StatusCode.OK
     await draining
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 4
     assert not cloud.app.gateways.streams
     # Who comes too early is told the same, not taken in.
     with pytest.raises(AssertionError, match="ended before a welcome"):

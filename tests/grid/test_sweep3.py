@@ -194,3 +194,15 @@ def test_what_cannot_be_is_refused_and_what_is_no_number_never_converges() -> No
         Sweep3([-1, 0], column, column, column, column, [1.0] * 2, [0, 3], 1.0)
     with pytest.raises(ValueError, match="preorder"):
         Sweep3([-1, 1], column, column, column, column, [1.0] * 2, [0, 0], 1.0)
+
+
+def test_a_subtrees_sweep_touches_nothing_above_it() -> None:
+    street = Street(3, 30, 11)
+    sweep = street.sweep()
+    assert sweep.settle()
+    before = np.array(sweep.voltages_pu()).reshape(-1, 3)
+    sweep.add(29, 2, 900.0)
+    sweep.sweeps(4, 29)
+    after = np.array(sweep.voltages_pu()).reshape(-1, 3)
+    assert (after[:29] == before[:29]).all()
+    assert after[29, 2] < before[29, 2]

@@ -66,7 +66,7 @@ def test_final_never_goes_back(finality):
         (cosigned(20, NAMES[0], of=lambda _: bytes(32)), 409),
         (cosigned(20), 403),
         (cosigned(20, NAMES[0], NAMES[6]), 403),
-        (cosigned(20, NAMES[0])[:-4] + "AA=\n", 403),
+        (cosigned(20, NAMES[0])[:-4] + "AA=\n", 400),
         (cosigned(20, NAMES[0]).replace("\u2014 ", "- "), 403),
     ],
 )

@@ -1,7 +1,7 @@
 """Counters to slot energy: interpolation, silence, late data, faults and exchanged meters."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.metering.intervals import GAPS_MAX, SLOT_MS, Counter, Grade
@@ -43,6 +43,7 @@ def test_a_reading_exactly_on_an_edge_is_that_edge() -> None:
     assert meter.energy(10) == (300, Grade.MEASURED)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 800_000), st.integers(0, 900)), min_size=2, max_size=40))
 def test_slots_add_up_to_the_counter(steps: list[tuple[int, int]]) -> None:
     meter, now, value = Counter(), at(10), 7

@@ -109,7 +109,7 @@ def test_the_battery_does_only_what_its_energy_allows(held):
 
 
 def test_the_desks_strategy_earns_more_than_the_simple_ones(held, model):
-    days = range(10, 22)
+    days = range(10, 18)
     oracle = foresight(PLANT, held.real, days)
     money = {
         name: run(PLANT, held.ahead, held.real, days, make())[0]

@@ -50,18 +50,30 @@ ID_STEP = 36
 
 _TIMEOUT_S = reply_timeout_s(NETWORK_S, Manner())
 _READ = Struct(">HHHBBHH")
+_ANSWER = Struct(">HHHBBB")
+_ID = Struct(">H")
 
 
 class _Ask:
-    """An open question: what its answer must begin with, and how long it must be."""
+    """An open question: what its answer must begin with, and how long it must be. `frame` is the
+    beginning of the whole frame that answers it, where it is known beforehand.
+    """
 
-    __slots__ = ("deadline", "future", "head", "length", "sent", "unit")
+    __slots__ = ("deadline", "frame", "future", "head", "length", "sent", "unit")
 
-    def __init__(self, unit: int, head: bytes, length: int, future: asyncio.Future[bytes]) -> None:
+    def __init__(
+        self,
+        unit: int,
+        head: bytes,
+        length: int,
+        future: asyncio.Future[bytes],
+        frame: bytes = b"",
+    ) -> None:
         self.unit = unit
         self.head = head
         self.length = length
         self.future = future
+        self.frame = frame
         self.sent = 0.0
         self.deadline = 0.0
 
@@ -120,10 +132,11 @@ class TcpBus:
         if not self._link.is_open or len(self._asks) >= self._window:
             await self._turn()
         transaction = self._new_id()
+        frame = _ANSWER.pack(transaction, 0, 3 + octets, unit, function, octets)
         ask = self._send(
             transaction,
             _READ.pack(transaction, 0, 6, unit, function, address, count),
-            _Ask(unit, bytes((function, octets)), 2 + octets, self._loop.create_future()),
+            _Ask(unit, frame[7:], 2 + octets, self._loop.create_future(), frame),
         )
         try:
             pdu = await ask.future
@@ -303,7 +316,21 @@ class TcpBus:
     # --- answers ---------------------------------------------------------------------------------
 
     def _on_octets(self, octets: bytes) -> None:
-        octets = self._left + octets if self._left else octets
+        if self._left:
+            octets = self._left + octets
+        elif len(octets) > 8:
+            # One whole answer at once, as nearly all of them come, needs no parser.
+            ask = self._asks.get(_ID.unpack_from(octets)[0])
+            if (
+                ask is not None
+                and len(octets) == ask.length + 7
+                and ask.frame
+                and octets.startswith(ask.frame)
+                and not ask.future.done()
+            ):
+                self._heard_from(ask)
+                ask.future.set_result(octets[7:])
+                return
         try:
             while True:
                 used, transaction, unit, pdu = next_tcp(octets)
@@ -324,15 +351,23 @@ class TcpBus:
             self._strays += 1
             self._last_stray = transaction
             return
-        if self._troubled:
-            self._troubled = False
-            self._silent = 0
-            self._reopening.opened()
         if unit == ask.unit and len(pdu) == ask.length and pdu.startswith(ask.head):
-            self._units.answered(unit, self._now() - ask.sent)
+            self._heard_from(ask)
             ask.future.set_result(pdu)
         else:
+            self._recovered()
             ask.future.set_exception(self._misfit(ask, unit, pdu))
+
+    def _heard_from(self, ask: _Ask) -> None:
+        if self._troubled:
+            self._recovered()
+        self._units.answered(ask.unit, self._now() - ask.sent)
+
+    def _recovered(self) -> None:
+        """The server answers: what it missed before is forgotten."""
+        self._troubled = False
+        self._silent = 0
+        self._reopening.opened()
 
     def _misfit(self, ask: _Ask, unit: int, pdu: bytes) -> BusError:
         function = ask.head[0]

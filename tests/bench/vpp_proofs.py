@@ -1,0 +1,289 @@
+"""What the wholesale side must show beside its speed: money, faults found, nothing lost or doubled.
+
+Bounded here; each takes its number of trials as an argument for a run in full length.
+"""
+
+import asyncio
+import multiprocessing
+import random
+import sys
+import tempfile
+import time
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from statistics import quantiles
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from cloud.facts import BidPrepared
+from cloud.feeds import caiso
+from cloud.feeds.intervals import (
+    CENTRAL,
+    EASTERN,
+    PACIFIC,
+    from_local,
+    hour_ending,
+    hour_interval,
+    operating_hour,
+    operating_hour_of,
+    trade_day,
+)
+from cloud.feeds.quality import age_ns, coverage, identity
+from cloud.venues.caiso import CAISO
+from cloud.venues.days import caiso_zip
+from cloud.venues.paper import PARTICIPANT, RULES, Rejected, check_offer
+from cloud.venues.pjm import PJM
+from cloud.venues.sim import Faults, VenueSim
+from cloud.venues.statements import SettlementDesk, parse_statement
+from cloud.venues.years import PLACES, make_prices
+from cloud.vpp import backtest
+from cloud.vpp.bids import OFFERED
+from cloud.vpp.hourly import _staircase
+from cloud.vpp.optimum import Plant, best_plan
+from cloud.vpp.risk import Limits, objection
+from cloud.vpp.settlement import DayAccount
+from protos.clock import MINUTE_NS, SECOND_NS
+from tests.venues.bidding import HandClock, bid
+from tests.venues.cutting import Gateway, Wire, killed_at, online, served
+from tests.venues.test_sim import closest_of_four
+from tests.vpp.test_settlement import DAY as STATEMENT_DAY
+from tests.vpp.test_settlement import correct, expected, settled_day
+
+USD = 1_000_000
+HOUR_NS = 60 * MINUTE_NS
+QUARTER_NS = 15 * MINUTE_NS
+ONE_MEGAWATT = Plant(4_000_000, 1_000_000, 1_000_000)
+FIRST_HELD_DAY = 60
+HELD_SEED, TRAINING_SEED = 2, 1
+TRAINING_DAYS = 365
+
+
+# ---- money ---------------------------------------------------------------------------------
+
+
+def captured(place_number, days):
+    """Shares of perfect foresight of one place: stochastic, plain, mean schedule, threshold."""
+    place = PLACES[place_number]
+    past = make_prices(place, TRAINING_DAYS, TRAINING_SEED)
+    held = make_prices(place, FIRST_HELD_DAY + days + 2, HELD_SEED)
+    span = range(FIRST_HELD_DAY, FIRST_HELD_DAY + days)
+    oracle = backtest.foresight(ONE_MEGAWATT, held.real, span)
+    strategies = (
+        backtest.Stochastic(ONE_MEGAWATT, backtest.trained(past.ahead, past.real)),
+        backtest.plain(ONE_MEGAWATT),
+        backtest.mean_schedule(ONE_MEGAWATT),
+        backtest.threshold(ONE_MEGAWATT, 30 * USD, 100 * USD),
+    )
+    money = [backtest.run(ONE_MEGAWATT, held.ahead, held.real, span, one)[0] for one in strategies]
+    return place.name, oracle, backtest.shares(money, oracle)
+
+
+def captured_everywhere(days):
+    with multiprocessing.Pool(2) as pool:
+        return pool.starmap(captured, [(number, days) for number in range(len(PLACES))])
+
+
+def plan_ms(rounds=60):
+    """Median and 95th percentile of an exact 48-hour plan of five-minute prices."""
+    prices = make_prices(PLACES[0], rounds + 2, 9).real
+    took = []
+    for day in range(rounds):
+        two_days = prices[day : day + 2].reshape(-1).tolist()
+        start = time.perf_counter()
+        best_plan(ONE_MEGAWATT, two_days, 300)
+        took.append((time.perf_counter() - start) * 1e3)
+    parts = quantiles(took, n=20)
+    return parts[9], parts[18]
+
+
+def _planned(numbers):
+    prices = make_prices(PLACES[0], 3, 9).real[1].reshape(96, 3).mean(axis=1).astype(int).tolist()
+    earned = 0
+    for number in numbers:
+        plant = Plant(5_000 + number % 10_000, 5_000, 5_000, 8 * USD)
+        earned += sum(best_plan(plant, prices, 900, number % 5_000).money_micro)
+    return earned
+
+
+def fleet_s(batteries=10_000):
+    """Exact day plans of so many different batteries, 96 steps each, on two cores."""
+    start = time.perf_counter()
+    with multiprocessing.Pool(2) as pool:
+        pool.map(_planned, [range(part, batteries, 8) for part in range(8)])
+    return time.perf_counter() - start
+
+
+# ---- time and data -------------------------------------------------------------------------
+
+
+def switch_days(zone):
+    for year in range(2016, 2031):
+        day = date(year, 1, 1)
+        while day.year == year:
+            if trade_day(day, zone).duration_ns != 24 * HOUR_NS:
+                yield day
+            day += timedelta(days=1)
+
+
+def misplaced():
+    """Hours whose label does not lead back to them, and how many were asked."""
+    wrong = asked = 0
+    for zone, iso in ((PACIFIC, "caiso"), (EASTERN, "pjm"), (CENTRAL, "ercot"), (EASTERN, "nyiso")):
+        for day in switch_days(zone):
+            for start in trade_day(day, zone).steps(HOUR_NS):
+                asked += 1
+                wrong += _back(iso, zone, start) != start
+    return wrong, asked
+
+
+def _back(iso, zone, start):
+    if iso == "caiso":
+        return operating_hour(*operating_hour_of(start)).start_ns
+    day, hour, repeated = hour_ending(start, zone)
+    if iso == "nyiso":
+        naive = datetime.combine(day, datetime.min.time()) + timedelta(hours=hour - 1)
+        return from_local(naive, zone, repeated=repeated)
+    return hour_interval(day, hour, zone, repeated=repeated).start_ns
+
+
+def corruptions(days=40):
+    """Seeded corruptions, those found, and false alarms on the clean days."""
+    draw = random.Random(5)
+    seeded = found = false = 0
+    for number in range(days):
+        day = date(2026, 1, 1) + timedelta(days=9 * number)
+        span = trade_day(day, PACIFIC)
+        clean = caiso.parse(caiso_zip(day, "RTM")).rows
+        false += _alarmed(clean, span, span.end_ns)
+        at = draw.choice([row.start_ns for row in clean])
+        price = [row for row in clean if row.item == "LMP"]
+        one = draw.choice([row for row in price if row.value_micro])
+        part = draw.choice([row for row in clean if row.item == "MCE"])
+        damaged = (
+            [row for row in clean if row.start_ns != at],
+            clean[: len(clean) // 3],
+            [_with(row, item="MCE") if row is one else row for row in clean],
+            [_with(row, value_micro=-row.value_micro) if row is one else row for row in clean],
+            [_with(row, value_micro=row.value_micro + 30) if row is part else row for row in clean],
+        )
+        for rows in damaged:
+            seeded += 1
+            found += _alarmed(rows, span, span.end_ns)
+        seeded += 1
+        found += _alarmed(clean, span, span.end_ns + 3 * HOUR_NS)
+    return seeded, found, false
+
+
+def _with(row, **changes):
+    fields = {name: getattr(row, name) for name in row.__struct_fields__}
+    return type(row)(**{**fields, **changes})
+
+
+def _alarmed(rows, span, now_ns):
+    prices = [row for row in rows if row.item == "LMP"]
+    whole = coverage(prices, span, QUARTER_NS).is_complete
+    return bool(identity(rows)) or not whole or age_ns(rows, now_ns) > QUARTER_NS
+
+
+# ---- bids ----------------------------------------------------------------------------------
+
+
+def illegal(cases):
+    """Generated decisions, bids that came of them, and bids that a venue's rules refuse."""
+    import numpy as np
+
+    draw = np.random.default_rng(8)
+    limits = Limits(500_000, 10_000 * USD, 100_000)
+    starts_ns = bid().starts_ns
+    made = refused = 0
+    for number in range(cases):
+        product, rules, codec = (OFFERED[number % 2], RULES[number % 2], (CAISO, PJM)[number % 2])
+        curve = _any_curve(draw)
+        if curve == () or objection(limits, curve, HOUR_NS, 0) is not None:
+            continue
+        made += 1
+        prepared = BidPrepared(
+            f"b{number}", product.venue, product.node, product.market, starts_ns, HOUR_NS,
+            starts_ns - product.gate_lead_ns, curve,
+        )  # fmt: skip
+        try:
+            offer = codec.decode_bid(codec.encode_bid(prepared, PARTICIPANT))
+            check_offer(rules, offer, prepared.gate_ns)
+        except (Rejected, ValueError):
+            refused += 1
+    return made, refused
+
+
+def _any_curve(draw):
+    """A curve from powers, prices and gains of any kind, not only sensible ones."""
+    powers = sorted({0, *(int(one) * 1_000 for one in draw.integers(-600, 601, 8))})
+    bins = int(draw.integers(2, 8))
+    prices = sorted(int(one) for one in draw.integers(-300 * USD, 3_000 * USD, bins))
+    gains = draw.integers(-1_000_000, 1_000_001, (bins, len(powers)))
+    return _staircase(prices, gains.tolist(), gains, powers)
+
+
+async def killed(trials):
+    """Bids lost, doubled or left unanswered when the gateway dies at any byte."""
+    wrong = 0
+    draw = random.Random(9)
+    for venue, whole in (("caiso", 1_900), ("pjm", 2_300)):
+        clock = HandClock(bid(venue).gate_ns - 600 * SECOND_NS)
+        sim = VenueSim(Faults(session_ns=10**18))
+        with served(sim, clock) as url, tempfile.TemporaryDirectory() as state:
+            wire = Wire(url)
+            async with wire.open() as address:
+                way = online(venue, address, Path(state), clock)
+                for number in range(trials // 2):
+                    byte = draw.randrange(1, whole)
+                    recorded = await killed_at(byte, number, venue, wire, way, clock)
+                    wrong += [reply.accepted for reply in recorded] != [True]
+        wrong += abs(len(sim.exchange.held(venue)) - trials // 2)
+    return wrong
+
+
+async def late(steps=60):
+    """Bids that reached the venue after its gate, our clock being wrong by up to two seconds."""
+    arrived = tried = 0
+    gate_ns = bid().gate_ns
+    true, sim = HandClock(gate_ns), VenueSim()
+    with served(sim, true) as url, tempfile.TemporaryDirectory() as state:
+        for number in range(steps):
+            for error_ms in (-2_000, -1_000, 0, 1_000, 2_000):
+                true.at = gate_ns + (number * 100 - 4_000) * 1_000_000
+                ours = HandClock(true.at + error_ms * 1_000_000)
+                gateway = Gateway(online("caiso", url, Path(state), ours), ours)
+                before = sim.counters.bids
+                name = f"{number}/{error_ms}"
+                await gateway.pump.submit(bid(bid_id=name, node=name))
+                tried += 1
+                arrived += true.at > gate_ns and sim.counters.bids > before
+    return tried, arrived
+
+
+def paced(minutes=10, speed=60.0):
+    with tempfile.TemporaryDirectory() as state:
+        return closest_of_four(Path(state), minutes, speed)
+
+
+def settled(days=60):
+    """The most cents that a shadow and a statement were ever apart, and versions compared."""
+    worst = versions = 0
+    for seed in range(days):
+        draw = random.Random(seed)
+        desk: SettlementDesk = settled_day(("caiso", "pjm")[seed % 2], draw)
+        account = DayAccount(desk.venue, STATEMENT_DAY)
+        for _ in range(6):
+            statement = parse_statement(desk.publish())
+            ours = expected(desk)
+            apart = account.receive(statement, ours)
+            total = abs(statement.total_cents - sum(line.amount_cents for line in ours))
+            worst = max(worst, total, len(apart))
+            versions += 1
+            for _ in range(draw.randrange(1, 6)):
+                correct(desk, draw)
+    return worst, versions
+
+
+def run(coroutine):
+    return asyncio.run(coroutine)
