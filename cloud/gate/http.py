@@ -43,6 +43,7 @@ from cloud.writer import Writer
 from protos.clock import Clock
 from protos.ids import AccountId, DeviceId, SiteId, effect_id
 from protos.messages import ADVICE, Refusal
+from protos.version import __version__
 
 CONSOLE_HEADER = "X-GridTokenX"
 
@@ -139,7 +140,7 @@ def _add_reading(app: FastAPI, services: HttpServices, log: PublishedLog) -> Non
     async def healthz() -> dict[str, str]:
         if services.writer.problem is not None:
             raise HTTPException(503, "the writer has stopped")
-        return {"status": "ok"}
+        return {"status": "ok", "version": __version__}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def read_metrics() -> str:
