@@ -44,7 +44,11 @@ class MeteredDevice:
             Point(p.quantity, p.phase, p.billing, p.rollover_wh, p.max_rate_w)
             for p in profile.points
         )
-        self._writes = {write.setpoint: write for write in profile.writes}
+        self._writes = {
+            write.setpoint: write
+            for write in profile.writes
+            if not write.consent or spec.options.get(write.consent) is True
+        }
         self._wear: dict[str, deque[int]] = {write.id: deque() for write in profile.writes}
         self._turn = asyncio.Lock()
 

@@ -170,7 +170,8 @@ class WriteMap:
     """One setpoint with its bounds and the writes that make the device obey, in order.
 
     `restore` gives the device back to itself. `failsafe` says who ends the setpoint when nobody
-    renews it: the device's own timer, or only the agent.
+    renews it: the device's own timer, or only the agent. With `consent` it is used only where the
+    installer sets the option of that name: what it restores may not be what the owner had.
     """
 
     id: str
@@ -182,6 +183,7 @@ class WriteMap:
     failsafe: str
     max_writes_per_day: int
     rating: tuple[int, RegisterValue] | None = None
+    consent: str = ""
 
     @property
     def wears(self) -> bool:

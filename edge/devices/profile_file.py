@@ -177,6 +177,7 @@ def _write(row: Table, defaults: Table) -> WriteMap:
         failsafe=row.choice("failsafe", FAILSAFES),
         max_writes_per_day=row.integer("max_writes_per_day", 0),
         rating=(_function(rating, defaults), _value(rating, defaults)) if rating.given else None,
+        consent=row.text("consent", ""),
     )
     for part in (timer, rating, row):
         part.done()

@@ -270,7 +270,7 @@ def _write_bytes() -> int:
 
 
 def _payloads(sweeps: int) -> list[bytes]:
-    """Ten meters of nine values with noise, encoded by the treaty."""
+    """Ten meters of ten values, seven of them with noise, encoded by the treaty."""
     from random import Random
 
     from protos.codec import encode_payload
@@ -289,7 +289,9 @@ def _payloads(sweeps: int) -> list[bytes]:
             for size in (230_100, 4_310, 991, 992, 31, 990, 50_010):
                 step = size // 200
                 values += [tuple(size + noise.randint(-step, step) for _ in range(sweeps))]
-            values += [tuple(1_000_000 + t // 4 for t in range(sweeps)), (12_500,) * sweeps]
+            for step_every in (4, 9):
+                values += [tuple(1_000_000 + t // step_every for t in range(sweeps))]
+            values += [(12_500,) * sweeps]
         batch = SweepBatch(1, 7, start, ClockQuality.SYNCHRONISED, times, tuple(values))
         result.append(encode_payload(batch))
     return result

@@ -15,7 +15,11 @@ STEERED = sorted(name for name, profile in PROFILES.items() if profile.writes)
 
 
 async def live(yard, name, **options):
-    """A device whose registers are the model's golden ones and whose gaps are holes."""
+    """A device whose registers are the model's golden ones and whose gaps are holes; its owner
+    consents to everything.
+    """
+    consents = {write.consent: True for write in PROFILES[name].writes if write.consent}
+    options = consents | options
     slave, spec = await yard.tcp()
     profile = PROFILES[name]
     for (_, start), words in profile.selftests[0].raw.items():
@@ -108,6 +112,15 @@ async def test_a_share_of_the_rating_never_lets_more_through_than_was_ordered(ya
     assert (slave.written[47418], slave.written[47415]) == (333, 7)
     with pytest.raises(NotControllableError):
         await device.set_power(0, 60)
+
+
+async def test_what_the_installer_did_not_allow_is_neither_set_nor_restored(yard):
+    slave, device = await live(yard, "huawei/sun2000", connect_delay_ms=0, may_set_feed_in=False)
+    assert device.limits is None
+    with pytest.raises(NotControllableError):
+        await device.set_export_limit(3000, 60)
+    await device.restore_default()
+    assert not any(request.function in {6, 16} for request in slave.requests)
 
 
 async def test_an_inverter_that_hides_its_rating_is_not_limited_by_guess(yard):
