@@ -301,4 +301,5 @@ def _rules(zone: ZoneConfig) -> ZoneRules:
         fallback_import_micro_per_kwh=zone.fallback_import_micro_per_kwh,
         gate_closure_s=zone.gate_closure_s,
         metering_deadline_s=zone.metering_deadline_s,
+        auction_s=zone.auction_s,
     )

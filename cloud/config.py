@@ -34,6 +34,8 @@ class ZoneConfig:
     fallback_import_micro_per_kwh: int = 5_800_000
     gate_closure_s: int = 300
     metering_deadline_s: int = 900
+    auction_s: int = 0
+    """In the last seconds before a gate offers gather and are cleared together; 0 turns it off."""
 
 
 @dataclass(frozen=True, slots=True)

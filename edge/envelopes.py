@@ -1,11 +1,12 @@
-"""How an envelope lies in the outbox: one row, its payload deflated where that is shorter.
+"""How an envelope lies in the outbox: one row, its payload packed where that is shorter.
 
-Pure. What was signed is what is read back, byte for byte: the deflating is between the outbox and
+Pure. What was signed is what is read back, byte for byte: the packing is between the outbox and
 its disk alone, and the treaty knows nothing of it.
 """
 
+import lzma
 import sqlite3
-import zlib
+from typing import Any
 
 from protos.limits import PAYLOAD_BYTES_MAX
 from protos.seal import Sealed
@@ -27,13 +28,21 @@ AFTER = (
 )
 INSERT = "insert into envelope(seq, previous, payload, signature, packed) values(?,?,?,?,?)"
 
+PACKING: dict[str, Any] = {
+    "format": lzma.FORMAT_RAW,
+    "filters": [
+        {"id": lzma.FILTER_LZMA1, "lc": 0, "lp": 0, "pb": 0, "dict_size": PAYLOAD_BYTES_MAX}
+    ],
+}
+"""Columns of differences have few literals worth a context. Four per cent shorter than the best
+deflate, which decides whether ten seconds of ten meters fit into one page of the outbox."""
+
 Row = tuple[int, bytes, bytes, bytes, int]
 
 
 def to_row(sealed: Sealed) -> Row:
     """The columns of `INSERT`."""
-    press = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_FILTERED)
-    packed = press.compress(sealed.payload) + press.flush()
+    packed = lzma.compress(sealed.payload, **PACKING)
     if len(packed) < len(sealed.payload):
         return sealed.seq, sealed.previous, packed, sealed.signature, 1
     return sealed.seq, sealed.previous, sealed.payload, sealed.signature, 0
@@ -44,7 +53,7 @@ def from_row(row: Row | sqlite3.Row) -> Sealed:
     seq, previous, payload, signature, packed = row
     if packed:
         try:
-            payload = zlib.decompressobj(-zlib.MAX_WBITS).decompress(payload, PAYLOAD_BYTES_MAX + 1)
-        except zlib.error as error:
+            payload = lzma.LZMADecompressor(**PACKING).decompress(payload, PAYLOAD_BYTES_MAX + 1)
+        except lzma.LZMAError as error:
             raise sqlite3.DatabaseError(f"envelope {seq} is damaged ({error})") from error
     return Sealed(seq, previous, payload, signature)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import lzma
 import os
 import random
 import signal
@@ -9,13 +10,13 @@ import sqlite3
 import struct
 import subprocess
 import sys
-import zlib
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from edge.envelopes import PACKING
 from edge.keys import load_or_create_signer
 from edge.outbox import ChainForked, Outbox, OutboxError, OutboxFull, stride
 from protos.seal import GENESIS, seal
@@ -63,7 +64,7 @@ def check_file(path: Path) -> list[tuple]:
     with sqlite3.connect(path) as db:
         assert db.execute("pragma integrity_check").fetchone() == ("ok",)
         rows = [
-            (seq, previous, zlib.decompress(payload, -15) if packed else payload, signature)
+            (seq, previous, lzma.decompress(payload, **PACKING) if packed else payload, signature)
             for seq, previous, payload, signature, packed in db.execute(
                 "select * from envelope order by seq"
             )

@@ -5,17 +5,18 @@ was acknowledged must be there afterwards, the chain whole, and the outbox must 
 without help.
 """
 
+import lzma
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
-import zlib
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from edge.envelopes import PACKING
 from edge.keys import load_or_create_signer
 from protos.seal import Sealed, link
 
@@ -82,7 +83,7 @@ def whole_chain(directory):
     for place, (seq, previous, payload, signature, packed) in enumerate(rows, 1):
         assert seq == place
         assert before is None or link(device, before) == previous
-        plain = zlib.decompress(payload, -15) if packed else payload
+        plain = lzma.decompress(payload, **PACKING) if packed else payload
         before = Sealed(seq, previous, plain, signature)
     return len(rows)
 

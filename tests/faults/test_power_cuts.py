@@ -8,6 +8,7 @@ full number of cuts is had with GRIDTOKENX_POWER_CUTS=100000.
 """
 
 import asyncio
+import lzma
 import os
 import random
 import re
@@ -16,12 +17,12 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import zlib
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from edge.envelopes import PACKING
 from edge.keys import load_or_create_signer
 from edge.outbox import Outbox
 from protos.seal import Sealed, link
@@ -216,7 +217,7 @@ def head_of(path, device, disk):
         rows = db.execute("select * from envelope order by seq").fetchall()
     before = None
     for seq, previous, payload, signature, packed in rows:
-        plain = zlib.decompress(payload, -15) if packed else payload
+        plain = lzma.decompress(payload, **PACKING) if packed else payload
         if before is not None and (before.seq + 1 != seq or link(device, before) != previous):
             return -1
         before = Sealed(seq, previous, plain, signature)

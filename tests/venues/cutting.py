@@ -50,7 +50,7 @@ class Wire:
 
     async def forward(self, reader, writer):
         far_reader, far_writer = await asyncio.open_connection(self._host, int(self._port))
-        with suppress(ConnectionError):
+        with suppress(ConnectionError, asyncio.CancelledError):
             await asyncio.gather(self._pipe(reader, far_writer), self._pipe(far_reader, writer))
         for one in (writer, far_writer):
             one.get_extra_info("socket").setsockopt(
