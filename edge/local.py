@@ -52,7 +52,8 @@ def page(status: dict[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="5">'
         f"<title>{name}</title><style>{_STYLE}</style></head><body><header><h1>{name}</h1>"
         f"{escape(str(status['site']))}, zone {escape(str(status['zone']))},"
-        f" device {escape(str(status['device']))}</header><main>{''.join(parts)}</main></body></html>"
+        f" device {escape(str(status['device']))}</header>"
+        f"<main>{''.join(parts)}</main></body></html>"
     )
 
 

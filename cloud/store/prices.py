@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from cloud.feeds.intervals import Interval
-from cloud.feeds.quality import TOTAL, coverage, identity
+from cloud.feeds.quality import TOTAL, Coverage, coverage, identity
 from cloud.feeds.rows import Malformed, Row
 from protos.clock import MINUTE_NS
 
@@ -118,33 +118,39 @@ class PriceStore:
         ]
         covered = coverage(mine, span, step_ns)
         received = covered.expected - len(covered.missing)
-        digest = sha256(body).hexdigest()
         wrong = identity(rows) if any(row.item == TOTAL for row in rows) else []
         fresh = corrected = 0
         with self._base:
             self._base.execute("BEGIN IMMEDIATE")
-            self._base.execute(
-                "INSERT OR IGNORE INTO archive VALUES (?, ?)",
-                (digest, gzip.compress(body, mtime=0)),
-            )
-            self._base.execute(
-                "INSERT INTO fetch (source, subject, at_ns, sha256, expected, received, strangers)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    series.source,
-                    f"{series.market}/{series.place}",
-                    at_ns,
-                    digest,
-                    covered.expected,
-                    0 if wrong else received,
-                    len(covered.strangers),
-                ),
-            )
+            kept = 0 if wrong else received
+            self._note_fetch(series, body, at_ns, covered, kept)
             if not wrong:
                 fresh, corrected = self._put(rows, at_ns)
         if wrong:
             raise Malformed(series.source, f"{len(wrong)} prices are not the sum of their parts")
         return Receipt(covered.expected, received, len(covered.strangers), fresh, corrected)
+
+    def _note_fetch(
+        self, series: Series, body: bytes, at_ns: int, covered: Coverage, received: int
+    ) -> None:
+        """The bytes of a publication, once, and what came of asking for it."""
+        digest = sha256(body).hexdigest()
+        self._base.execute(
+            "INSERT OR IGNORE INTO archive VALUES (?, ?)", (digest, gzip.compress(body, mtime=0))
+        )
+        self._base.execute(
+            "INSERT INTO fetch (source, subject, at_ns, sha256, expected, received, strangers)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                series.source,
+                f"{series.market}/{series.place}",
+                at_ns,
+                digest,
+                covered.expected,
+                received,
+                len(covered.strangers),
+            ),
+        )
 
     def _put(self, rows: Iterable[Row], at_ns: int) -> tuple[int, int]:
         fresh = corrected = 0

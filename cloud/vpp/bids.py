@@ -134,3 +134,23 @@ class Bid:
             return None if same else Refusal.CHANGED_REPLAY
         self.statement = (version, amount_micro)
         return None
+
+
+def bid_state(bid: Bid) -> object:
+    """All that the machine remembers of a bid, in plain values."""
+    prepared = bid.prepared
+    return [
+        prepared.bid_id,
+        prepared.venue,
+        prepared.node,
+        prepared.market,
+        [prepared.starts_ns, prepared.duration_ns, prepared.gate_ns],
+        [[segment.power_w, segment.price_micro_per_mwh] for segment in prepared.curve],
+        bid.exposure_micro,
+        None if bid.answer is None else list(bid.answer),
+        bid.awards,
+        bid.metered,
+        [bid.submitted, bid.cancelled, bid.dispatched],
+        bid.revenue_micro,
+        None if bid.statement is None else list(bid.statement),
+    ]

@@ -38,7 +38,7 @@ from cloud.facts import (
     PriceObserved,
 )
 from cloud.vpp.awards import METER_GRACE_NS, Award, Finished
-from cloud.vpp.bids import OFFERED, Bid, Product, bid_id, product_for
+from cloud.vpp.bids import OFFERED, Bid, Product, bid_id, bid_state, product_for
 from cloud.vpp.capability import HOUR_NS, Battery, Fleet, is_plausible
 from cloud.vpp.offer import hour_offer
 from cloud.vpp.prices import (
@@ -418,7 +418,7 @@ class Desk:
             self._pruned_ns,
             self._prices.state(),
             self._fleet.state(),
-            [_bid_state(bid) for _, bid in sorted(self._bids.items(), key=itemgetter(0))],
+            [bid_state(bid) for _, bid in sorted(self._bids.items(), key=itemgetter(0))],
             sorted(self._decided),
             [award.state() for _, award in sorted(self._awards.items(), key=itemgetter(0))],
             [
@@ -432,22 +432,3 @@ def _limits_state(limits: Limits | None) -> Sequence[int] | None:
     if limits is None:
         return None
     return [limits.power_max_w, limits.exposure_max_micro, limits.power_min_w]
-
-
-def _bid_state(bid: Bid) -> object:
-    prepared = bid.prepared
-    return [
-        prepared.bid_id,
-        prepared.venue,
-        prepared.node,
-        prepared.market,
-        [prepared.starts_ns, prepared.duration_ns, prepared.gate_ns],
-        [[segment.power_w, segment.price_micro_per_mwh] for segment in prepared.curve],
-        bid.exposure_micro,
-        None if bid.answer is None else list(bid.answer),
-        bid.awards,
-        bid.metered,
-        [bid.submitted, bid.cancelled, bid.dispatched],
-        bid.revenue_micro,
-        None if bid.statement is None else list(bid.statement),
-    ]

@@ -54,13 +54,11 @@ async def test_no_wrong_value_in_eight_thousand_reads_through_hostile_serial_gat
     assert all(count > 0 for count in struck.values())
 
 
-async def test_no_wrong_value_in_fifteen_hundred_reads_on_hostile_terminals(yard, expected):
-    (right, wrong, errors), struck = await polls(
-        yard, yard.rtu, 10, 150, 0.06, EVERYTHING, expected
-    )
+async def test_no_wrong_value_in_six_hundred_reads_on_hostile_terminals(yard, expected):
+    (right, wrong, errors), struck = await polls(yard, yard.rtu, 10, 60, 0.06, EVERYTHING, expected)
     assert wrong == 0
-    assert right + errors == 1500
-    assert right > 1200
+    assert right + errors == 600
+    assert right > 450
     assert struck["late"] > 0
 
 
@@ -75,9 +73,9 @@ async def test_on_a_terminal_it_is_the_guard_that_keeps_doubled_answers_out(
         await yard.rtu(mischief=["twice"], rate=0.4, seed=n, doubled_s=(0.003, 0.004))
         for n in range(4)
     ]
-    results = await asyncio.gather(*(poll(yard, *pair, 150, expected, 2, (4, 4)) for pair in made))
+    results = await asyncio.gather(*(poll(yard, *pair, 80, expected, 2, (4, 4)) for pair in made))
     wrong = sum(result[1] for result in results)
-    assert sum(slave.struck["twice"] for slave, _ in made) > 100
+    assert sum(slave.struck["twice"] for slave, _ in made) > 60
     assert (wrong == 0) == guarded
 
 

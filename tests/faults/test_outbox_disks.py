@@ -74,7 +74,7 @@ def test_a_disk_that_fails_for_a_while_loses_nothing_and_needs_no_help(tmp_path,
 
 
 def whole_chain(directory):
-    """The newest sequence, after every row from number 1 has been checked against the one before."""
+    """The newest sequence; every row from number 1 was checked against the one before."""
     device = load_or_create_signer(directory).device
     with closing(sqlite3.connect(directory / "outbox.db")) as db:
         assert db.execute("pragma integrity_check").fetchone() == ("ok",)

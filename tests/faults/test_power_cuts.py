@@ -207,7 +207,7 @@ def cut_everywhere(directory, operations, cuts, work):
 
 
 def head_of(path, device, disk):
-    """The newest envelope of an unbroken chain from the first that may not be gone; -1 for a gap."""
+    """The newest envelope of the chain; -1 where it has a gap or starts too late."""
     with closing(sqlite3.connect(path)) as db:
         known = db.execute("select 1 from sqlite_master where name = 'envelope'").fetchone()
         if known is None:

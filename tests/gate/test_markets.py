@@ -22,7 +22,9 @@ PJM = OFFERED[1]
 
 def ask(cloud, path, method="GET", body=None, token=True):
     """Status and document."""
-    request = urllib.request.Request(f"http://127.0.0.1:{cloud.listening.http_port}{path}", body, method=method)
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{cloud.listening.http_port}{path}", body, method=method
+    )
     if token:
         secret = (cloud.app.config.state_dir / "operator.token").read_text()
         request.add_header("Authorization", f"Bearer {secret}")

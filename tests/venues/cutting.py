@@ -47,8 +47,13 @@ class Wire:
     def __init__(self, target):
         self._host, self._port = target.removeprefix("http://").split(":")
         self.left = None
+        self._running = set()
 
     async def forward(self, reader, writer):
+        # A task that nobody holds may be collected while it waits.
+        task = asyncio.current_task()
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
         far_reader, far_writer = await asyncio.open_connection(self._host, int(self._port))
         with suppress(ConnectionError, asyncio.CancelledError):
             await asyncio.gather(self._pipe(reader, far_writer), self._pipe(far_reader, writer))
