@@ -47,7 +47,8 @@ READY_WITHIN_S = 60
 SETTLE_WITHIN_S = 60
 RECEIPT_WITHIN_S = 10
 AGENTS_END_WITHIN_S = 40
-AGENT_START_S = 3.0
+AGENT_START_S = 4.0
+DELIVERY_ROUNDS_MAX = 5
 RESTART_PAUSE_S = 0.3
 POLL_S = 0.25
 PERIOD_S = 60
@@ -100,20 +101,14 @@ class Child:
         self.restarts += 1
         self.start()
 
-    def end(self, after_s: float = 0) -> None:
+    def end(self) -> None:
         """Asks the process to end in order; does not wait for it."""
-        assert self.process is not None
-        time.sleep(after_s)
-        if self.process.poll() is None:
+        if self.is_running():
+            assert self.process is not None
             self.process.send_signal(signal.SIGTERM)
 
-    def has_ended(self) -> bool:
-        assert self.process is not None
-        return self.process.poll() == 0
-
-    def has_died(self) -> bool:
-        assert self.process is not None
-        return self.process.poll() not in {None, 0}
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     def stop(self, within_s: float = 20) -> None:
         if self.process is None or self.process.poll() is not None:
@@ -337,27 +332,58 @@ def _is_settled(demo: Demo, slot: int) -> bool:
 def _close_agents(demo: Demo) -> None:
     """Agents end first: they give their setpoints back and deliver what they have signed.
 
-    The rest is kept alive meanwhile, and an agent that dies instead of ending is started again,
-    because what it had signed still has to be delivered.
+    The rest is kept alive meanwhile. What an agent could not deliver before it ended, because the
+    aggregator was just coming back or the agent itself had died, waits in its outbox: so it is
+    started again for as long as there is something to deliver.
     """
     agents = [child for child in demo.children if child.name.startswith("gateway")]
     demo.children = [child for child in demo.children if child not in agents]
-    deadline = time.monotonic() + AGENTS_END_WITHIN_S
+    try:
+        for _ in range(DELIVERY_ROUNDS_MAX):
+            _wait_serving(demo)
+            _end(demo, agents)
+            if not _undelivered(demo, _durable(demo)):
+                break
+            for child in agents:
+                child.start()
+            _keep(demo, AGENT_START_S)
+    finally:
+        for child in agents:
+            child.stop()
+    _export_receipt(demo, "home-01")
+
+
+def _end(demo: Demo, agents: Sequence[Child]) -> None:
+    """Asks the agents to end and waits for them."""
     for child in agents:
         child.end()
-    while agents and time.monotonic() < deadline:
-        time.sleep(POLL_S)
-        demo.revive()
-        for child in list(agents):
-            if child.has_ended():
-                agents.remove(child)
-            elif child.has_died():
-                child.start()
-                child.end(after_s=AGENT_START_S)
+    deadline = time.monotonic() + AGENTS_END_WITHIN_S
+    while any(child.is_running() for child in agents) and time.monotonic() < deadline:
+        _keep(demo, POLL_S)
     for child in agents:
         child.stop()
-        _say(demo, f"{child.name} did not end within {AGENTS_END_WITHIN_S} s; see {child.log}")
-    _export_receipt(demo, "home-01")
+
+
+def _keep(demo: Demo, seconds: float) -> None:
+    """Lets time pass while whatever dies is started again."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        time.sleep(POLL_S)
+        demo.revive()
+
+
+def _wait_serving(demo: Demo) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while not _is_serving(demo) and time.monotonic() < deadline:
+        _keep(demo, POLL_S)
+
+
+def _durable(demo: Demo) -> dict[str, int]:
+    """Up to which envelope the aggregator has each gateway's on its disk."""
+    _wait_serving(demo)
+    summary = json.loads(Operator(demo.url, demo.cloud_dir).get("/api/summary"))
+    durable: dict[str, int] = summary["durable"]
+    return durable
 
 
 def _export_receipt(demo: Demo, account: str) -> None:

@@ -7,6 +7,7 @@ it again, and it comes back by replay.
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import signal
@@ -32,7 +33,14 @@ def run_service(config: CloudConfig, *, as_json: bool) -> int:
 async def _serve(config: CloudConfig, *, as_json: bool) -> int:
     app = App(config, clock_from_environment())
     (config.state_dir / CLOSING_FILE).unlink(missing_ok=True)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
     listening = await app.start()
+    # What was made at the start stays: without this every full collection walks it again.
+    gc.collect()
+    gc.freeze()
     ports = {
         "http": listening.http_port,
         "gateways": listening.gateway_port,
@@ -44,10 +52,6 @@ async def _serve(config: CloudConfig, *, as_json: bool) -> int:
     else:
         print(f"console  http://{config.host}:{listening.http_port}", flush=True)
         print(f"gateways {config.host}:{listening.gateway_port} (mTLS gRPC)", flush=True)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     failing = asyncio.create_task(app.failed())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((failing, stopping), return_when=asyncio.FIRST_COMPLETED)

@@ -9,12 +9,14 @@ import logging
 import os
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.certificate import Certificate
 from edge.checkpoints import CheckpointError, Checkpoints
 from edge.config import MEGABYTE, Config
-from edge.devices.device import Device, Sample
+from edge.devices.device import Device, DeviceSpec, Sample
 from edge.dispatch import Dispatch
 from edge.enrol import EnrolmentError, enrol, load_enrolment, load_identity
 from edge.health import Status, serve_status
@@ -88,7 +90,13 @@ class Agent:
         sampling = self._config.sampling
         period_s = sampling.period_s
         self._pollers = [
-            Poller(spec, opener, self._clock, period_s, sampling.read_timeout_s)
+            Poller(
+                _remembering(spec, config.agent.state_dir),
+                opener,
+                self._clock,
+                period_s,
+                sampling.read_timeout_s,
+            )
             for spec in self._config.devices
         ]
         self._home = Home(self._pollers, int(FRESH_POLLS * period_s * SECOND_NS))
@@ -390,3 +398,8 @@ def _fork_advice(problem: str) -> str:
         f"the chain of this key is forked: {problem}; nothing more is sent under it."
         " Ask the operator to revoke it, then: gridtokenx-edge enrol --fresh --token TOKEN"
     )
+
+
+def _remembering(spec: DeviceSpec, state_dir: Path) -> DeviceSpec:
+    """What a driver learns of a device's gaps outlives a restart, unless the installer said where."""
+    return replace(spec, options={"holes_dir": str(state_dir), **spec.options})

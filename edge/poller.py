@@ -72,8 +72,9 @@ class Poller:
             await device.close()
 
     def _pause_s(self) -> float:
-        """Nothing at first; then to the next multiple of the period, so that sweeps of all homes meet slot edges; after
-        failures longer, and spread so that devices of one gateway do not try in step.
+        """Nothing at first; then to the next multiple of the period, so that sweeps of all homes
+        meet slot edges; after failures longer, and spread so that devices of one gateway do not
+        try in step.
         """
         if not self.count.reads and not self.count.failures:
             return 0.0
