@@ -51,6 +51,7 @@ AGENT_START_S = 4.0
 DELIVERY_ROUNDS_MAX = 5
 RESTART_PAUSE_S = 0.3
 POLL_S = 0.25
+PORT_FIRST, PORT_LAST = 20_000, 32_000
 PERIOD_S = 60
 """The agents sample once a minute of the demo's clock: each second at speed 60."""
 
@@ -190,9 +191,9 @@ def _prepare(options: DemoOptions) -> Demo:
         shutil.rmtree(directory)
     directory.mkdir(parents=True, exist_ok=True)
     clock = ScaledClock(options.speed, time.time_ns(), _resume_ns(directory))
-    names = ("gateway", "enrolment", "utility")
+    names = ("gateway", "enrolment", "utility", "http")
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    ports["http"] = options.port or next(_free_ports(1))
+    ports["http"] = options.port or ports["http"]
     (directory / "cloud.toml").write_text(
         f'state_dir = "{directory / "cloud"}"\n'
         f"http_port = {ports['http']}\ngateway_port = {ports['gateway']}\n"
@@ -489,14 +490,21 @@ def _wait(what: str, demo: Demo, is_done: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def _free_ports(count: int) -> Iterator[int]:
-    """Ports that are free now; taken together so that they differ."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        ports = [each.getsockname()[1] for each in sockets]
-    yield from ports
+def _free_ports(count: int) -> list[int]:
+    """Ports that are free now and that nobody is given by chance: the simulated homes take theirs
+    from the system's own range, so these lie below it. Another demo starts looking elsewhere.
+    """
+    found: list[int] = []
+    start = os.getpid() * 16 % (PORT_LAST - PORT_FIRST)
+    for offset in range(PORT_LAST - PORT_FIRST):
+        port = PORT_FIRST + (start + offset) % (PORT_LAST - PORT_FIRST)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise DemoError(f"no {count} free ports from {PORT_FIRST} to {PORT_LAST}")
 
 
 def _environment(clock: ScaledClock) -> dict[str, str]:
