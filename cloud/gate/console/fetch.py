@@ -30,7 +30,15 @@ SOURCE_MAP = b"//# sourceMappingURL="
 def main() -> int:
     """Installs by the lock file and copies what the page loads."""
     done = subprocess.run(
-        [*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+        [
+            *_npm(),
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--no-update-notifier",
+            "--loglevel=error",
+        ],
         cwd=HERE,
         check=False,
     )
