@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
+from pathlib import Path
 from types import ModuleType
 
 _TLS = ("ssl", "_ssl", "_hashlib")
@@ -23,7 +24,7 @@ _NOT_FOR_READING = (
     "protos.gateway_pb2",
 )
 _DONTNEED = 4
-_MEMORY = "/proc/self/smaps"
+_MEMORY = Path("/proc/self/smaps")
 
 
 def load_without_tls() -> None:
@@ -88,7 +89,7 @@ def give_back() -> bool:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.malloc_trim(0)
         libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-        with open(_MEMORY, encoding="utf-8", errors="replace") as lines:
+        with _MEMORY.open(encoding="utf-8", errors="replace") as lines:
             unchanged = list(_unchanged(lines))
     except (OSError, AttributeError):
         return False

@@ -89,6 +89,7 @@ async def _feed_watchdog() -> None:
 
 async def _stay_small() -> None:
     """A gateway shares its memory with others: what the start alone needed is given back."""
-    await asyncio.sleep(SETTLED_S)
-    while await asyncio.to_thread(give_back):
-        await asyncio.sleep(GIVE_BACK_S)
+    pause_s = SETTLED_S
+    while pause_s:
+        await asyncio.sleep(pause_s)
+        pause_s = GIVE_BACK_S if await asyncio.to_thread(give_back) else 0.0

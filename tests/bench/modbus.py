@@ -120,7 +120,7 @@ def _tcp(directory: Path) -> list[Row]:
         return [
             row(names[0], None, "ratio", 0.85, "max", note=note),
             row(names[1], None, "us", 40, "min", note=note),
-            row(names[2], None, "ratio", 2, "max", note=note),
+            row(names[2], None, "ratio", 1, "max", note=note),
         ]
     port = free_port()
     with core(1):
@@ -141,7 +141,7 @@ def _tcp(directory: Path) -> list[Row]:
     return [
         row(names[0], ratio, "ratio", 0.85, "max", f"pymodbus {others:.2f}", note),
         row(names[1], cpu, "us", 40, "min", f"pymodbus {other_cpu:.0f}"),
-        row(names[2], at_once, "ratio", 2, "max", "pymodbus has one at a time"),
+        row(names[2], at_once, "ratio", 1, "max", "pymodbus has one at a time"),
     ]
 
 
