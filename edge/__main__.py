@@ -113,9 +113,10 @@ def _quiet_transport() -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from edge.lean import load_without_tls
+    from edge.lean import load_without_tls, put_off_what_reading_does_not_need
 
     load_without_tls()
+    put_off_what_reading_does_not_need()
     from edge.config import ConfigError, load
 
     try:

@@ -15,11 +15,15 @@ from edge.config import Config
 from edge.enrol import EnrolmentError
 from edge.health import notify, start_logging, watchdog_period_s
 from edge.keys import KeyFileError
+from edge.lean import give_back
 from edge.outbox import OutboxError
 from edge.poller import Opener
 from protos.clock import Clock, clock_from_environment
 
 STATE, FORKED = 3, 4
+SETTLED_S = 8.0
+GIVE_BACK_S = 3_600.0
+"""The first time when the start is over; then hourly, because a renewed certificate loads much."""
 
 log = logging.getLogger("edge")
 
@@ -49,15 +53,16 @@ async def _run(configs: Sequence[Config], clock: Clock) -> int:
         loop.add_signal_handler(number, stop.set)
     buses = BusPool()
     opener: Opener = partial(open_device, clock=clock, buses=buses)
-    watchdog = asyncio.create_task(_feed_watchdog())
+    chores = [asyncio.create_task(_feed_watchdog()), asyncio.create_task(_stay_small())]
     # What the imports left behind stays: without this every full collection walks it again.
     gc.collect()
     gc.freeze()
     notify("READY=1")
     codes = await asyncio.gather(*(_run_one(config, clock, opener, stop) for config in configs))
     notify("STOPPING=1")
-    watchdog.cancel()
-    await asyncio.gather(watchdog, return_exceptions=True)
+    for chore in chores:
+        chore.cancel()
+    await asyncio.gather(*chores, return_exceptions=True)
     return max(codes)
 
 
@@ -80,3 +85,11 @@ async def _feed_watchdog() -> None:
     while period_s:
         notify("WATCHDOG=1")
         await asyncio.sleep(period_s)
+
+
+async def _stay_small() -> None:
+    """A gateway shares its memory with others: what the start alone needed is given back."""
+    pause_s = SETTLED_S
+    while pause_s:
+        await asyncio.sleep(pause_s)
+        pause_s = GIVE_BACK_S if await asyncio.to_thread(give_back) else 0.0

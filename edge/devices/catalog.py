@@ -4,7 +4,9 @@ It decides which driver a spec gets. It must never open a device with a profile 
 its golden registers.
 """
 
+import re
 from dataclasses import replace
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from edge.devices.profile_file import load_profile
 from edge.devices.profile_table import BadProfile
 from protos.clock import Clock
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 SUNSPEC = "sunspec"
 P1, OPTICAL, MQTT = "p1", "iec62056-21", "mqtt"
 SPEAKERS = (P1, OPTICAL, MQTT)
@@ -45,15 +48,23 @@ def load_profiles() -> dict[str, Profile]:
 
 def find_profile(spec: DeviceSpec) -> Profile:
     """The profile a spec names. Raises DeviceError with the nearest names."""
-    known = [f"{path.parent.name}/{path.stem}" for path in profile_files()]
-    if spec.profile not in known:
+    vendor, _, model = spec.profile.partition("/")
+    path = profile_directory() / vendor / f"{model}.toml"
+    is_name = _NAME.fullmatch(vendor) and _NAME.fullmatch(model) and vendor != "boards"
+    if not is_name or not path.is_file():
+        known = [f"{path.parent.name}/{path.stem}" for path in profile_files()]
         names = ", ".join([SUNSPEC, *SPEAKERS, *known])
         raise DeviceError(spec.name, f"unknown profile {spec.profile!r}", f"use one of {names}")
-    vendor, _, model = spec.profile.partition("/")
     try:
-        return load_profile(profile_directory() / vendor / f"{model}.toml")
+        return _checked(path, path.stat().st_mtime_ns)
     except BadProfile as error:
         raise DeviceError(spec.name, error.problem, error.advice) from error
+
+
+@lru_cache(maxsize=64)
+def _checked(path: Path, _changed_ns: int) -> Profile:
+    """Ten meters of one model read and check its file once. Raises BadProfile."""
+    return load_profile(path)
 
 
 async def open_device(spec: DeviceSpec, clock: Clock, buses: BusPool) -> Device:

@@ -109,67 +109,92 @@ class SerialLink:
         self._port = self._on_octets = self._on_lost = None
 
 
-class _Stream(asyncio.BufferedProtocol):
-    """The loop's end of a TCP connection. Its own buffer spares an allocation of 256 KiB a read."""
-
-    def __init__(self, on_octets: OnOctets, on_lost: OnLost) -> None:
-        self._on_octets = on_octets
-        self._on_lost = on_lost
-        self._buffer = memoryview(bytearray(READ_OCTETS))
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        del sizehint
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._on_octets(bytes(self._buffer[:nbytes]))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._on_lost(str(exc) if exc else "the other side closed the connection")
-
-
 class SocketLink:
-    """A TCP connection to host:port."""
+    """A TCP connection to host:port. Its socket is watched by the loop without a transport between,
+    which costs a fifth of a transaction's time.
+    """
 
     def __init__(self, address: str) -> None:
         self._host, _, port = address.rpartition(":")
         self._port = int(port)
-        self._transport: asyncio.Transport | None = None
-
-    @property
-    def is_open(self) -> bool:
-        return self._transport is not None
+        self._plug: socket.socket | None = None
+        self._on_octets: OnOctets | None = None
+        self._on_lost: OnLost | None = None
+        self.is_open = False
 
     async def open(self, on_octets: OnOctets, on_lost: OnLost) -> None:
-        stream: _Stream | None = None
-
-        def lost(reason: str) -> None:
-            if self._transport is not None and self._transport.get_protocol() is stream:
-                self._transport = None
-                on_lost(reason)
-
-        stream = _Stream(on_octets, lost)
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                transport, _ = await loop.create_connection(
-                    lambda: stream, self._host.strip("[]"), self._port
-                )
+                plug = await self._connected()
         except TimeoutError as error:
             raise OSError(f"no connection within {CONNECT_TIMEOUT_S:.0f} s") from error
-        self._transport = transport
-        plug = self._transport.get_extra_info("socket")
         plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plug.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._plug, self._on_octets, self._on_lost = plug, on_octets, on_lost
+        self.is_open = True
+        asyncio.get_running_loop().add_reader(plug, self._readable)
+
+    async def _connected(self) -> socket.socket:
+        """The first of the host's addresses that takes a connection. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(self._host.strip("[]"), self._port, type=socket.SOCK_STREAM)
+        refusal = OSError(f"{self._host} has no address")
+        for family, kind, protocol, _, place in found:
+            plug = socket.socket(family, kind, protocol)
+            try:
+                plug.setblocking(False)
+                await loop.sock_connect(plug, place)
+            except OSError as error:
+                plug.close()
+                refusal = error
+            except BaseException:
+                plug.close()
+                raise
+            else:
+                return plug
+        raise refusal
+
+    def _readable(self) -> None:
+        if self._plug is None or self._on_octets is None:
+            return
+        try:
+            octets = self._plug.recv(READ_OCTETS)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lost(str(error))
+            return
+        if octets:
+            self._on_octets(octets)
+        else:
+            self._lost("the other side closed the connection")
+
+    def _lost(self, reason: str) -> None:
+        on_lost = self._on_lost
+        self.close()
+        if on_lost is not None:
+            on_lost(reason)
 
     def write(self, octets: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(octets)
+        """Hands a whole frame to the system. All questions in flight are shorter than its buffer:
+        where it takes none, the other side has not read for long.
+        """
+        if self._plug is None:
+            return
+        try:
+            sent = self._plug.send(octets)
+        except OSError as error:
+            self._lost(str(error))
+            return
+        if sent != len(octets):
+            self._lost("the connection took part of a frame only")
 
     def close(self) -> None:
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            transport.abort()
+        if self._plug is not None:
+            asyncio.get_running_loop().remove_reader(self._plug)
+            self._plug.close()
+        self._plug = self._on_octets = self._on_lost = None
+        self.is_open = False
 
 
 def split_address(address: str) -> tuple[str, int]:
