@@ -126,7 +126,8 @@ class AlfenCharger(ChargerImage):
     @property
     def ordered_ma(self) -> int:
         packed = struct.pack(">HH", self.holding[1210], self.holding[1211])
-        return round(1_000 * struct.unpack(">f", packed)[0])
+        amperes: float = struct.unpack(">f", packed)[0]
+        return round(1_000 * amperes)
 
     def took(self, address: int) -> None:
         del address
