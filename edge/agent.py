@@ -105,7 +105,7 @@ class Agent:
         )
         refresh_ns = int(REFRESH_S * speed_of(self._clock) * SECOND_NS)
         self._dispatch = Dispatch(
-            self._device_id, self._config.battery.reserve_per_mille, refresh_ns
+            self._device_id, self._config.battery.reserve_per_mille, refresh_ns, config.droop
         )
         self._steering = Steering(
             self._dispatch,
@@ -257,6 +257,8 @@ class Agent:
                 self._steering.wake()
         if poller.spec.role is Role.GRID:
             self._trading.observe(steered=self._dispatch.holding > 0)
+            if self._config.droop.enabled:
+                self._steering.wake()
 
     async def _report(self, reports: list[LeaseReport]) -> None:
         try:
@@ -353,7 +355,11 @@ class Agent:
                 "clock_quality": sampling.clock_quality.name,
                 "problem": sampling.problem,
             },
-            "dispatch": {"holding": self._dispatch.holding, "idle": self._dispatch.is_idle},
+            "dispatch": {
+                "holding": self._dispatch.holding,
+                "idle": self._dispatch.is_idle,
+                "droop_per_mille": self._dispatch.droop_per_mille,
+            },
             "offers": {
                 "open": self._trading.open_offers,
                 "traded_wh": self._trading.traded_wh,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.devices.device import DeviceSpec
+from edge.droop import NOMINALS_MHZ, Droop
 from protos.limits import DEVICES_PER_MAP_MAX, SWEEPS_PER_BATCH_MAX
 from protos.messages import Role
 
@@ -108,6 +109,7 @@ class Config:
     offers: OffersSection = field(default_factory=OffersSection)
     battery: BatterySection = field(default_factory=BatterySection)
     local: LocalSection = field(default_factory=LocalSection)
+    droop: Droop = field(default_factory=Droop)
     devices: tuple[DeviceSpec, ...] = ()
 
 
@@ -119,6 +121,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "offers": OffersSection,
     "battery": BatterySection,
     "local": LocalSection,
+    "droop": Droop,
 }
 _BOUNDS: dict[str, tuple[float, float]] = {
     "sampling.period_s": (0.1, 900),
@@ -132,7 +135,12 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "offers.buy_max_micro_per_kwh": (0, 1_000_000_000),
     "battery.reserve_per_mille": (0, 1000),
     "local.port": (0, 65_535),
+    "droop.deadband_mhz": (10, 5_000),
+    "droop.droop_per_mille": (20, 120),
+    "droop.share_max_per_mille": (0, 1_000),
 }
+
+_CHOICES: dict[str, tuple[int, ...]] = {"droop.nominal_mhz": NOMINALS_MHZ}
 
 
 def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
@@ -252,6 +260,8 @@ class _Reader:
             low, high = _BOUNDS[place]
             if not low <= value <= high:
                 raise self._error(key, f"{place} = {value} is outside {low} to {high}")
+        if value not in _CHOICES.get(place, (value,)):
+            raise self._error(key, f"{place} = {value} is none of {_CHOICES[place]}")
         return value
 
     def _devices(self, tables: object) -> tuple[DeviceSpec, ...]:

@@ -8,18 +8,23 @@ most a day. The default is restored at the start, at the end of every lease and 
 Must never emit a setpoint outside the limits, hold one beyond its lease, or stop trying to restore.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from edge.droop import Droop, FrequencyDroop
 from edge.leases import (
     LEASE_ID_MAX,
     Action,
     Measured,
     Remember,
     Restore,
+    SetChargeLimit,
     SetExportLimit,
     Setpoint,
     SetPower,
     Steerable,
+    amount_w,
+    asked_w,
+    charge_shares,
     known,
     power_range,
     problem_of,
@@ -48,24 +53,29 @@ class _Held:
 
 @dataclass(slots=True)
 class _Output:
-    """One device. `power_w` and `limit_w` are what it confirmed, None where that is not known;
-    `touched` names the kinds of setpoint that were tried since its default was last confirmed.
+    """One device. `confirmed` is what it confirmed of each kind of setpoint and when;
+    `touched` names the kinds that were tried since its default was last confirmed.
     """
 
-    power_w: int | None = None
-    limit_w: int | None = None
+    confirmed: dict[type[Setpoint], tuple[int, int]] = field(default_factory=dict)
     touched: tuple[type[Setpoint], ...] = ()
-    written_ns: int = 0
     must_restore: bool = True
     retry_ns: int = 0
 
 
 class Dispatch:
     """The leases of one gateway. `refresh_ns` is how often a setpoint is renewed at a device whose
-    own timer would otherwise end it; on the agent's clock.
+    own timer would otherwise end it; on the agent's clock. `droop` lets the home answer the grid's
+    frequency by itself, within the devices' bounds, the owner's reserve and any export limit.
     """
 
-    def __init__(self, device: DeviceId, reserve_per_mille: int, refresh_ns: int) -> None:
+    def __init__(
+        self,
+        device: DeviceId,
+        reserve_per_mille: int,
+        refresh_ns: int,
+        droop: Droop | None = None,
+    ) -> None:
         self._device = device
         self._reserve = reserve_per_mille
         self._refresh_ns = refresh_ns
@@ -79,6 +89,12 @@ class Dispatch:
         self._ramp_ns: int | None = None
         self._remembered: Remember | None = None
         self._stopping = False
+        self._droop = FrequencyDroop(droop or Droop())
+
+    @property
+    def droop_per_mille(self) -> int:
+        """How the home answers the frequency now, in per mille of its rating."""
+        return self._droop.share_per_mille
 
     @property
     def is_idle(self) -> bool:
@@ -121,10 +137,9 @@ class Dispatch:
     def tick(self, at_ns: int, measured: Measured) -> list[Action]:
         """Everything that is due now. Called on time changes, new leases and new measurements."""
         actions = self._expire(at_ns, measured)
-        power = self._governing(at_ns, SetPower)
-        limit = self._governing(at_ns, SetExportLimit)
-        self._ramp(power, at_ns, measured)
-        wanted = self._wanted(power, limit)
+        self._droop.update(at_ns, measured)
+        self._ramp(self._governing(at_ns, SetPower), at_ns, measured)
+        wanted = {} if self._stopping else self._wanted(at_ns, measured)
         self._mark_restores(wanted)
         restoring = {name for name, output in self._outputs.items() if output.must_restore}
         remember = Remember(
@@ -162,7 +177,8 @@ class Dispatch:
         if any(output.must_restore or output.retry_ns > at_ns for output in self._outputs.values()):
             times.append(at_ns + RETRY_NS)
         power = self._governing(at_ns, SetPower)
-        if power is not None and power.lease.power_w != self._ramp_w:
+        is_ramping = power is not None and power.lease.power_w != self._ramp_w
+        if is_ramping or self._droop.is_active:
             times.append(at_ns + RAMP_TICK_NS)
         return min(times)
 
@@ -177,11 +193,8 @@ class Dispatch:
         if not isinstance(action, Setpoint):
             return []
         output = self._outputs[action.device]
-        output.written_ns, output.retry_ns = at_ns, 0
-        if isinstance(action, SetPower):
-            output.power_w = action.power_w
-        else:
-            output.limit_w = action.limit_w
+        output.retry_ns = 0
+        output.confirmed[type(action)] = (amount_w(action), at_ns)
         item = self._governing(at_ns, type(action))
         if item is None:
             return []
@@ -198,10 +211,7 @@ class Dispatch:
         output.retry_ns = at_ns + RETRY_NS
         if isinstance(action, Restore):
             return []
-        if isinstance(action, SetPower):
-            output.power_w = None
-        else:
-            output.limit_w = None
+        output.confirmed.pop(type(action), None)
         item = self._governing(at_ns, type(action))
         if item is None or item.failed:
             return []
@@ -221,7 +231,7 @@ class Dispatch:
     def _restored(self, device: str, at_ns: int, measured: Measured) -> list[Action]:
         output = self._outputs[device]
         output.must_restore, output.retry_ns, output.touched = False, 0, ()
-        output.power_w = output.limit_w = None
+        output.confirmed.clear()
         if self._pending_restore():
             return []
         ended, self._ended = self._ended, []
@@ -258,8 +268,7 @@ class Dispatch:
         current = None
         for item in self._held:
             lease = item.lease
-            value = lease.power_w if kind is SetPower else lease.export_limit_w
-            if value is not None and lease.not_before_ns <= at_ns:
+            if asked_w(lease, kind) is not None and lease.not_before_ns <= at_ns:
                 current = item
         return current
 
@@ -294,28 +303,86 @@ class Dispatch:
         charge = measured.charge_per_mille
         return 0 if charge is None or charge <= self._reserve else power_w
 
-    def _wanted(self, power: _Held | None, limit: _Held | None) -> dict[str, list[Setpoint]]:
+    def _wanted(self, at_ns: int, measured: Measured) -> dict[str, list[Setpoint]]:
         """The setpoints of each device, split in proportion to what each can do."""
         wanted: dict[str, list[Setpoint]] = {}
-        if power is not None:
-            charging = self._ramp_w < 0
-            weights = [
-                item.limits.max_charge_w if charging else item.limits.max_discharge_w
-                for item in self._stores
-            ]
-            parts = largest_remainder(abs(self._ramp_w), weights)
-            for item, part in zip(self._stores, parts, strict=True):
-                power_w = -part if charging else part
-                action = SetPower(item.name, power_w, power.lease.expires_ns)
-                wanted.setdefault(item.name, []).append(action)
-        if limit is not None:
-            inverters = [item for item in self._fleet if item.limits.max_export_w is not None]
-            weights = [known(item.limits.max_export_w) for item in inverters]
-            total = min(known(limit.lease.export_limit_w), sum(weights))
-            for item, part in zip(inverters, largest_remainder(total, weights), strict=True):
-                cap = SetExportLimit(item.name, part, limit.lease.expires_ns)
-                wanted.setdefault(item.name, []).append(cap)
+        limit = self._governing(at_ns, SetExportLimit)
+        for part in (
+            self._battery_parts(at_ns, measured, limit),
+            self._roof_parts(at_ns, limit),
+            self._charger_parts(at_ns),
+        ):
+            for action in part:
+                wanted.setdefault(action.device, []).append(action)
         return wanted
+
+    def _until(self, item: _Held | None, at_ns: int) -> int:
+        """The lease's end; what no lease asked for is held for the devices' own timers only."""
+        return at_ns + 3 * self._refresh_ns if item is None else item.lease.expires_ns
+
+    def _battery_parts(self, at_ns: int, measured: Measured, limit: _Held | None) -> list[Setpoint]:
+        item = self._governing(at_ns, SetPower)
+        stores = self._stores
+        if item is None:
+            # Nobody's order stands: only batteries whose memory does not wear answer by themselves.
+            stores = [store for store in stores if not store.limits.wears]
+            if not self._droop.is_active or not stores:
+                return []
+        power_w = self._ramp_w if item is not None else self._droop.battery_w
+        low, high = power_range(stores)
+        change_w = self._droop.change_w(high if self._droop.share_per_mille > 0 else -low)
+        if any(store.limits.wears for store in stores):
+            # The order is for all of them together, and one must not be written at each wobble.
+            change_w = 0
+        if change_w > 0 and limit is not None:
+            # Helping the frequency is no leave to pass an export limit.
+            room_w = known(limit.lease.export_limit_w) - known(measured.export_w)
+            change_w = 0 if measured.export_w is None else min(change_w, max(0, room_w))
+        power_w = max(low, min(high, power_w + change_w))
+        if change_w or item is None:
+            power_w = self._within_reserve(power_w, measured)
+        weights = [
+            store.limits.max_charge_w if power_w < 0 else store.limits.max_discharge_w
+            for store in stores
+        ]
+        until_ns = self._until(item, at_ns)
+        parts = largest_remainder(abs(power_w), weights)
+        return [
+            SetPower(store.name, -part if power_w < 0 else part, until_ns)
+            for store, part in zip(stores, parts, strict=True)
+        ]
+
+    def _roof_parts(self, at_ns: int, limit: _Held | None) -> list[Setpoint]:
+        roofs = [item for item in self._fleet if item.limits.max_export_w is not None]
+        if limit is None:
+            # A battery's own inverter answers through its battery.
+            roofs = [item for item in roofs if not item.stores and not item.limits.wears]
+            if not roofs or not self._droop.is_active or self._droop.share_per_mille >= 0:
+                return []
+        weights = [known(item.limits.max_export_w) for item in roofs]
+        total = sum(weights)
+        if limit is not None:
+            total = min(total, known(limit.lease.export_limit_w))
+        if self._droop.is_active and self._droop.share_per_mille < 0:
+            before_w = self._droop.production_w
+            before_w = sum(weights) if before_w is None else before_w
+            total = max(0, min(total, before_w + self._droop.change_w(sum(weights))))
+        until_ns = self._until(limit, at_ns)
+        return [
+            SetExportLimit(item.name, part, until_ns)
+            for item, part in zip(roofs, largest_remainder(total, weights), strict=True)
+        ]
+
+    def _charger_parts(self, at_ns: int) -> list[Setpoint]:
+        item = self._governing(at_ns, SetChargeLimit)
+        if item is None:
+            return []
+        chargers = [one for one in self._fleet if one.limits.max_draw_w is not None]
+        parts = charge_shares(known(item.lease.charge_limit_w), chargers)
+        return [
+            SetChargeLimit(one.name, part, item.lease.expires_ns)
+            for one, part in zip(chargers, parts, strict=True)
+        ]
 
     def _mark_restores(self, wanted: dict[str, list[Setpoint]]) -> None:
         """A setpoint nobody holds any more is undone, with everything else on that device."""
@@ -332,11 +399,9 @@ class Dispatch:
             return [Restore(name)]
         due: list[Action] = []
         for action in wanted:
-            if isinstance(action, SetPower):
-                same = output.power_w == action.power_w
-            else:
-                same = output.limit_w == action.limit_w
-            if not same or at_ns - output.written_ns >= self._refresh_ns:
+            value_w, written_ns = output.confirmed.get(type(action), (None, 0))
+            # A clock that was set back makes a setpoint due, never silent.
+            if value_w != amount_w(action) or not 0 <= at_ns - written_ns < self._refresh_ns:
                 due.append(action)
                 if type(action) not in output.touched:
                     output.touched = (*output.touched, type(action))

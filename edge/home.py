@@ -57,7 +57,19 @@ class Home:
             min(known) if known and len(known) == len(charges) else None,
             any(_has(poller, quantity) for poller in batteries),
             None if grid_w is None else max(0, -grid_w),
+            self.total(Role.EV_CHARGER, Quantity.POWER_W, monotonic_ns),
+            self.total(Role.PV, Quantity.POWER_W, monotonic_ns),
+            self._frequency_mhz(monotonic_ns),
         )
+
+    def _frequency_mhz(self, monotonic_ns: int) -> int | None:
+        """The grid's frequency, of the billed meter where it gives one."""
+        for role in (Role.GRID, Role.PV, Role.BATTERY):
+            for poller in self._of(role):
+                value = self.value(poller, Quantity.FREQUENCY_MHZ, monotonic_ns)
+                if value is not None:
+                    return value
+        return None
 
     def store(self, monotonic_ns: int) -> Store | None:
         """The batteries for a plan; None where their charge or capacity is not known."""

@@ -11,6 +11,7 @@ from edge.devices.device import SetpointLimits
 from protos.ids import DeviceId
 from protos.limits import LEASE_NS_MAX, SETPOINT_W_MAX
 from protos.messages import Lease, LeaseReport, LeaseState
+from protos.units import largest_remainder
 
 LEASE_ID_MAX = 64
 
@@ -26,14 +27,18 @@ class Steerable:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the devices say now: power of all batteries and of the grid connection in W, and the
-    lowest state of charge; None where it is not known.
+    """What the devices say now: power of all batteries, of the grid connection, of all chargers
+    and of all roofs in W, the lowest state of charge, and the grid's frequency; None where it is
+    not known.
     """
 
     battery_w: int | None = None
     charge_per_mille: int | None = None
     knows_charge: bool = False
     export_w: int | None = None
+    draw_w: int | None = None
+    production_w: int | None = None
+    frequency_mhz: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,13 @@ class SetExportLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class SetChargeLimit:
+    device: str
+    limit_w: int
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Restore:
     device: str
 
@@ -68,8 +80,33 @@ class Report:
     report: LeaseReport
 
 
-Setpoint = SetPower | SetExportLimit
+Setpoint = SetPower | SetExportLimit | SetChargeLimit
 Action = Remember | Setpoint | Restore | Report
+
+
+def amount_w(action: Setpoint) -> int:
+    """What a setpoint asks for."""
+    return action.power_w if isinstance(action, SetPower) else action.limit_w
+
+
+def asked_w(lease: Lease, kind: type[Setpoint]) -> int | None:
+    """What a lease says of this kind of setpoint; None where it says nothing."""
+    if kind is SetPower:
+        return lease.power_w
+    return lease.export_limit_w if kind is SetExportLimit else lease.charge_limit_w
+
+
+def charge_shares(limit_w: int, chargers: Sequence[Steerable]) -> list[int]:
+    """A limit for all chargers together, split so that no car is offered less than it can take:
+    where it does not reach for all, the last ones pause.
+    """
+    for count in range(len(chargers), 0, -1):
+        served = chargers[:count]
+        most = [known(item.limits.max_draw_w) for item in served]
+        parts = largest_remainder(min(limit_w, sum(most)), most)
+        if all(part >= item.limits.least_draw_w for part, item in zip(parts, served, strict=True)):
+            return parts + [0] * (len(chargers) - count)
+    return [0] * len(chargers)
 
 
 def power_range(stores: Sequence[Steerable]) -> tuple[int, int]:
@@ -98,8 +135,9 @@ def problem_of(lease: Lease, device: DeviceId, fleet: Sequence[Steerable], at_ns
 
 
 def _outside(lease: Lease, fleet: Sequence[Steerable]) -> str:
-    if lease.power_w is None and lease.export_limit_w is None:
-        return "neither power nor export limit"
+    limits = (lease.export_limit_w, lease.charge_limit_w)
+    if lease.power_w is None and limits == (None, None):
+        return "neither power nor export limit nor charge limit"
     if lease.power_w is not None:
         stores = [item for item in fleet if item.stores]
         if not stores:
@@ -112,6 +150,11 @@ def _outside(lease: Lease, fleet: Sequence[Steerable]) -> str:
             return "no inverter that can be curtailed"
         if not 0 <= lease.export_limit_w <= SETPOINT_W_MAX:
             return "the export limit is out of range"
+    if lease.charge_limit_w is not None:
+        if all(item.limits.max_draw_w is None for item in fleet):
+            return "no charger that can be limited"
+        if not 0 <= lease.charge_limit_w <= SETPOINT_W_MAX:
+            return "the charge limit is out of range"
     return ""
 
 
@@ -138,9 +181,13 @@ def report_of(
     ramp_w: int,
     detail: str = "",
 ) -> Report:
-    """With the battery's power, or for a curtailment with what is fed in."""
+    """With the battery's power, for a curtailment with what is fed in, for chargers with what
+    they draw.
+    """
     if lease.power_w is not None:
         applied, seen = ramp_w, measured.battery_w
+    elif lease.export_limit_w is None:
+        applied, seen = known(lease.charge_limit_w), measured.draw_w
     else:
         applied, seen = known(lease.export_limit_w), measured.export_w
     note = detail or ("not measured" if seen is None else "")

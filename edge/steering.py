@@ -19,6 +19,7 @@ from edge.leases import (
     Remember,
     Report,
     Restore,
+    SetChargeLimit,
     SetExportLimit,
     Setpoint,
     SetPower,
@@ -122,7 +123,7 @@ class Steering:
                     self._reports.append(report)
                 case Remember():
                     await self._remember(action)
-                case SetPower() | SetExportLimit() | Restore():
+                case SetPower() | SetExportLimit() | SetChargeLimit() | Restore():
                     await self._steer(action)
 
     async def _remember(self, note: Remember) -> None:
@@ -164,6 +165,8 @@ class Steering:
                 await device.set_power(action.power_w, self._ttl_s(action.until_ns))
             case SetExportLimit():
                 await device.set_export_limit(action.limit_w, self._ttl_s(action.until_ns))
+            case SetChargeLimit():
+                await device.set_charge_limit(action.limit_w, self._ttl_s(action.until_ns))
             case Restore():
                 await device.restore_default()
 

@@ -380,6 +380,7 @@ def _lease(order: "gateway_pb2.LeaseOrder", device: DeviceId) -> Lease:
         order.power_w if order.HasField("power_w") else None,
         order.export_limit_w if order.HasField("export_limit_w") else None,
         order.reason[:200],
+        order.charge_limit_w if order.HasField("charge_limit_w") else None,
     )
 
 

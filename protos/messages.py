@@ -208,7 +208,8 @@ class Lease:
     """A setpoint that ends by itself: the value, how fast to get there, and until when it holds.
 
     `power_w` is positive for discharge or production; `export_limit_w`, where given, caps what the
-    home feeds in (a curtailment). At least one of the two is set.
+    home feeds in (a curtailment); `charge_limit_w` caps what its chargers draw together, 0 pauses
+    them. At least one of the three is set.
     """
 
     lease_id: str
@@ -219,6 +220,7 @@ class Lease:
     power_w: int | None = None
     export_limit_w: int | None = None
     reason: str = ""
+    charge_limit_w: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

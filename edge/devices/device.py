@@ -40,11 +40,18 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class SetpointLimits:
-    """What the device's own profile permits. No order from outside can exceed it. Powers in W."""
+    """What the device's own profile permits. No order from outside can exceed it. Powers in W.
+
+    `max_draw_w` is what a charger takes at most; below `least_draw_w` it can only pause. `wears`
+    says that a new value costs the device a write to memory that wears out.
+    """
 
     max_charge_w: int
     max_discharge_w: int
     max_export_w: int | None = None
+    max_draw_w: int | None = None
+    least_draw_w: int = 0
+    wears: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,9 @@ class Device(Protocol):
 
     async def set_export_limit(self, limit_w: int, ttl_s: int) -> None:
         """Cap production for `ttl_s` real seconds, device timer first."""
+
+    async def set_charge_limit(self, limit_w: int, ttl_s: int) -> None:
+        """Cap what a charger gives its car, 0 pauses, for `ttl_s` real seconds, device timer first."""
 
     async def restore_default(self) -> None:
         """Undo every setpoint: what the device does when nobody steers it."""

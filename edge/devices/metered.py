@@ -6,6 +6,7 @@ value it did not just read, never write beyond the profile's bounds, and never w
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 
 from edge.devices.device import (
     DeviceError,
@@ -18,12 +19,14 @@ from edge.devices.device import (
 from edge.devices.modbus.bus import Bus
 from edge.devices.modbus.errors import BusError
 from edge.devices.modbus.frames import READ_HOLDING
-from edge.devices.profile import PointMap, Profile, Step, WriteMap
+from edge.devices.profile import Amps, Place, PointMap, Profile, Step, WriteMap
 from edge.devices.reading import Reading, Where
 from protos.clock import SECOND_NS, Clock
 from protos.messages import DeviceEntry
 
 DAY_NS = 86_400 * SECOND_NS
+MOST = {"export_limit_w": "max_export_w", "charge_limit_w": "max_draw_w"}
+"""The installer's option that narrows a limit from above."""
 
 
 class MeteredDevice:
@@ -69,13 +72,18 @@ class MeteredDevice:
     @property
     def limits(self) -> SetpointLimits | None:
         power, export = self._writes.get("power_w"), self._writes.get("export_limit_w")
-        if power is None and export is None:
+        draw = self._writes.get("charge_limit_w")
+        if power is None and export is None and draw is None:
             return None
         charge, discharge = self._bounds(power) if power else (0, 0)
+        amps = self._amps(draw) if draw else None
         return SetpointLimits(
             max_charge_w=max(0, -charge),
             max_discharge_w=max(0, discharge),
             max_export_w=self._bounds(export)[1] if export else None,
+            max_draw_w=self._bounds(draw)[1] if draw else None,
+            least_draw_w=amps.least_w if amps else 0,
+            wears=any(write.wears_by_value for write in self._writes.values()),
         )
 
     async def read(self) -> Sample:
@@ -116,11 +124,15 @@ class MeteredDevice:
     async def set_export_limit(self, limit_w: int, ttl_s: int) -> None:
         await self._set("export_limit_w", limit_w, ttl_s)
 
+    async def set_charge_limit(self, limit_w: int, ttl_s: int) -> None:
+        await self._set("charge_limit_w", limit_w, ttl_s)
+
     async def restore_default(self) -> None:
         for write in self._writes.values():
             async with self._turn:
                 for step in write.restore:
-                    await self._put(write, step, step.constant)
+                    wanted = step.constant if step.own is None else await self._asked(step.own)
+                    await self._put(write, step, wanted)
 
     async def _set(self, setpoint: str, value: int, ttl_s: int) -> None:
         write = self._writes.get(setpoint)
@@ -130,38 +142,47 @@ class MeteredDevice:
             )
         low, high = self._bounds(write)
         value = max(low, min(high, value))
+        amps = self._amps(write)
+        if amps is not None and not amps.current_ma(value):
+            value = 0
         async with self._turn:
-            rating = await self._rating(write)
+            rating = await self._asked(write.rating) if write.rating else 0
             for step in write.steps:
-                await self._put(
-                    write, step, step.wanted(value, ttl_s, rating), paid=not step.nonvolatile
-                )
+                own = await self._asked(step.own) if step.own else 0
+                wanted = own if step.own else step.wanted(value, ttl_s, rating, amps)
+                await self._put(write, step, wanted, paid=not step.nonvolatile)
 
     def _bounds(self, write: WriteMap) -> tuple[int, int]:
         """The profile's bounds, narrowed by what the installer says of this device, never widened."""
         options = self._spec.options
-        if write.setpoint == "export_limit_w":
-            return write.minimum, min(
-                write.maximum, int(options.get("max_export_w", write.maximum))
-            )
+        if write.setpoint in MOST:
+            most = write.maximum
+            if write.amps is not None and self._amps(write) != write.amps:
+                most //= write.amps.phases
+            return write.minimum, min(most, int(options.get(MOST[write.setpoint], most)))
         charge = min(-write.minimum, int(options.get("max_charge_w", -write.minimum)))
         discharge = min(write.maximum, int(options.get("max_discharge_w", write.maximum)))
         return -charge, discharge
 
-    async def _rating(self, write: WriteMap) -> int:
-        if write.rating is None:
-            return 0
-        function, value = write.rating
+    def _amps(self, write: WriteMap) -> Amps | None:
+        """The charger's phases as it was wired: the installer may say that only one is."""
+        if write.amps is None or int(self._spec.options.get("phases", 0)) != 1:
+            return write.amps
+        return replace(write.amps, phases=1)
+
+    async def _asked(self, place: Place) -> int:
+        """What the device says of itself there; never a guess."""
+        function, value = place
         try:
             words = await self._bus.read(self._spec.unit, function, value.addr, value.width)
         except BusError as error:
             raise self._reading.problem(error) from error
-        rating = value.canonical(words)
-        if not rating or rating < 0:
+        said = value.canonical(words)
+        if not said or said < 0:
             raise DeviceError(
-                self._spec.name, "it does not say its rated power", "check the profile"
+                self._spec.name, "it does not say its rated power or limit", "check the profile"
             )
-        return rating
+        return said
 
     async def _put(self, write: WriteMap, step: Step, wanted: int, *, paid: bool = True) -> None:
         """Writes and reads back. Wearing memory that holds the value already is left alone, and
@@ -196,22 +217,33 @@ class MeteredDevice:
 
     async def _write_and_check(self, write: WriteMap, step: Step, words: tuple[int, ...]) -> None:
         unit, address = self._spec.unit, step.value.addr
+        function, shown = step.readback or (READ_HOLDING, step.value)
         try:
             if step.function == 6:
                 for offset, word in enumerate(words):
                     await self._bus.write(unit, 6, address + offset, (word,))
             else:
                 await self._bus.write(unit, step.function, address, words)
-            back = await self._bus.read(unit, READ_HOLDING, address, len(words))
+            back = await self._bus.read(unit, function, shown.addr, shown.width)
         except BusError as error:
             raise self._reading.problem(error) from error
-        # A timer may run down between write and reading back.
-        if back != words and step.source != "ttl":
+        wrote, got = step.value.canonical(words), shown.canonical(back)
+        if back != words and not _is_same(step, wrote, got):
             raise DeviceError(
                 self._spec.name,
-                f"{write.id} reads back {back} after {words} was written",
+                f"{write.id} reads back {got} after {wrote} was written to {address}",
                 "check that the device accepts remote control",
             )
 
     async def close(self) -> None:
         """Nothing to let go of: the bus belongs to the pool."""
+
+
+def _is_same(step: Step, wrote: int | None, got: int | None) -> bool:
+    """Whether what the device shows is what was written. A timer may run down meanwhile, and one
+    that the device takes only in its remote mode may read as anything at first; a timer that reads
+    as 0 or longer than it was set is none that a setpoint may lean on.
+    """
+    if step.source == "ttl":
+        return step.early or (wrote is not None and got is not None and 0 < got <= wrote)
+    return step.readback is not None and wrote == got

@@ -122,9 +122,24 @@ def _taken(value: RegisterValue, function: int, image: Mapping[tuple[int, int], 
     return value.canonical(tuple(image[place] for place in places))
 
 
-Source = Literal["constant", "value", "charge", "discharge", "magnitude", "ttl", "mode", "share"]
+Place = tuple[int, RegisterValue]
+"""A value in the table that this function reads."""
+
+Source = Literal[
+    "constant",
+    "value",
+    "charge",
+    "discharge",
+    "magnitude",
+    "ttl",
+    "mode",
+    "share",
+    "current",
+    "own",
+]
 """What a step writes: a constant, the setpoint, its part in one direction, its size, the seconds
-until it ends, a code by direction, or the setpoint's share of the device's rating in per mille."""
+until it ends, a code by direction, the setpoint's share of the device's rating in per mille, the
+setpoint as a current per phase in mA, or what the device itself names in another register."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +147,9 @@ class Step:
     """One write on the way to a setpoint. `codes` are for charging, standing by, discharging.
 
     A register in wearing memory is read first and written only if it holds something else.
+    `readback` names where the device shows what was written, where that is another register.
+    `own` is where the device says what this step is to write. `early` marks a timer that the
+    device may take only later, when the same timer is written again.
     """
 
     value: RegisterValue
@@ -140,8 +158,12 @@ class Step:
     constant: int = 0
     codes: tuple[int, int, int] = (0, 0, 0)
     nonvolatile: bool = False
+    at_least: int = 0
+    readback: Place | None = None
+    own: Place | None = None
+    early: bool = False
 
-    def wanted(self, setpoint: int, ttl_s: int, rating: int = 0) -> int:
+    def wanted(self, setpoint: int, ttl_s: int, rating: int = 0, amps: "Amps | None" = None) -> int:
         """What to write, in the unit that the register's scale turns into counts."""
         match self.source:
             case "constant":
@@ -159,10 +181,38 @@ class Step:
             case "share":
                 assert rating > 0
                 return max(0, min(1000, 1000 * setpoint // rating))
+            case "current":
+                assert amps is not None
+                return amps.current_ma(setpoint)
         # A timer rounds up to its own unit, so that it never ends before the agent renews it.
         unit = max(1, self.value.multiply // self.value.divide)
-        bits = min(31, 16 * self.value.width)
-        return max(1, min(-(-ttl_s // unit), (1 << bits) - 1)) * unit
+        most = ((1 << min(31, 16 * self.value.width)) - 1) * self.value.multiply
+        return (
+            max(1, min(-(-max(ttl_s, self.at_least) // unit), most // self.value.divide // unit))
+            * unit
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Amps:
+    """How a charger's power follows from its current: `phases` it charges on, each of `volt`.
+
+    A car is offered at least `least_ma` or nothing: the pilot signal of IEC 61851-1 begins at 6 A.
+    """
+
+    phases: int
+    volt: int
+    least_ma: int
+
+    @property
+    def least_w(self) -> int:
+        """The least power above 0, rounded up."""
+        return -(-self.least_ma * self.phases * self.volt // 1000)
+
+    def current_ma(self, power_w: int) -> int:
+        """The current per phase that takes no more than this power; 0 where that is too little."""
+        current_ma = 1000 * power_w // (self.phases * self.volt)
+        return current_ma if current_ma >= self.least_ma else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +220,9 @@ class WriteMap:
     """One setpoint with its bounds and the writes that make the device obey, in order.
 
     `restore` gives the device back to itself. `failsafe` says who ends the setpoint when nobody
-    renews it: the device's own timer, or only the agent. With `consent` it is used only where the
-    installer sets the option of that name: what it restores may not be what the owner had.
+    renews it: a timer of the device that is written with it, a watchdog of the device that always
+    runs `holds_s`, or only the agent. With `consent` it is used only where the installer sets the
+    option of that name: what it restores may not be what the owner had.
     """
 
     id: str
@@ -182,12 +233,19 @@ class WriteMap:
     restore: tuple[Step, ...]
     failsafe: str
     max_writes_per_day: int
-    rating: tuple[int, RegisterValue] | None = None
+    rating: Place | None = None
     consent: str = ""
+    holds_s: int = 0
+    amps: Amps | None = None
 
     @property
     def wears(self) -> bool:
         return any(step.nonvolatile for step in (*self.steps, *self.restore))
+
+    @property
+    def wears_by_value(self) -> bool:
+        """Whether another value, and not only the first, is written to memory that wears out."""
+        return any(step.nonvolatile and step.source != "constant" for step in self.steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 Pure. A wrong register address gives plausible values, so nothing but golden registers finds it.
 """
 
-from edge.devices.profile import PointMap, Profile, RegisterValue, SelfTest, Step, WriteMap
+from collections.abc import Iterator
+
+from edge.devices.profile import Amps, PointMap, Profile, RegisterValue, SelfTest, Step, WriteMap
 from edge.devices.profile_table import BadProfile
 from edge.devices.registers import BadValue, Kind
 from protos.messages import Quantity
@@ -17,6 +19,12 @@ ENERGY = frozenset(
     }
 )
 
+
+HOLDS_S_MAX = 60
+"""A watchdog that runs longer than the agent's own timers is not relied on."""
+
+LEAST_MA = 6_000
+"""The pilot signal of IEC 61851-1 offers 6 A or more."""
 
 Owners = dict[tuple[int, int], tuple[str, int, Kind]]
 
@@ -80,22 +88,63 @@ def _check_point(profile: Profile, point: PointMap) -> None:
         raise BadProfile(profile.id, f"point {point.id} {problem}", "correct the file")
 
 
+def _write_problems(write: WriteMap) -> Iterator[tuple[bool, str]]:
+    """What a setpoint must not be, and what to say of it."""
+    steps = (*write.steps, *write.restore)
+    timers = [step for step in steps if step.source == "ttl"]
+    watched, charger = write.failsafe == "device_watchdog", write.setpoint == "charge_limit_w"
+    yield write.minimum > write.maximum, "its bounds are the wrong way round"
+    yield (
+        not write.steps or not write.restore,
+        "it has no steps, or nothing that restores the device's own behaviour",
+    )
+    yield (
+        write.wears and not write.max_writes_per_day,
+        "it wears out memory: give max_writes_per_day",
+    )
+    yield (
+        write.failsafe == "device_timer" and not timers,
+        "it names a device timer and writes none",
+    )
+    yield (
+        bool(timers) and all(step.early for step in timers),
+        "none of its timers is ever checked: the last one must not be early",
+    )
+    yield (
+        watched and not 0 < write.holds_s <= HOLDS_S_MAX,
+        f"it names a watchdog: give holds_s, 1 to {HOLDS_S_MAX} seconds",
+    )
+    yield (
+        any(step.source not in {"constant", "own"} for step in write.restore),
+        "its restore writes something else than constants and the device's own values",
+    )
+    yield (
+        any((step.source == "own") != (step.own is not None) for step in steps),
+        'from = "own" and own belong together',
+    )
+    yield (
+        write.rating is None and any(step.source == "share" for step in steps),
+        "it writes a share of a rating that it does not read",
+    )
+    yield charger != (write.amps is not None), "a charger needs amps, and nothing else has them"
+    yield (
+        write.amps is not None and not _is_plausible(write.amps),
+        "its amps are not 1 or 3 phases of 100 to 250 V from 6 A up (IEC 61851-1)",
+    )
+    yield (
+        write.amps is None and any(step.source == "current" for step in steps),
+        "it writes a current and has no amps",
+    )
+
+
+def _is_plausible(amps: Amps) -> bool:
+    return amps.phases in {1, 3} and 100 <= amps.volt <= 250 and amps.least_ma >= LEAST_MA
+
+
 def _check_write(profile: Profile, write: WriteMap) -> None:
-    problem = ""
-    if write.minimum > write.maximum:
-        problem = "its bounds are the wrong way round"
-    elif not write.steps or not write.restore:
-        problem = "it has no steps, or nothing that restores the device's own behaviour"
-    elif write.wears and not write.max_writes_per_day:
-        problem = "it wears out memory: give max_writes_per_day"
-    elif write.failsafe == "device_timer" and not any(s.source == "ttl" for s in write.steps):
-        problem = "it names a device timer and writes none"
-    elif any(step.source != "constant" for step in write.restore):
-        problem = "its restore writes something else than constants"
-    elif any(step.source == "share" for step in write.steps) and write.rating is None:
-        problem = "it writes a share of a rating that it does not read"
-    if problem:
-        raise BadProfile(profile.id, f"write {write.id}: {problem}", "correct the file")
+    for wrong, problem in _write_problems(write):
+        if wrong:
+            raise BadProfile(profile.id, f"write {write.id}: {problem}", "correct the file")
     for step in (*write.steps, *write.restore):
         _check_step(profile, write, step)
 
@@ -110,9 +159,11 @@ def _check_step(profile: Profile, write: WriteMap, step: Step) -> None:
             raise BadProfile(
                 profile.id, f"write {write.id}: its default is outside its bounds", "correct it"
             )
+    if step.source == "own":
+        return
     try:
         for bound in (write.minimum, write.maximum, 0):
-            step.value.registers(step.wanted(bound, 60, max(1, write.maximum)))
+            step.value.registers(step.wanted(bound, 60, max(1, write.maximum), write.amps))
     except BadValue as error:
         raise BadProfile(profile.id, f"write {write.id}: {error}", "narrow its bounds") from error
 

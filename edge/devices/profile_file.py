@@ -12,7 +12,9 @@ from typing import get_args
 
 from edge.devices.modbus.frames import READ_HOLDING, READ_INPUT
 from edge.devices.profile import (
+    Amps,
     Marks,
+    Place,
     PointMap,
     Profile,
     RegisterValue,
@@ -30,8 +32,8 @@ from protos.messages import Quantity, Role
 
 SCHEMA = 1
 TABLES = {"holding": READ_HOLDING, "input": READ_INPUT}
-SETPOINTS = ("power_w", "export_limit_w")
-FAILSAFES = ("device_timer", "agent")
+SETPOINTS = ("power_w", "export_limit_w", "charge_limit_w")
+FAILSAFES = ("device_timer", "device_watchdog", "agent")
 
 
 def load_profile(path: Path) -> Profile:
@@ -67,7 +69,7 @@ def parse_profile(name: str, content: Mapping[str, object]) -> Profile:
         transport=_transport(top.table("transport")),
         points=tuple(_point(row, defaults) for row in top.rows("points")),
         writes=tuple(_write(row, defaults) for row in top.rows("writes")),
-        serial=_serial(top.table("serial"), defaults),
+        serial=_place(top.table("serial"), defaults),
         signature=_signature(top.table("identify"), defaults),
         selftests=tuple(_selftest(row, defaults) for row in top.rows("selftest")),
     )
@@ -156,7 +158,7 @@ def _marks(row: Table, defaults: Table) -> Marks:
 
 def _write(row: Table, defaults: Table) -> WriteMap:
     """A setpoint, with all its steps, or in short where it is one register with a default."""
-    timer, rating = row.table("timer"), row.table("rating")
+    timer, amps = row.table("timer"), row.table("amps")
     function = row.integer("function", 16)
     nonvolatile = row.boolean("nonvolatile")
     steps = [_step(step, defaults, function) for step in row.rows("steps")]
@@ -176,12 +178,18 @@ def _write(row: Table, defaults: Table) -> WriteMap:
         restore=tuple(restore),
         failsafe=row.choice("failsafe", FAILSAFES),
         max_writes_per_day=row.integer("max_writes_per_day", 0),
-        rating=(_function(rating, defaults), _value(rating, defaults)) if rating.given else None,
+        rating=_place(row.table("rating"), defaults),
         consent=row.text("consent", ""),
+        holds_s=row.integer("holds_s", 0),
+        amps=_amps(amps) if amps.given else None,
     )
-    for part in (timer, rating, row):
+    for part in (timer, amps, row):
         part.done()
     return write
+
+
+def _amps(row: Table) -> Amps:
+    return Amps(row.integer("phases"), row.integer("volt"), row.integer("least_ma"))
 
 
 def _step(row: Table, defaults: Table, function: int) -> Step:
@@ -194,17 +202,21 @@ def _step(row: Table, defaults: Table, function: int) -> Step:
         constant=row.integer("constant", 0),
         codes=(codes[0], codes[1], codes[2]) if len(codes) == 3 else (0, 0, 0),
         nonvolatile=row.boolean("nonvolatile"),
+        at_least=row.integer("at_least", 0),
+        readback=_place(row.table("readback"), defaults),
+        own=_place(row.table("own"), defaults),
+        early=row.boolean("early"),
     )
     row.done()
     return step
 
 
-def _serial(row: Table, defaults: Table) -> tuple[int, RegisterValue] | None:
+def _place(row: Table, defaults: Table) -> Place | None:
     if not row.given:
         return None
-    serial = (_function(row, defaults), _value(row, defaults))
+    place = (_function(row, defaults), _value(row, defaults))
     row.done()
-    return serial
+    return place
 
 
 def _signature(row: Table, defaults: Table) -> Signature | None:

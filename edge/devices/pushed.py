@@ -88,6 +88,10 @@ class PushedDevice:
         del limit_w, ttl_s
         raise self._deaf()
 
+    async def set_charge_limit(self, limit_w: int, ttl_s: int) -> None:
+        del limit_w, ttl_s
+        raise self._deaf()
+
     async def restore_default(self) -> None:
         """Nothing was ever set."""
 

@@ -265,6 +265,10 @@ class SunspecDevice:
             else:
                 await self._steer(123, production_limit, limit_w, ttl_s, rating)
 
+    async def set_charge_limit(self, limit_w: int, ttl_s: int) -> None:
+        del limit_w, ttl_s
+        raise NotControllableError(self._unit.spec.name, "it is no charger", "choose another")
+
     async def restore_default(self) -> None:
         async with self._turn:
             self._beat.end()

@@ -49,13 +49,48 @@ _LAYOUTS = {
         SetInvState:e AHRtg_SF:f WHRtg_SF:f WChaDisChaMax_SF:f DisChaRte_SF:f SoC_SF:f
         DoD_SF:f SoH_SF:f V_SF:f CellV_SF:f A_SF:f AMax_SF:f W_SF:f
     """,
+    701: """
+        ACType:e St:e InvSt:e ConnSt:e Alrm:B DERMode:B W:s VA:s Var:s PF:s A:s LLV:u LNV:u
+        Hz:U TotWhInj:Q TotWhAbs:Q TotVarhInj:Q TotVarhAbs:Q TmpAmb:s TmpCab:s TmpSnk:s
+        TmpTrns:s TmpSw:s TmpOt:s WL1:s VAL1:s VarL1:s PFL1:s AL1:s VL1L2:u VL1:u
+        TotWhInjL1:Q TotWhAbsL1:Q TotVarhInjL1:Q TotVarhAbsL1:Q WL2:s VAL2:s VarL2:s PFL2:s
+        AL2:s VL2L3:u VL2:u TotWhInjL2:Q TotWhAbsL2:Q TotVarhInjL2:Q TotVarhAbsL2:Q WL3:s
+        VAL3:s VarL3:s PFL3:s AL3:s VL3L1:u VL3:u TotWhInjL3:Q TotWhAbsL3:Q TotVarhInjL3:Q
+        TotVarhAbsL3:Q ThrotPct:u ThrotSrc:B A_SF:f V_SF:f Hz_SF:f W_SF:f PF_SF:f VA_SF:f
+        Var_SF:f TotWh_SF:f TotVarh_SF:f Tmp_SF:f MnAlrmInfo:S32
+    """,
+    702: """
+        WMaxRtg:u WOvrExtRtg:u WOvrExtRtgPF:u WUndExtRtg:u WUndExtRtgPF:u VAMaxRtg:u
+        VarMaxInjRtg:u VarMaxAbsRtg:u WChaRteMaxRtg:u WDisChaRteMaxRtg:u VAChaRteMaxRtg:u
+        VADisChaRteMaxRtg:u VNomRtg:u VMaxRtg:u VMinRtg:u AMaxRtg:u PFOvrExtRtg:u
+        PFUndExtRtg:u ReactSusceptRtg:u NorOpCatRtg:e AbnOpCatRtg:e CtrlModes:B
+        IntIslandCatRtg:b WMax:u WMaxOvrExt:u WOvrExtPF:u WMaxUndExt:u WUndExtPF:u VAMax:u
+        VarMaxInj:u VarMaxAbs:u WChaRteMax:u WDisChaRteMax:u VAChaRteMax:u VADisChaRteMax:u
+        VNom:u VMax:u VMin:u AMax:u PFOvrExt:u PFUndExt:u IntIslandCat:b W_SF:f PF_SF:f
+        VA_SF:f Var_SF:f V_SF:f A_SF:f S_SF:f
+    """,
+    704: """
+        PFWInjEna:e PFWInjEnaRvrt:e PFWInjRvrtTms:U PFWInjRvrtRem:U PFWAbsEna:e
+        PFWAbsEnaRvrt:e PFWAbsRvrtTms:U PFWAbsRvrtRem:U WMaxLimPctEna:e WMaxLimPct:u
+        WMaxLimPctRvrt:u WMaxLimPctEnaRvrt:e WMaxLimPctRvrtTms:U WMaxLimPctRvrtRem:U
+        WSetEna:e WSetMod:e WSet:I WSetRvrt:I WSetPct:s WSetPctRvrt:s WSetEnaRvrt:e
+        WSetRvrtTms:U WSetRvrtRem:U VarSetEna:e VarSetMod:e VarSetPri:e VarSet:I VarSetRvrt:I
+        VarSetPct:s VarSetPctRvrt:s VarSetEnaRvrt:e VarSetRvrtTms:U VarSetRvrtRem:U WRmp:u
+        WRmpRef:e VarRmp:u AntiIslEna:e PF_SF:f WMaxLimPct_SF:f WSet_SF:f WSetPct_SF:f
+        VarSet_SF:f VarSetPct_SF:f PFInj:u ExtInj:e PFInjRvrt:u ExtInjRvrt:e PFAbs:u ExtAbs:e
+        PFAbsRvrt:u ExtAbsRvrt:e
+    """,
+    713: "WHRtg:u WHAvail:u SoC:u SoH:u Sta:e WH_SF:f Pct_SF:f",
+    715: "LocRemCtl:e DERHb:U ControllerHb:U AlarmReset:u OpCtl:e",
 }
 """Points in order after each model's number and length. Letters: u, s 16 bits unsigned and signed,
-f scale factor, e enumeration, b, B bit fields of 16 and 32, U, A 32 bits and accumulator, p pad,
-Sn text of n registers."""
+f scale factor, e enumeration, b, B bit fields of 16 and 32, U, I, A 32 bits unsigned, signed and
+accumulator, Q accumulator of 64 bits, p pad, Sn text of n registers."""
 
 _UNBUILT = {"u": 0xFFFF, "s": 0x8000, "f": 0x8000, "e": 0xFFFF, "b": 0xFFFF, "p": 0x8000}
-_UNBUILT_WIDE = {"U": 0xFFFF_FFFF, "B": 0xFFFF_FFFF, "A": 0}
+_UNBUILT_WIDE = {"U": 0xFFFF_FFFF, "B": 0xFFFF_FFFF, "I": 0x8000_0000, "A": 0, "Q": 0}
+_WIDTHS = {"Q": 4}
+"""Registers of a wide kind, 2 where it is not named."""
 
 
 class Chain:
@@ -80,13 +115,16 @@ class Chain:
             words = [int.from_bytes(octets[i : i + 2], "big") for i in range(0, width, 2)]
             self.words[index : index + len(words)] = words
         elif kind in _UNBUILT_WIDE:
-            self.words[index : index + 2] = (value >> 16 & 0xFFFF, value & 0xFFFF)
+            self.words[index : index + _WIDTHS.get(kind, 2)] = _wide(kind, value)
         else:
             self.words[index] = value & 0xFFFF
 
     def get(self, model: int, point: str) -> int:
-        """A 16-bit point, signed where its kind is."""
+        """A point of 16 or 32 bits, signed where its kind is."""
         index, kind = self._places[model, point]
+        if kind in _UNBUILT_WIDE:
+            wide = self.words[index] << 16 | self.words[index + 1]
+            return wide - 0x1_0000_0000 if kind == "I" and wide >= 0x8000_0000 else wide
         word = self.words[index]
         return word - 0x10000 if kind in "sf" and word >= 0x8000 else word
 
@@ -109,6 +147,11 @@ def _unbuilt(kind: str) -> list[int]:
     if kind[0] == "S":
         return [0] * int(kind[1:])
     if kind in _UNBUILT_WIDE:
-        value = _UNBUILT_WIDE[kind]
-        return [value >> 16, value & 0xFFFF]
+        return _wide(kind, _UNBUILT_WIDE[kind])
     return [_UNBUILT[kind]]
+
+
+def _wide(kind: str, value: int) -> list[int]:
+    """A value's words, high word first."""
+    shifts = range(16 * (_WIDTHS.get(kind, 2) - 1), -1, -16)
+    return [value >> shift & 0xFFFF for shift in shifts]

@@ -63,6 +63,12 @@ class SunSpecImage:
         self.obey()
         self.home.step(at_ns)
 
+    def is_steered(self, at_ns: int) -> bool:
+        """Whether any order stands at this instant."""
+        self.home.step(at_ns)
+        self.refresh()
+        return self.home.battery_window_w is not None or self.home.pv_limit_w is not None
+
     def refresh(self) -> None:
         """Puts what the home does now into the registers, and ended setpoints out of them."""
         raise NotImplementedError

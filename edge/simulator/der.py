@@ -1,0 +1,162 @@
+"""Simulated SunSpec devices of the newer kind: a storage unit with models 701 to 715, and a battery
+whose model 802 listens to its controller's heartbeat.
+
+Control follows model 704: a write arms its reversion timer, the remaining time counts down, and at
+the end the function takes the state that its ...EnaRvrt names. A controller's heartbeat that stands
+still for `BEAT_S` is a dead controller, and ends every order as well.
+"""
+
+from edge.simulator.electrics import frequency_mhz
+from edge.simulator.home import MW_NS_PER_WH, Home
+from edge.simulator.sunspec import MPPT, STANDBY, WHOLE, BatteryImage, SunSpecImage, round_w
+
+BEAT_S = 10
+WATTS = 1
+RUNNING = 3
+
+
+class Beat:
+    """A counter that somebody else raises, and how long it has stood still."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._moved_ns = 0
+
+    def saw(self, count: int, at_ns: int) -> None:
+        if count != self._count:
+            self._count, self._moved_ns = count, at_ns
+
+    def is_dead(self, at_ns: int, second_ns: int) -> bool:
+        return at_ns - self._moved_ns >= BEAT_S * second_ns
+
+
+class DerImage(SunSpecImage):
+    """A storage unit: models 1, 701, 702, 704, 713 and 715."""
+
+    models = (1, 701, 702, 704, 713, 715)
+    writable = (
+        *(
+            (704, point)
+            for point in (
+                *("WMaxLimPctEna", "WMaxLimPct", "WMaxLimPctRvrt", "WMaxLimPctEnaRvrt"),
+                *("WSetEna", "WSetMod", "WSetEnaRvrt"),
+            )
+        ),
+    )
+    writable_wide = (
+        (704, "WMaxLimPctRvrtTms"),
+        (704, "WSet"),
+        (704, "WSetRvrt"),
+        (704, "WSetRvrtTms"),
+        (715, "ControllerHb"),
+    )
+
+    def __init__(self, home: Home, second_ns: int) -> None:
+        super().__init__(home, second_ns)
+        for wide in self.writable_wide:
+            first = self.chain.place(*wide)
+            self._open |= {first, first + 1}
+        self._ends_at: dict[str, int | None] = {"WSet": None, "WMaxLimPct": None}
+        self._beat = Beat()
+        chain, traits = self.chain, home.traits
+        self._name("GridTokenX", "Simulated DER", f"DE{traits.seed:08X}")
+        chain.set(701, "ACType", 3)
+        self._scale(701, A=-2, V=-1, Hz=-3, W=0, VA=0, Var=0, PF=-3, TotWh=0, Tmp=-1)
+        for point in ("WMaxRtg", "WMax", "WChaRteMaxRtg", "WChaRteMax"):
+            chain.set(702, point, traits.battery_w)
+        for point in ("WDisChaRteMaxRtg", "WDisChaRteMax", "VAMaxRtg", "VAMax"):
+            chain.set(702, point, traits.battery_w)
+        self._scale(702, W=0, VA=0, V=-1, A=-1)
+        self._scale(704, WMaxLimPct=-2, WSet=0, WSetPct=-2)
+        chain.set(713, "WHRtg", traits.capacity_wh)
+        self._scale(713, WH=0, Pct=-1)
+        chain.set(715, "LocRemCtl", 0)
+        chain.set(715, "DERHb", 0)
+        chain.set(715, "ControllerHb", 0)
+        for point in ("WSetEna", "WSetEnaRvrt", "WMaxLimPctEna", "WMaxLimPctEnaRvrt"):
+            chain.set(704, point, 0)
+        for point in ("WSet", "WSetRvrt", "WSetRvrtTms", "WMaxLimPctRvrtTms"):
+            chain.set(704, point, 0)
+        chain.set(704, "WMaxLimPct", WHOLE)
+        chain.set(704, "WMaxLimPctRvrt", WHOLE)
+
+    def refresh(self) -> None:
+        home, chain = self.home, self.chain
+        self._beat.saw(chain.get(715, "ControllerHb"), home.at_ns)
+        for name, ends_ns in self._ends_at.items():
+            if chain.get(704, f"{name}Ena"):
+                self._count_down(name, ends_ns)
+        power_w = round_w(home.battery_mw)
+        chain.set(701, "St", RUNNING)
+        chain.set(701, "InvSt", MPPT if power_w else STANDBY)
+        chain.set(701, "W", power_w)
+        chain.set(701, "VA", abs(power_w))
+        chain.set(701, "Hz", frequency_mhz(home.at_ns))
+        chain.set(701, "LNV", 2_300)
+        chain.set(701, "TotWhInj", home.counters.discharged // MW_NS_PER_WH)
+        chain.set(701, "TotWhAbs", home.counters.charged // MW_NS_PER_WH)
+        chain.set(713, "SoC", home.charge_per_mille)
+        chain.set(713, "SoH", 980)
+        chain.set(713, "WHAvail", home.stored_wh)
+        chain.set(715, "DERHb", home.at_ns // self.second_ns & 0x7FFF_FFFF)
+
+    def _count_down(self, name: str, ends_ns: int | None) -> None:
+        at_ns, chain = self.home.at_ns, self.chain
+        if ends_ns is not None:
+            left = max(0, -(-(ends_ns - at_ns) // self.second_ns))
+            chain.set(704, f"{name}RvrtRem", left)
+        is_over = ends_ns is not None and at_ns >= ends_ns
+        if is_over or self._beat.is_dead(at_ns, self.second_ns):
+            chain.set(704, f"{name}Ena", chain.get(704, f"{name}EnaRvrt"))
+            chain.set(704, name, chain.get(704, f"{name}Rvrt"))
+            self._ends_at[name] = None
+            self._steer()
+
+    def acceptable(self) -> bool:
+        chain = self.chain
+        return (
+            chain.get(704, "WSetEna") in {0, 1}
+            and chain.get(704, "WMaxLimPctEna") in {0, 1}
+            and chain.get(704, "WMaxLimPct") <= WHOLE
+            and abs(chain.get(704, "WSet")) <= self.home.traits.battery_w
+        )
+
+    def obey(self) -> None:
+        self._beat.saw(self.chain.get(715, "ControllerHb"), self.home.at_ns)
+        for name in self._ends_at:
+            seconds = self.chain.get(704, f"{name}RvrtTms")
+            # Any write to the model arms the timers again, as a careful device does it.
+            if self.chain.get(704, f"{name}Ena"):
+                self._ends_at[name] = self._ends_ns(seconds)
+        self._steer()
+
+    def _steer(self) -> None:
+        if self.chain.get(704, "WSetEna"):
+            power_w = self.chain.get(704, "WSet")
+            self.home.steer_battery(power_w, power_w, None)
+        else:
+            self.home.release_battery()
+
+    def is_steered(self, at_ns: int) -> bool:
+        """Whether any order stands at this instant."""
+        self.home.step(at_ns)
+        self.refresh()
+        return bool(self.chain.get(704, "WSetEna") or self.chain.get(704, "WMaxLimPctEna"))
+
+
+class BeatingBatteryImage(BatteryImage):
+    """The battery of `sunspec`, whose model 802 also listens to its controller's heartbeat."""
+
+    writable = (*BatteryImage.writable, (802, "CtrlHb"))
+
+    def __init__(self, home: Home, second_ns: int) -> None:
+        self._beat = Beat()
+        super().__init__(home, second_ns)
+        self.chain.set(802, "CtrlHb", 0)
+
+    def refresh(self) -> None:
+        self._beat.saw(self.chain.get(802, "CtrlHb"), self.home.at_ns)
+        is_ordered = self.home.battery_window_w is not None
+        if is_ordered and self._beat.is_dead(self.home.at_ns, self.second_ns):
+            self.home.release_battery()
+        super().refresh()
