@@ -68,14 +68,16 @@ ROOTS = ("OASIS", "RTO", "REPORT", "MESSAGEPAYLOAD", "ERROR")
 """What the root of OASIS XML is called, in some report or other."""
 
 SAMPLE_LINES = 200
+DIGITS = frozenset("0123456789")
 
 
 def parse(body: bytes) -> Page:
     """Any OASIS answer or daily text. Raises FeedError."""
-    page = Page()
-    for _, file in members(SOURCE, body):
-        if not file.strip():
-            raise EmptyBody(SOURCE)
+    files = members(SOURCE, body)
+    if not all(file.strip() for _, file in files):
+        raise EmptyBody(SOURCE)
+    page = _file(files[0][1])
+    for _, file in files[1:]:
         page.merge(_file(file))
     page.forget()
     if not page.rows and not page.absent:
@@ -124,7 +126,8 @@ def _csv(body: bytes, extra: Sequence[int]) -> Page:
         if len(line) != width:
             raise Malformed(SOURCE, f"{len(line)} cells under {width} columns", number)
         page.entries += 1
-        if is_nothing(line[value]):
+        cell = line[value]
+        if not cell or (cell[-1] not in DIGITS and is_nothing(cell)):
             page.absent += 1
             continue
         named = line[item] if item >= 0 else names[value]
@@ -139,7 +142,7 @@ def _csv(body: bytes, extra: Sequence[int]) -> Page:
                 intern(named),
                 _instant(line[start]),
                 _instant(line[end]),
-                micro(line[value]),
+                micro(cell),
             )
         except ValueError as error:
             raise Malformed(SOURCE, str(error), number) from error
@@ -232,13 +235,17 @@ def _refusal(fields: Mapping[str, str]) -> RequestRefused:
 
 
 def _first(fields: Mapping[str, str], names: Iterable[str]) -> str:
-    return next((fields[name] for name in names if fields.get(name)), "")
+    for name in names:
+        found = fields.get(name)
+        if found:
+            return found
+    return ""
 
 
 def _xml_row(header: Mapping[str, str], data: Mapping[str, str], page: Page) -> None:
     page.entries += 1
-    value = _first(data, VALUES)
-    if is_nothing(value):
+    value = data.get("VALUE") or _first(data, VALUES)
+    if not value or (value[-1] not in DIGITS and is_nothing(value)):
         page.absent += 1
         return
     try:
@@ -246,8 +253,8 @@ def _xml_row(header: Mapping[str, str], data: Mapping[str, str], page: Page) -> 
             SOURCE,
             header.get("REPORT", "OASIS"),
             intern(_first(header, MARKETS) or _first(data, MARKETS)),
-            intern(_first(data, PLACES)),
-            intern(_first(data, ITEMS)),
+            intern(data.get("RESOURCE_NAME") or _first(data, PLACES)),
+            intern(data.get("DATA_ITEM") or _first(data, ITEMS)),
             _instant(_first(data, STARTS)),
             _instant(_first(data, ENDS)),
             micro(value),

@@ -62,21 +62,15 @@ class Page:
 
     def keep(self, row: Row, line: int = 0) -> None:
         """Adds a row unless it repeats one. Raises Malformed for another value of the same row."""
-        if row.end_ns <= row.start_ns:
+        start_ns, end_ns = row.start_ns, row.end_ns
+        if end_ns <= start_ns:
             raise Malformed(row.source, "an interval ends before it starts", line)
-        key = (
-            row.market,
-            row.place,
-            row.item,
-            row.report,
-            row.start_ns,
-            row.end_ns,
-            row.issued_ns,
-        )
-        before = self._seen.setdefault(key, row.value_micro)
+        seen = self._seen
+        key = (row.market, row.place, row.item, row.report, start_ns, end_ns, row.issued_ns)
+        before = seen.setdefault(key, row.value_micro)
         if before != row.value_micro:
             raise Contradiction(row.source, row.place, row.item, line)
-        if len(self._seen) > len(self.rows):
+        if len(seen) > len(self.rows):
             self.rows.append(row)
 
     def merge(self, other: "Page") -> None:
