@@ -6,6 +6,7 @@ is an error. Document types and entities in XML are refused.
 """
 
 import csv
+import gzip
 import io
 import struct
 import zipfile
@@ -20,6 +21,13 @@ from cloud.feeds.rows import EmptyBody, Malformed, NotData, Throttled
 
 ZIP_MAGIC = b"PK\x03\x04"
 EMPTY_ZIP_MAGIC = b"PK\x05\x06"
+GZIP_MAGIC = b"\x1f\x8b"
+WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
+"""The marks of UTF-16, which spreadsheets write."""
+
+ZIPS_DEEP_MAX = 2
+"""A zip may hold zips, as monthly collections do, but no zips of zips of zips."""
+
 UNPACKED_BYTES_MAX = 256 * 1024 * 1024
 MEMBERS_MAX = 100
 THROTTLE = b"Acceptable Use Policy Violation"
@@ -35,21 +43,53 @@ def members(source: str, body: bytes) -> list[tuple[str, bytes]]:
 
     Raises Throttled, NotData (an HTML page), EmptyBody and Malformed.
     """
-    if body.startswith(EMPTY_ZIP_MAGIC):
-        raise EmptyBody(source)
-    if not body.startswith(ZIP_MAGIC):
-        return [("", plain(source, body))]
-    try:
-        files = _by_directory(source, body)
-    except (zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError, ValueError):
-        files = _by_local_headers(source, body)
+    files = _files(source, "", body, ZIPS_DEEP_MAX)
     if not files:
         raise EmptyBody(source)
     return files
 
 
+def _files(source: str, name: str, body: bytes, deep: int) -> list[tuple[str, bytes]]:
+    if body.startswith(GZIP_MAGIC):
+        body = _gunzipped(source, body)
+    if body.startswith(EMPTY_ZIP_MAGIC):
+        raise EmptyBody(source)
+    if not body.startswith(ZIP_MAGIC):
+        return [(name, plain(source, body))]
+    if not deep:
+        raise Malformed(source, "zips inside zips inside zips")
+    try:
+        inside = _by_directory(source, body)
+    except (zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError, ValueError, OSError):
+        inside = _by_local_headers(source, body)
+    except (RuntimeError, struct.error) as error:
+        raise Malformed(source, f"the zip cannot be opened: {error}") from error
+    files: list[tuple[str, bytes]] = []
+    for each, data in inside:
+        files += _files(source, each, data, deep - 1)
+        if sum(len(one) for _, one in files) > UNPACKED_BYTES_MAX or len(files) > MEMBERS_MAX:
+            raise Malformed(source, f"{len(files)} files unpack to too much")
+    return files
+
+
+def _gunzipped(source: str, body: bytes) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
+            data = packed.read(UNPACKED_BYTES_MAX + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Malformed(source, f"the gzip is damaged: {error}") from error
+    if len(data) > UNPACKED_BYTES_MAX:
+        raise Malformed(source, "the gzip unpacks to too much")
+    return data
+
+
 def plain(source: str, body: bytes) -> bytes:
-    """The body itself, unless it is empty, a throttle notice or a web page."""
+    """The body in UTF-8, unless it is empty, a throttle notice or a web page."""
+    if body.startswith(WIDE_MARKS):
+        try:
+            body = body.decode("utf-16").encode()
+        except UnicodeDecodeError as error:
+            raise Malformed(source, f"not UTF-16 at byte {error.start}") from error
     if not body.strip():
         raise EmptyBody(source)
     if THROTTLE in body[:2_048]:
@@ -89,7 +129,7 @@ def table(source: str, body: bytes) -> Iterator[tuple[int, list[str]]]:
 def document(source: str, body: bytes) -> Any:
     """A JSON answer, its fractions as exact decimals. Raises Malformed."""
     try:
-        return _decoder.decode(body)
+        return _decoder.decode(text(source, body).lstrip())
     except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError) as error:
         raise Malformed(source, f"not JSON: {error}") from error
 

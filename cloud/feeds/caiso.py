@@ -1,56 +1,103 @@
-"""CAISO's OASIS reports, CSV or XML, alone or in a zip, and the daily renewables text.
+"""CAISO's OASIS reports, CSV or XML, alone or in a zip, and its daily texts.
 
-Reads PRC_LMP, PRC_RTPD_LMP, PRC_INTVL_LMP and their like, SLD_FCST, SLD_REN_FCST, ENE_SLRS: the
-columns tell the report, because names vary by report. The GMT stamps are the truth; OPR_DT and
-OPR_HR only repeat them. OASIS reports errors inside a zip with HTTP 200: code 1000 is `NoData`,
-every other code `RequestRefused`. Rows come unsorted and repeat at window edges; a repetition with
-the same value is dropped, one with another value is Malformed.
+The columns tell the report, because names vary by report: prices with their parts (PRC_LMP,
+PRC_RTPD_LMP, PRC_INTVL_LMP, PRC_HASP_LMP), reserves (PRC_AS, AS_RESULTS, AS_REQ), demand and
+renewable forecasts, gas and greenhouse indices, corrections, public bids (see `caiso_bids`). In a
+report that nobody has listed here every column of numbers is a value. The GMT stamps are the truth;
+OPR_DT and OPR_HR only repeat them. OASIS reports errors inside a zip with HTTP 200: code 1000 is
+`NoData`, every other code `RequestRefused`. Rows come unsorted and repeat at window edges; a
+repetition with the same value is dropped, one with another value is Malformed unless a column that
+was not looked at tells the two apart.
 """
 
 import io
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from sys import intern
 from xml.etree import ElementTree as ET
 
-from cloud.feeds.archive import members, safe_xml, table, text
-from cloud.feeds.intervals import PACIFIC, NoSuchTime, hour_interval, to_ns
-from cloud.feeds.rows import EmptyBody, Malformed, NoData, Page, RequestRefused, Row, micro
+from cloud.feeds import caiso_bids, caiso_texts
+from cloud.feeds.archive import members, safe_xml, table
+from cloud.feeds.columns import index_of, is_nothing, label_columns, value_columns
+from cloud.feeds.intervals import to_ns
+from cloud.feeds.rows import (
+    Contradiction,
+    EmptyBody,
+    Malformed,
+    NoData,
+    NotData,
+    Page,
+    RequestRefused,
+    Row,
+    micro,
+)
 
 SOURCE = "caiso"
 NO_DATA = "1000"
 
-STARTS = ("INTERVALSTARTTIME_GMT", "INTERVAL_START_GMT", "STARTTIME_GMT", "START_DATE_GMT")
-ENDS = ("INTERVALENDTIME_GMT", "INTERVAL_END_GMT", "ENDTIME_GMT", "END_DATE_GMT")
-VALUES = ("MW", "PRC", "VALUE")
-PLACES = ("NODE", "NODE_ID", "RESOURCE_NAME", "TAC_AREA_NAME", "TRADING_HUB", "ANC_REGION")
+STARTS = (
+    *("INTERVALSTARTTIME_GMT", "INTERVAL_START_GMT", "STARTTIME_GMT", "START_DATE_GMT"),
+    *("TIMEINTERVALSTART_GMT", "START_TIME_GMT", "INTERVALSTARTTIME", "INTERVAL_START"),
+)
+ENDS = (
+    *("INTERVALENDTIME_GMT", "INTERVAL_END_GMT", "ENDTIME_GMT", "END_DATE_GMT"),
+    *("TIMEINTERVALEND_GMT", "END_TIME_GMT", "INTERVALENDTIME", "INTERVAL_END"),
+)
+VALUES = ("MW", "PRC", "VALUE", "GHG_PRC_IDX", "PRICE", "NEW_PRC", "CORRECTED_PRC")
+PLACES = (
+    *("NODE", "NODE_ID", "RESOURCE_NAME", "TAC_AREA_NAME", "TRADING_HUB", "ANC_REGION"),
+    *("FUEL_REGION_ID", "BAA_GRP_ID", "TI_ID", "NOMOGRAM_ID", "AREA"),
+)
 """The first of these columns that a report has is its place; XML uses the later ones."""
 
-ITEMS = ("LMP_TYPE", "RENEWABLE_TYPE", "ANC_TYPE", "DATA_ITEM", "XML_DATA_ITEM")
+ITEMS = ("LMP_TYPE", "RENEWABLE_TYPE", "ANC_TYPE", "DATA_ITEM", "XML_DATA_ITEM", "LABEL")
 MARKETS = ("MARKET_RUN_ID", "MKT_TYPE", "EXECUTION_TYPE")
+ORDERS = ("OPR_DT", "OPR_HR", "OPR_INTERVAL", "POS", "GROUP", "RENEW_POS", "MARKET_RUN_ID_POS")
+"""Columns of numbers that measure nothing."""
 
-REPORTS = {"LMP_TYPE": "LMP", "RENEWABLE_TYPE": "SLD_REN_FCST", "TAC_AREA_NAME": "SLD_FCST"}
-WATCH_HEADER = "Hourly Breakdown of Renewable Resources"
+REPORTS = {
+    "LMP_TYPE": "LMP",
+    "RENEWABLE_TYPE": "SLD_REN_FCST",
+    "TAC_AREA_NAME": "SLD_FCST",
+    "ANC_TYPE": "AS",
+    "FUEL_REGION_ID": "PRC_FUEL",
+    "GHG_PRC_IDX": "PRC_GHG_ALLOWANCE",
+}
+ROOTS = ("OASIS", "RTO", "REPORT", "MESSAGEPAYLOAD", "ERROR")
+"""What the root of OASIS XML is called, in some report or other."""
 
-Key = tuple[str, str, str, str, int]
+SAMPLE_LINES = 200
+DIGITS = frozenset("0123456789")
 
 
 def parse(body: bytes) -> Page:
-    """Any OASIS answer. Raises FeedError."""
-    page = Page()
-    seen: dict[Key, int] = {}
-    for _, file in members(SOURCE, body):
-        if not file.strip():
-            raise EmptyBody(SOURCE)
-        if file.lstrip()[:1] == b"<":
-            _xml(file, page, seen)
-        else:
-            _csv(file, page, seen)
+    """Any OASIS answer or daily text. Raises FeedError."""
+    files = members(SOURCE, body)
+    if not all(file.strip() for _, file in files):
+        raise EmptyBody(SOURCE)
+    page = _file(files[0][1])
+    for _, file in files[1:]:
+        page.merge(_file(file))
+    page.forget()
     if not page.rows and not page.absent:
         raise NoData(SOURCE, "", "a report without rows")
     return page
+
+
+def _file(file: bytes) -> Page:
+    if file.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] == b"<":
+        return _xml(file)
+    if caiso_texts.is_watch(file):
+        return caiso_texts.watch(file)
+    try:
+        return _csv(file, ())
+    except Contradiction:
+        # A column that is not looked at, as BAA or result type, may tell the two rows apart.
+        extra = _telling_columns(file)
+        if not extra:
+            raise
+        return _csv(file, extra)
 
 
 @lru_cache(maxsize=4_096)
@@ -58,62 +105,99 @@ def _instant(label: str) -> int:
     return to_ns(datetime.fromisoformat(label))
 
 
-def _column(header: Mapping[str, int], names: tuple[str, ...]) -> int:
-    return next((header[name] for name in names if name in header), -1)
-
-
-def _csv(body: bytes, page: Page, seen: dict[Key, int]) -> None:
+def _csv(body: bytes, extra: Sequence[int]) -> Page:
+    """The rows of one CSV report; `extra` are columns whose words belong to the item."""
+    page = Page()
     lines = table(SOURCE, body)
-    _, names = next(lines, (0, []))
-    header = {name.strip(): index for index, name in enumerate(names)}
-    start, end = _column(header, STARTS), _column(header, ENDS)
-    value, place = _column(header, VALUES), _column(header, PLACES)
-    item, market = _column(header, ITEMS), _column(header, MARKETS)
-    if min(start, end, value) < 0:
-        raise Malformed(SOURCE, f"no OASIS report has the columns {', '.join(names)[:200]}", 1)
-    report = next((name for column, name in REPORTS.items() if column in header), "OASIS")
-    width = len(names)
+    first, names = next(lines, (0, []))
+    start, end = index_of(names, STARTS), index_of(names, ENDS)
+    if caiso_bids.is_bids(names):
+        return caiso_bids.rows(names, lines)
+    if min(start, end) < 0:
+        raise Malformed(SOURCE, f"no OASIS report has the columns {', '.join(names)[:200]}", first)
+    value = index_of(names, VALUES)
+    if value < 0:
+        return _wide(names, list(lines), start, end)
+    place, item = index_of(names, PLACES), index_of(names, ITEMS)
+    market = index_of(names, MARKETS)
+    report = next((name for column, name in REPORTS.items() if index_of(names, [column]) >= 0), "")
+    width, report = len(names), report or "OASIS"
     for number, line in lines:
         if len(line) != width:
             raise Malformed(SOURCE, f"{len(line)} cells under {width} columns", number)
-        if not line[value].strip():
+        page.entries += 1
+        cell = line[value]
+        if not cell or (cell[-1] not in DIGITS and is_nothing(cell)):
             page.absent += 1
             continue
+        named = line[item] if item >= 0 else names[value]
+        if extra:
+            named = "/".join([named, *(line[one] for one in extra)])
         try:
             row = Row(
                 SOURCE,
                 report,
                 intern(line[market]) if market >= 0 else "",
                 intern(line[place]) if place >= 0 else "",
-                intern(line[item]) if item >= 0 else "",
+                intern(named),
                 _instant(line[start]),
                 _instant(line[end]),
-                micro(line[value]),
+                micro(cell),
             )
         except ValueError as error:
             raise Malformed(SOURCE, str(error), number) from error
-        _keep(row, page, seen, number)
+        page.keep(row, number)
+    return page
 
 
-def _keep(row: Row, page: Page, seen: dict[Key, int], line: int) -> None:
-    """Adds a row unless it repeats one; the same row with another value is a contradiction."""
-    page.entries += 1
-    if row.end_ns <= row.start_ns:
-        raise Malformed(SOURCE, "an interval ends before it starts", line)
-    key = (row.market, row.place, row.item, row.report, row.start_ns)
-    before = seen.get(key)
-    if before is None:
-        seen[key] = row.value_micro
-        page.rows.append(row)
-    elif before != row.value_micro:
-        raise Malformed(SOURCE, f"{row.place} {row.item} has two values for one interval", line)
+def _wide(
+    names: Sequence[str], lines: Sequence[tuple[int, list[str]]], start: int, end: int
+) -> Page:
+    """A report with no column of the known names: every column of numbers is a value."""
+    page = Page()
+    place, market = index_of(names, PLACES), index_of(names, MARKETS)
+    known = {start, end, place, market, *(index_of(names, [name]) for name in ORDERS)}
+    sample = [line for _, line in lines[:SAMPLE_LINES]]
+    values = value_columns(names, sample, known)
+    if lines and not values:
+        raise Malformed(SOURCE, f"no column of {', '.join(names)[:200]} holds a value", 1)
+    labels = label_columns(names, sample, {*known, *values})
+    for number, line in lines:
+        if len(line) != len(names):
+            raise Malformed(SOURCE, f"{len(line)} cells under {len(names)} columns", number)
+        page.entries += 1
+        said = [line[one] for one in labels if not names[one].upper().endswith(("_GMT", "TIME"))]
+        try:
+            span = _instant(line[start]), _instant(line[end])
+            for one in values:
+                if is_nothing(line[one]):
+                    page.absent += 1
+                    continue
+                item = "/".join([*said, names[one].strip()])
+                where = line[place] if place >= 0 else ""
+                run = line[market] if market >= 0 else ""
+                page.keep(Row(SOURCE, "OASIS", run, where, item, *span, micro(line[one])), number)
+        except ValueError as error:
+            raise Malformed(SOURCE, str(error), number) from error
+    return page
 
 
-def _xml(body: bytes, page: Page, seen: dict[Key, int]) -> None:
+def _telling_columns(body: bytes) -> list[int]:
+    """The columns of words that the usual reading does not look at."""
+    lines = list(table(SOURCE, body))
+    names = lines[0][1]
+    used = {index_of(names, one) for one in (STARTS, ENDS, VALUES, PLACES, ITEMS, MARKETS)}
+    used |= {index_of(names, [name]) for name in ORDERS}
+    return label_columns(names, [line for _, line in lines[1:]], used)
+
+
+def _xml(body: bytes) -> Page:
     safe_xml(SOURCE, body)
+    page = Page()
     header: dict[str, str] = {}
+    events = ET.iterparse(io.BytesIO(body))  # noqa: S314 - no document type
     try:
-        for _, element in ET.iterparse(io.BytesIO(body)):  # noqa: S314 - no document type
+        for _, element in events:
             if not len(element):
                 continue
             tag = _local(element.tag)
@@ -122,12 +206,16 @@ def _xml(body: bytes, page: Page, seen: dict[Key, int]) -> None:
             if tag == "REPORT_HEADER":
                 header = _fields(element)
             elif tag == "REPORT_DATA":
-                _xml_row(header, _fields(element), page, seen)
+                _xml_row(header, _fields(element), page)
                 element.clear()
     except ET.ParseError as error:
         raise Malformed(SOURCE, str(error), error.position[0]) from error
-    except LookupError as error:
+    except (LookupError, ValueError) as error:
         raise Malformed(SOURCE, f"not XML: {error}") from error
+    root = _local(events.root.tag)  # type: ignore[attr-defined]
+    if not page.rows and not page.absent and not any(one in root.upper() for one in ROOTS):
+        raise NotData(SOURCE, f"XML of another kind: {root}")
+    return page
 
 
 def _fields(element: ET.Element) -> dict[str, str]:
@@ -146,72 +234,36 @@ def _refusal(fields: Mapping[str, str]) -> RequestRefused:
     return kind(SOURCE, code, detail)
 
 
-def _first(fields: Mapping[str, str], names: tuple[str, ...]) -> str:
-    return next((fields[name] for name in names if fields.get(name)), "")
+def _first(fields: Mapping[str, str], names: Iterable[str]) -> str:
+    for name in names:
+        found = fields.get(name)
+        if found:
+            return found
+    return ""
 
 
-def _xml_row(
-    header: Mapping[str, str], data: Mapping[str, str], page: Page, seen: dict[Key, int]
-) -> None:
-    if not data.get("VALUE"):
+def _xml_row(header: Mapping[str, str], data: Mapping[str, str], page: Page) -> None:
+    page.entries += 1
+    value = data.get("VALUE") or _first(data, VALUES)
+    if not value or (value[-1] not in DIGITS and is_nothing(value)):
         page.absent += 1
         return
     try:
         row = Row(
             SOURCE,
             header.get("REPORT", "OASIS"),
-            intern(_first(header, MARKETS)),
-            intern(_first(data, PLACES)),
-            intern(_first(data, ITEMS)),
+            intern(_first(header, MARKETS) or _first(data, MARKETS)),
+            intern(data.get("RESOURCE_NAME") or _first(data, PLACES)),
+            intern(data.get("DATA_ITEM") or _first(data, ITEMS)),
             _instant(_first(data, STARTS)),
             _instant(_first(data, ENDS)),
-            micro(data["VALUE"]),
+            micro(value),
         )
     except ValueError as error:
         raise Malformed(SOURCE, str(error)) from error
-    _keep(row, page, seen, 0)
+    page.keep(row)
 
 
 def parse_renewables_watch(body: bytes) -> Page:
-    """The daily renewables text: the first table, MW by hour and kind in Pacific prevailing time.
-
-    On the spring day hour 3 does not exist and holds exception texts, some over two lines, beside
-    zeros: its cells are counted as absent. Raises FeedError.
-    """
-    lines = re.sub(r'"[^"]*"', "?", text(SOURCE, members(SOURCE, body)[0][1])).splitlines()
-    if len(lines) < 3 or WATCH_HEADER not in lines[0]:
-        raise Malformed(SOURCE, "not a daily renewables text", 1)
-    try:
-        day = datetime.strptime(lines[0].split()[0], "%m/%d/%y").date()  # noqa: DTZ007
-    except ValueError as error:
-        raise Malformed(SOURCE, str(error), 1) from error
-    kinds = [cell.strip() for cell in lines[1].split("\t") if cell.strip()][1:]
-    page = Page()
-    for number, hour, cells in _watch_lines(lines[2:]):
-        if len(cells) != len(kinds):
-            raise Malformed(SOURCE, f"{len(cells)} cells under {len(kinds)} kinds", number)
-        try:
-            interval = hour_interval(day, hour, PACIFIC)
-        except NoSuchTime:
-            page.absent += len(cells)
-            continue
-        for kind, cell in zip(kinds, cells, strict=True):
-            page.entries += 1
-            try:
-                value = micro(cell)
-            except ValueError as error:
-                raise Malformed(SOURCE, str(error), number) from error
-            span = (interval.start_ns, interval.end_ns)
-            page.rows.append(Row(SOURCE, "RENEWABLES_WATCH", "ACTUAL", "CAISO", kind, *span, value))
-    return page
-
-
-def _watch_lines(lines: list[str]) -> Iterator[tuple[int, int, list[str]]]:
-    """Line number, hour and cells of the first table; a blank line ends it."""
-    for number, line in enumerate(lines, start=3):
-        cells = [cell.strip() for cell in line.split("\t") if cell.strip()]
-        if not cells:
-            return
-        if not cells[0].isdigit():
-            raise Malformed(SOURCE, f"{cells[0]!r} is no hour", number)
-        yield number, int(cells[0]), cells[1:]
+    """The daily renewables text and nothing else. Raises FeedError."""
+    return caiso_texts.watch(members(SOURCE, body)[0][1])

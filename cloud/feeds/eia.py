@@ -1,23 +1,28 @@
-"""EIA's API v2: JSON with a string for every value, and nulls.
+"""EIA's API v2: JSON with a string for every value, and nulls; its first version's series too.
 
-A period is a day, a month, a year or an hour, read as UTC. A weekly series names the day its week
-ends on. `total` comes as a number or as a string; a page holds at most 5,000 rows. A 200 answer may
+A period is a day, a month, a quarter, a year or an hour, read as UTC unless it carries its offset.
+A weekly series names the day its week ends on. A route whose values have names of their own
+(`price` beside `price-units`) gives a row for each. `total` comes as a number or as a string; a page holds at most 5,000 rows. A 200 answer may
 be years old, so freshness is judged by period (see `quality.age_ns`), never by the fetch.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from cloud.feeds import archive
+from cloud.feeds.columns import is_nothing, word
 from cloud.feeds.intervals import HOUR_NS, to_ns
 from cloud.feeds.rows import Malformed, NoData, Page, RequestRefused, Row, micro
 
 SOURCE = "eia"
 DAY_NS = 24 * HOUR_NS
 PERIODS = {13: "%Y-%m-%dT%H", 10: "%Y-%m-%d", 7: "%Y-%m", 4: "%Y"}
-PLACES = ("duoarea", "respondent", "area")
-ITEMS = ("series", "type", "product")
+QUARTERLY = re.compile(r"\d{4}-?Q[1-4]")
+LOCAL_HOUR = re.compile(r"\d{4}-\d\d-\d\dT\d\d[+-]\d\d(:?\d\d)?")
+PLACES = ("duoarea", "respondent", "fromba", "area", "stateid", "location", "plantCode")
+ITEMS = ("series", "seriesId", "fueltype", "type", "product", "energySourceCode", "toba")
 
 
 def parse(body: bytes) -> Page:
@@ -25,8 +30,9 @@ def parse(body: bytes) -> Page:
     document = archive.document(SOURCE, archive.members(SOURCE, body)[0][1])
     if not isinstance(document, dict):
         raise Malformed(SOURCE, "not an answer of API v2")
-    if "error" in document:
-        raise RequestRefused(SOURCE, str(document.get("code", "")), str(document["error"]))
+    _refused(document)
+    if isinstance(document.get("series"), list):
+        return _first_version(document["series"])
     response = document.get("response")
     data = response.get("data") if isinstance(response, dict) else None
     if not isinstance(response, dict) or not isinstance(data, list):
@@ -39,6 +45,41 @@ def parse(body: bytes) -> Page:
             raise Malformed(SOURCE, "an entry is no record", number)
         page.entries += 1
         _entry(entry, page, number)
+    page.forget()
+    return page
+
+
+def _refused(document: Mapping[str, Any]) -> None:
+    """Raises an answer that is an error, in either of the places where EIA puts it."""
+    nested = document.get("data")
+    told = document.get("error") or (nested.get("error") if isinstance(nested, dict) else None)
+    if told is None and "error" not in document:
+        return
+    code, text = word(document.get("code")), word(told)
+    if isinstance(told, dict):
+        code, text = word(told.get("code")) or code, word(told.get("message"))
+    raise RequestRefused(SOURCE, code, text or "an error without a text")
+
+
+def _first_version(series: list[Any]) -> Page:
+    """Version 1: series with pairs of period and value."""
+    page = Page()
+    for one in series:
+        if not isinstance(one, dict) or not isinstance(one.get("data"), list):
+            raise Malformed(SOURCE, "a series without data")
+        for number, pair in enumerate(one["data"], start=1):
+            if not isinstance(pair, list) or len(pair) != 2:
+                raise Malformed(SOURCE, "an entry is no pair of period and value", number)
+            entry = {
+                "period": pair[0],
+                "value": pair[1],
+                "series": one.get("series_id"),
+                "units": one.get("units"),
+            }
+            page.entries += 1
+            _entry(entry, page, number)
+    if not page.entries:
+        raise NoData(SOURCE, "", "series without data")
     return page
 
 
@@ -49,22 +90,42 @@ def _total(value: object) -> int | None:
 
 
 def _entry(entry: Mapping[str, Any], page: Page, number: int) -> None:
-    if entry.get("value") is None:
-        page.absent += 1
-        return
-    try:
-        start_ns, end_ns = period(str(entry["period"]))
-        value = micro(str(entry["value"]))
-    except (KeyError, ValueError) as error:
-        raise Malformed(SOURCE, str(error), number) from error
     place = next((str(entry[name]) for name in PLACES if entry.get(name)), "US")
     item = next((str(entry[name]) for name in ITEMS if entry.get(name)), "value")
-    unit = str(entry.get("units", ""))
-    page.rows.append(Row(SOURCE, unit, "", place, item, start_ns, end_ns, value))
+    named = {"value": item} if "value" in entry else _named(entry)
+    if not named:
+        raise Malformed(SOURCE, "an entry without a value", number)
+    for column, name in named.items():
+        value = entry[column]
+        if value is None or is_nothing(str(value)):
+            page.absent += 1
+            continue
+        try:
+            start_ns, end_ns = period(str(entry["period"]))
+            amount = micro(str(value))
+        except (KeyError, ValueError, OverflowError) as error:
+            raise Malformed(SOURCE, str(error), number) from error
+        unit = word(entry.get("units") or entry.get(f"{column}-units"))
+        page.keep(Row(SOURCE, unit, "", place, name, start_ns, end_ns, amount), number)
+
+
+def _named(entry: Mapping[str, Any]) -> dict[str, str]:
+    """The columns that have units of their own."""
+    return {column: column for column in entry if f"{column}-units" in entry}
 
 
 def period(label: str) -> tuple[int, int]:
     """A period's half-open interval in UTC. Raises ValueError."""
+    if len(label) == 8 and label.isdigit():
+        label = f"{label[:4]}-{label[4:6]}-{label[6:]}"
+    elif len(label) == 6 and label.isdigit():
+        label = f"{label[:4]}-{label[4:]}"
+    elif QUARTERLY.fullmatch(label):
+        return _months(datetime(int(label[:4]), 3 * int(label[-1]) - 2, 1, tzinfo=UTC), 3)
+    elif LOCAL_HOUR.fullmatch(label):
+        hour, offset = label[:13], label[13:].replace(":", "").ljust(5, "0")
+        start = datetime.strptime(hour + offset, "%Y-%m-%dT%H%z")
+        return to_ns(start), to_ns(start) + HOUR_NS
     form = PERIODS.get(len(label))
     if form is None:
         raise ValueError(f"{label!r} is no period")
@@ -72,6 +133,9 @@ def period(label: str) -> tuple[int, int]:
     if len(label) >= 10:
         step_ns = HOUR_NS if len(label) == 13 else DAY_NS
         return to_ns(start), to_ns(start) + step_ns
-    months = 1 if len(label) == 7 else 12
+    return _months(start, 1 if len(label) == 7 else 12)
+
+
+def _months(start: datetime, months: int) -> tuple[int, int]:
     year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
     return to_ns(start), to_ns(start.replace(year=year, month=month + 1))

@@ -1,10 +1,11 @@
 """NYISO's public CSV files: Eastern prevailing time, and in price files no word on which hour.
 
-Zonal prices are labelled by the end of their interval in real time and by its start day-ahead;
-loads and load forecasts by their start. On the autumn day the hour from 01:00 is there twice and
-only the order of the lines tells which is which. NYISO's congestion is subtracted:
-LBMP = energy + losses - congestion, and no energy column is given. Files may begin with an empty
-line.
+Real-time prices are labelled by the end of their interval; hourly ones (day-ahead, or integrated
+real time), loads, load forecasts and all else by its start. On the autumn day the hour from 01:00
+is there twice and only the order of the lines tells which is which. NYISO's congestion is
+subtracted: LBMP = energy + losses - congestion, and no energy column is given. Reserve prices, fuel
+mix and interface flows are long files too: what names the line is a word, every number is a value.
+Files may begin with an empty line.
 """
 
 from collections import Counter
@@ -13,18 +14,25 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from cloud.feeds.archive import members, table
-from cloud.feeds.intervals import EASTERN, DoubledHour, NoSuchTime, from_local
+from cloud.feeds.columns import normal
+from cloud.feeds.intervals import EASTERN, HOUR_NS, DoubledHour, NoSuchTime, from_local
 from cloud.feeds.rows import Malformed, NoData, Page, Row, micro
 from protos.clock import MINUTE_NS
 
 SOURCE = "nyiso"
-STAMP = "Time Stamp"
-NAMES = ("Name", "PTID")
+STAMPS = frozenset({"timestamp", "eventtime", "rtdendtimestamp", "eventstarttime"})
+ZONE = "timezone"
+NAMES = frozenset({"name", "interfacename", "zonename", "generatorname", "limitingfacility"})
+KINDS = frozenset({"fuelcategory", "contingency", "message"})
+NUMBERS = frozenset({"ptid", "pointid", "gendptid", "facilityptid"})
+"""Columns of numbers that name the line once more."""
+
 OFFSETS = {"EST": False, "EDT": True}
 """Whether the stamp is in daylight time, where a Time Zone column says so."""
 
+PRICE = "LBMP ($/MWHr)"
 PRICE_ITEMS = {
-    "LBMP ($/MWHr)": "LMP",
+    PRICE: "LMP",
     "Marginal Cost Losses ($/MWHr)": "MCL",
     "Marginal Cost Congestion ($/MWHr)": "MCC",
 }
@@ -34,11 +42,12 @@ Line = tuple[int, str, int, dict[str, str]]
 """Line number, place, label in UTC, values by item."""
 
 
-def parse(body: bytes, market: str = "RT", step_ns: int | None = None) -> Page:
-    """A price, load or forecast file. Raises FeedError.
+def parse(body: bytes, market: str = "", step_ns: int | None = None) -> Page:
+    """A price, load, forecast, reserve or flow file. Raises FeedError.
 
-    `market` DA or RT decides whether a price's label is the start or the end of its interval.
-    `step_ns` is the intervals' length; by default the commonest distance of a place's labels.
+    `market` DA or RT decides whether a price's label is the start or the end of its interval; by
+    default an hourly file is DA and any other RT. `step_ns` is the intervals' length; by default
+    the commonest distance of a place's labels.
     """
     page = Page()
     lines: list[Line] = []
@@ -48,7 +57,8 @@ def parse(body: bytes, market: str = "RT", step_ns: int | None = None) -> Page:
         raise NoData(SOURCE, "", "a file without lines")
     step = step_ns or _step(lines)
     is_price = "LMP" in lines[0][3]
-    ends = is_price and market == "RT"
+    named = market or ("RT" if step < HOUR_NS else "DA" if is_price else "")
+    ends = is_price and named == "RT" and step < HOUR_NS
     report = "LBMP" if is_price else "LOAD"
     for number, place, label_ns, values in lines:
         page.entries += 1
@@ -60,9 +70,9 @@ def parse(body: bytes, market: str = "RT", step_ns: int | None = None) -> Page:
             try:
                 value = micro(cell)
             except ValueError as error:
-                raise Malformed(SOURCE, str(error), number) from error
+                raise Malformed(SOURCE, f"{item}: {error}", number) from error
             span = (start_ns, start_ns + step)
-            page.rows.append(Row(SOURCE, report, market, place, item, *span, value))
+            page.rows.append(Row(SOURCE, report, named, place, item, *span, value))
     return page
 
 
@@ -70,36 +80,42 @@ def _lines(body: bytes) -> Iterator[Line]:
     lines = table(SOURCE, body)
     number, header = next(lines, (0, []))
     names = [cell.strip() for cell in header]
-    if not names or names[0] != STAMP:
-        raise Malformed(SOURCE, f"the header does not begin with {STAMP}", number)
+    stamp = next((name for name in names if normal(name) in STAMPS), None)
+    if stamp is None:
+        raise Malformed(SOURCE, "the header has no Time Stamp", number)
     doubled = DoubledHour(EASTERN)
     for number, cells in lines:
         if len(cells) != len(names):
             raise Malformed(SOURCE, f"{len(cells)} cells under {len(names)}", number)
         entry = dict(zip(names, (cell.strip() for cell in cells), strict=True))
         try:
-            yield from _entry(number, entry, doubled)
+            yield from _entry(number, entry, stamp, doubled)
         except ValueError as error:
             raise Malformed(SOURCE, str(error), number) from error
 
 
-def _entry(number: int, entry: dict[str, str], doubled: DoubledHour) -> Iterator[Line]:
+def _entry(number: int, entry: dict[str, str], stamp: str, doubled: DoubledHour) -> Iterator[Line]:
     """One line of a long file, or one line a zone of a wide one."""
-    label = _label(entry[STAMP])
-    if "Name" not in entry:
-        label_ns = doubled.resolve("", label)
-        for place, cell in entry.items():
-            if place != STAMP:
-                yield number, place, label_ns, {"LOAD": cell}
+    label = _label(entry[stamp])
+    words = {column: normal(column) for column in entry if column != stamp}
+    place = next((entry[column] for column, one in words.items() if one in NAMES), None)
+    kind = next((entry[column] for column, one in words.items() if one in KINDS), None)
+    zone = next((entry[column] for column, one in words.items() if one == ZONE), None)
+    if place is None and kind is None:
+        label_ns = _resolved(label, "", zone, doubled)
+        for column, one in words.items():
+            if one != ZONE:
+                yield number, column, label_ns, {"LOAD": entry[column]}
         return
-    place = entry["Name"]
-    label_ns = _resolved(label, place, entry.get("Time Zone"), doubled)
+    label_ns = _resolved(label, f"{place}/{kind}", zone, doubled)
     values = {
-        PRICE_ITEMS.get(column, column.upper()): cell
-        for column, cell in entry.items()
-        if column not in {STAMP, "Time Zone", *NAMES}
+        PRICE_ITEMS.get(column, column.upper()): entry[column]
+        for column, one in words.items()
+        if one not in NAMES | KINDS | NUMBERS and one != ZONE
     }
-    yield number, place, label_ns, values
+    if kind is not None:
+        values = {f"{kind}/{item}": cell for item, cell in values.items()}
+    yield number, "NYISO" if place is None else place, label_ns, values
 
 
 def _resolved(label: datetime, place: str, zone: str | None, doubled: DoubledHour) -> int:

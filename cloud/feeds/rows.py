@@ -34,6 +34,12 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     start_ns: int
     end_ns: int
     value_micro: int
+    issued_ns: int = 0
+    """When the source made this forecast, where it says so: a later one does not contradict it."""
+
+
+Key = tuple[str, str, str, str, int, int, int]
+"""Market, place, item, report, start, end and issue of a row: what may have one value only."""
 
 
 @dataclass(slots=True)
@@ -47,10 +53,36 @@ class Page:
     following: str | None = None
     """Where the next page is, for sources that page."""
 
+    _seen: dict[Key, int] = field(default_factory=dict, repr=False, compare=False)
+
     @property
     def is_whole(self) -> bool:
         """Whether nothing of the answer lies on another page."""
         return self.following is None and (self.announced in {None, self.entries})
+
+    def keep(self, row: Row, line: int = 0) -> None:
+        """Adds a row unless it repeats one. Raises Malformed for another value of the same row."""
+        start_ns, end_ns = row.start_ns, row.end_ns
+        if end_ns <= start_ns:
+            raise Malformed(row.source, "an interval ends before it starts", line)
+        seen = self._seen
+        key = (row.market, row.place, row.item, row.report, start_ns, end_ns, row.issued_ns)
+        before = seen.setdefault(key, row.value_micro)
+        if before != row.value_micro:
+            raise Contradiction(row.source, row.place, row.item, line)
+        if len(seen) > len(self.rows):
+            self.rows.append(row)
+
+    def merge(self, other: "Page") -> None:
+        """Adds what another file of the same answer holds. Raises Malformed as `keep` does."""
+        for row in other.rows:
+            self.keep(row)
+        self.absent += other.absent
+        self.entries += other.entries
+
+    def forget(self) -> None:
+        """Lets go of what only the reading of the answer needed."""
+        self._seen = {}
 
 
 class FeedError(Exception):
@@ -88,6 +120,13 @@ class Malformed(FeedError):
     def __init__(self, source: str, detail: str, line: int = 0) -> None:
         super().__init__(source, f"line {line}: {detail}" if line else detail)
         self.line = line
+
+
+class Contradiction(Malformed):
+    """Two values where there can be one: either a damaged file or a column that tells them apart."""
+
+    def __init__(self, source: str, place: str, item: str, line: int) -> None:
+        super().__init__(source, f"{place} {item} has two values for one interval", line)
 
 
 class EmptyBody(Malformed):

@@ -1,6 +1,7 @@
 """Recorded publications, where they lie beside the checkout: rows or a typed error, never silence."""
 
 import json
+import os
 from datetime import date
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from cloud.feeds.intervals import HOUR_NS, PACIFIC, operating_hour, trade_day
 from cloud.feeds.quality import coverage, identity
 from cloud.feeds.rows import FeedError, Malformed, NoData, NotData, Page, RequestRefused, Throttled
 
-FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "market-data"
+BESIDE = Path(__file__).resolve().parents[2].parent / "shared" / "market-data"
+FOLDER = Path(os.environ.get("GRIDTOKENX_MARKET_DATA", BESIDE))
 PARSERS = {
     "caiso": caiso.parse,
     "eia": eia.parse,
