@@ -92,8 +92,7 @@ def _fit(history: Floats, first: int, sky: Floats | None) -> Floats:
     regressors = np.concatenate((np.stack(columns, axis=1), quarter), axis=1)
     square = regressors.T @ regressors
     square += np.eye(len(square)) * RIDGE
-    weights: Floats = np.linalg.solve(square, regressors.T @ history[times])
-    return weights
+    return np.asarray(np.linalg.solve(square, regressors.T @ history[times]), np.float64)
 
 
 def _run(
