@@ -268,6 +268,7 @@ def clear(
         w.next_at[i] = w.first_at[v]
         w.first_at[v] = i
     with nogil:
+        headroom.charge()
         gather(w, &headroom.net, &sides[0])
         balance(w, &last, &following)
     _price(arena, &headroom.net, ticks, order_ticks, last, following)

@@ -181,13 +181,18 @@ cdef class Books:
             if e.spots == NULL:
                 raise MemoryError
             memset(e.spots, 0, (<size_t>e.orders_max + 1) * sizeof(Spot))
-        p.keys = <int64_t*>calloc(2 * (padded * 13 + blocks * 12), 1)
+        self._touch(<uint32_t>(p - e.places))
+        p.keys = <int64_t*>calloc(2 * (padded * 15 + blocks * 12), 1)
         if p.keys == NULL:
             raise MemoryError
         p.group_keys = p.keys + 2 * padded
         p.block_keys = p.group_keys + 2 * padded // 8
         p.block_at = <int32_t*>(p.block_keys + 2 * blocks)
         p.roots = <uint32_t*>(p.block_at + 2 * blocks)
+        p.ends = p.roots + 2 * padded
+        p.by_node = False
+        p.orders = p.turns = 0
+        p.stay = 0
         for i in range(2 * padded):
             p.keys[i] = NOBODY
         for i in range(2 * padded // 8):
@@ -415,7 +420,7 @@ cdef class Books:
 
     cdef list _queue(self, Place* p, int side, Py_ssize_t prices=-1):
         """Pool indices of a side by priority; with `prices`, at least those of the first few."""
-        if p.net != NULL:
+        if p.net != NULL and p.by_node:
             return self._heaps(p, side, prices)
         cdef Engine* e = &self.engine
         cdef uint32_t s = <uint32_t>(2 * (p - e.places) + side), o
@@ -570,7 +575,7 @@ cdef class Books:
                     assert e.pool[o].quantity > 0 and find(e, e.pool[o].id) == o, number
                     assert side_of(e, e.pool + o) == side, number
                     assert place_of(e, e.pool + o) == p - e.places, number
-                if p.net != NULL:
+                if p.net != NULL and p.by_node:
                     self._check_nodes(p, side)
         assert found == e.live, (found, e.live)
         o = e.free_head

@@ -215,8 +215,13 @@ cdef struct Place:
     int64_t* block_keys  # [2][blocks] and of eight groups
     int32_t* block_at
     uint32_t* roots  # [2][padded]
+    uint32_t* ends  # [padded] of the chains that a new heap begins as
     int32_t padded
     int32_t blocks
+    bint by_node  # orders hang in the nodes' heaps, not in the ladder
+    uint32_t orders
+    uint64_t stay  # so many orders more before the ladder is tried again
+    uint32_t turns  # how often the nodes' heaps were built
 
 cdef struct Engine:
     Order* pool

@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from ext.ladder cimport cross_ladder, crosses_ladder, rest_in_ladder, unqueue
-from ext.nodes cimport enter_on_network, sweep, unhang
+from ext.nodes cimport enter_on_network, sweep, take_out
 from ext.pool cimport (
     BAD_BOOK, BAD_CLASS, BAD_NODE, BAD_OPERATION, BAD_QUANTITY, BAD_SELF_TRADE, BAD_SIDE,
     BAD_TICK, BAD_TIME_IN_FORCE, BAD_VERSION, CANCEL, CANCELLED, CLASS_BITS, DUPLICATE, FULL,
@@ -97,7 +97,7 @@ cdef inline void remove(Engine* e, Place* p, uint32_t o) noexcept nogil:
     if gtx_likely(p.net == NULL):
         unqueue(e, o)
     else:
-        unhang(e, p, o)
+        take_out(e, p, o)
     forget(e, o)
 
 cdef inline Event* cancel(Engine* e, Place* p, Command* c, Event* ev) noexcept nogil:
@@ -114,7 +114,7 @@ cdef inline Event* cancel(Engine* e, Place* p, Command* c, Event* ev) noexcept n
     if p == NULL or p.net == NULL:
         unqueue(e, o)
     else:
-        unhang(e, p, o)
+        take_out(e, p, o)
     forget_at(e, link, o)
     return ev
 
@@ -223,6 +223,15 @@ cdef inline void look_ahead(Engine* e, Command* c, size_t i, Ahead* ahead) noexc
     gtx_prefetch(e.pool + m.prev)
     gtx_prefetch(e.pool + ahead.levels[(i + 5) & 31].tail)
 
+cdef inline bint fits(Engine* e, Command* c, Batch* b) noexcept nogil:
+    # Whether there is certainly room for all events. On a network a fill either ends one of the two
+    # orders or shuts an edge; what an opened edge lets meet nobody can count beforehand.
+    cdef Place* p = e.places + (c.book & e.place_mask)
+    cdef size_t room = b.end - b.events
+    if gtx_likely(p.net == NULL):
+        return room > <size_t>e.live + 2 and p.book == c.book
+    return room > <size_t>e.live + 2 * <size_t>p.net.size + 2 and not p.net.opened
+
 cdef inline bint deliver(Batch* b) noexcept nogil:
     # Copy waiting events while there is room; true when none is left.
     cdef size_t count = b.waiting_end - b.waiting, room = b.end - b.events
@@ -256,6 +265,8 @@ cdef inline size_t run_part(
             & (e.ladders[c[i].book & e.place_mask] == c[i].book)
         ):
             b.events = step(e, c + i, b.events, b.end)
+        elif fits(e, c + i, b):
+            b.events = step_any(e, c + i, b.events, b.end)
         elif not step_aside(e, c + i, b):
             return i + 1
     return count

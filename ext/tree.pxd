@@ -6,6 +6,10 @@ the room left on the edge above a position, towards the root and towards the cus
 without room is shut in that direction; `*_low` and `*_high` hold, for every position, the subtree
 that energy moving up (or arriving down) there can span without crossing a shut edge. They change
 only where an edge shuts or opens, and only inside its subtree.
+
+Most edges have room for far more than a trade. Their books are kept late: a trade only notes what it
+brings to its two nodes, and `settle` carries that up the tree before it could matter. Until then
+every such edge, called wide, still has at least `slack - spent`. Only tight edges are walked.
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -31,11 +35,19 @@ cdef struct Net:
     int32_t* end
     Reach up
     Reach down
+    int32_t* tight  # the nearest tight edge at or above each position; -1 where there is none
+    int64_t* pending  # what came to each position and no wide edge was charged with yet
+    int64_t slack  # the least room of a wide edge after the last settlement
+    int64_t spent  # all that was traded since
+    int64_t threshold  # an edge with less room than this is tight
+    int64_t fills  # trades since the last settlement
+    int32_t shuts  # how many directions of edges are shut
     bint opened  # from outside: two orders that the network parted may be able to meet
 
 cdef void bound_blocks(Net* net, Reach* reach, int32_t start, int32_t end) noexcept nogil
 cdef void shut(Net* net, Reach* reach, int32_t v) noexcept nogil
 cdef void unshut(Net* net, Reach* reach, int32_t v) noexcept nogil
+cdef void settle(Net* net, int64_t wanted) noexcept nogil
 
 cdef inline bint reachable(Net* net, int32_t seller, int32_t buyer) noexcept nogil:
     return (
@@ -48,15 +60,19 @@ cdef inline int64_t room_between(
 ) noexcept nogil:
     # Up until the buyer is below, then from the buyer up to there: two loops, because a branch that
     # takes turns between both sides cannot be predicted.
-    cdef int32_t meeting = seller
-    while not (meeting <= buyer < net.end[meeting]):
+    cdef int32_t meeting, v
+    if net.slack - net.spent <= wanted:
+        settle(net, wanted)
+    meeting = net.tight[seller]
+    while meeting >= 0 and not (meeting <= buyer < net.end[meeting]):
         if net.up.room[meeting] < wanted:
             wanted = net.up.room[meeting]
-        meeting = net.parent[meeting]
-    while buyer != meeting:
-        if net.down.room[buyer] < wanted:
-            wanted = net.down.room[buyer]
-        buyer = net.parent[buyer]
+        meeting = net.tight[net.parent[meeting]]
+    v = net.tight[buyer]
+    while v != meeting:
+        if net.down.room[v] < wanted:
+            wanted = net.down.room[v]
+        v = net.tight[net.parent[v]]
     return wanted if wanted > 0 else 0
 
 cdef inline void move_edge(
@@ -74,12 +90,21 @@ cdef inline void reserve_between(
     Net* net, int32_t seller, int32_t buyer, int64_t wh
 ) noexcept nogil:
     # `wh` > 0. What one direction loses the other gains: their sum never changes.
-    while not (seller <= buyer < net.end[seller]):
-        move_edge(net, &net.up, &net.down, seller, wh)
-        seller = net.parent[seller]
-    while buyer != seller:
-        move_edge(net, &net.down, &net.up, buyer, wh)
-        buyer = net.parent[buyer]
+    cdef int32_t meeting, v
+    if net.slack - net.spent <= wh:
+        settle(net, wh)
+    net.spent += wh
+    net.fills += 1
+    net.pending[seller] -= wh
+    net.pending[buyer] += wh
+    meeting = net.tight[seller]
+    while meeting >= 0 and not (meeting <= buyer < net.end[meeting]):
+        move_edge(net, &net.up, &net.down, meeting, wh)
+        meeting = net.tight[net.parent[meeting]]
+    v = net.tight[buyer]
+    while v != meeting:
+        move_edge(net, &net.down, &net.up, v, wh)
+        v = net.tight[net.parent[v]]
 
 cdef class Tree:
     cdef readonly int size
@@ -97,6 +122,8 @@ cdef class Headroom:
     cdef bint attached  # to an open book
 
     cdef void refresh(self) noexcept
+    cdef void charge(self) noexcept nogil
     cdef void _carve(self, Reach* reach, int32_t* at, int size, int blocks) noexcept
     cdef void _set_room(self, Reach* reach, int32_t v, int64_t room) noexcept
+    cdef int64_t _room(self, int32_t seller, int32_t buyer) noexcept
     cdef int64_t _amount(self, object wh) except -1

@@ -16,6 +16,9 @@ ROOM_MAX_WH = 1 << 60
 AMOUNT_MAX_WH = 1 << 40
 SAME_NODE_WH = 1 << 62
 
+cdef enum:
+    THRESHOLD_WH = 4096  # at first; it grows where settlements come too often
+
 
 cdef void bound_blocks(Net* net, Reach* reach, int32_t start, int32_t end) noexcept nogil:
     """Bounds of the intervals in every block that [start, end) touches."""
@@ -46,6 +49,7 @@ cdef void shut(Net* net, Reach* reach, int32_t v) noexcept nogil:
         high = reach.high[u]
         reach.high[u] = end if low < v else high
         reach.low[u] = v if low < v else low
+    net.shuts += 1
     bound_blocks(net, reach, v, end)
 
 
@@ -59,7 +63,43 @@ cdef void unshut(Net* net, Reach* reach, int32_t v) noexcept nogil:
         high = reach.high[u]
         reach.high[u] = above_high if low == v else high
         reach.low[u] = above_low if low == v else low
+    net.shuts -= 1
     bound_blocks(net, reach, v, end)
+
+
+cdef void settle(Net* net, int64_t wanted) noexcept nogil:
+    """Charge the wide edges with what is pending, then tell tight from wide anew.
+
+    Afterwards every wide edge has room for more than twice `wanted`. It costs a walk over all
+    edges, so that tight is the more, the sooner the next walk would come.
+    """
+    cdef int32_t v
+    cdef int64_t least, moved
+    for v in range(net.size - 1, 0, -1):
+        moved = net.pending[v]
+        if moved != 0:
+            net.pending[v] = 0
+            net.pending[net.parent[v]] += moved
+            if net.tight[v] != v:
+                net.down.room[v] -= moved
+                net.up.room[v] += moved
+    net.pending[0] = 0
+    if wanted > 0 and net.spent > 0 and net.fills * 4 < net.size:
+        net.threshold *= 2 if net.threshold < <int64_t>1 << 60 else 1
+    elif net.fills > 8 * <int64_t>net.size and net.threshold > THRESHOLD_WH:
+        net.threshold //= 2
+    if net.threshold <= 2 * wanted:
+        net.threshold = 2 * wanted + 1
+    net.slack = <int64_t>1 << 62
+    net.tight[0] = -1
+    for v in range(1, net.size):
+        least = net.up.room[v] if net.up.room[v] < net.down.room[v] else net.down.room[v]
+        if least < net.threshold:
+            net.tight[v] = v
+        else:
+            net.tight[v] = net.tight[net.parent[v]]
+            net.slack = least if least < net.slack else net.slack
+    net.spent = net.fills = 0
 
 
 cdef void span_reach(Net* net, Reach* reach) noexcept nogil:
@@ -72,6 +112,8 @@ cdef void span_reach(Net* net, Reach* reach) noexcept nogil:
         else:
             reach.low[v] = reach.low[net.parent[v]]
             reach.high[v] = reach.high[net.parent[v]]
+        if v > 0 and reach.room[v] <= 0:
+            net.shuts += 1
     bound_blocks(net, reach, 0, net.size)
 
 
@@ -173,8 +215,8 @@ cdef class Headroom:
 
     def __cinit__(self, Tree tree not None, down_wh, up_wh):
         cdef int size = tree.size, blocks = (size + BLOCK - 1) >> BLOCK_BITS
-        cdef size_t wide = 2 * size * sizeof(int64_t)
-        cdef size_t narrow = (4 * size + 8 * blocks) * sizeof(int32_t)
+        cdef size_t wide = 3 * size * sizeof(int64_t)
+        cdef size_t narrow = (5 * size + 8 * blocks) * sizeof(int32_t)
         self.arena = PyMem_Calloc(1, wide + narrow)
         if self.arena == NULL:
             raise MemoryError
@@ -188,6 +230,10 @@ cdef class Headroom:
         net.opened = False
         net.up.room = <int64_t*>self.arena
         net.down.room = net.up.room + size
+        net.pending = net.down.room + size
+        net.tight = at
+        at += size
+        net.threshold = THRESHOLD_WH
         for reach in range(2):
             self._carve(&net.down if reach else &net.up, at, size, blocks)
             at += 2 * size + 4 * blocks
@@ -217,9 +263,21 @@ cdef class Headroom:
         self.refresh()
 
     cdef void refresh(self) noexcept:
-        span_reach(&self.net, &self.net.up)
-        span_reach(&self.net, &self.net.down)
-        self.net.opened = True
+        cdef Net* net = &self.net
+        cdef int32_t v
+        net.shuts = 0
+        span_reach(net, &net.up)
+        span_reach(net, &net.down)
+        net.spent = net.fills = 0
+        for v in range(net.size):
+            net.pending[v] = 0
+        settle(net, 0)
+        net.opened = True
+
+    cdef void charge(self) noexcept nogil:
+        """All edges at what they really have."""
+        if self.net.spent:
+            settle(&self.net, 0)
 
     def __dealloc__(self):
         PyMem_Free(self.arena)
@@ -227,13 +285,26 @@ cdef class Headroom:
     def room_wh(self, seller_node, buyer_node):
         """The most that can still flow from seller to buyer; 2^62 at one and the same node."""
         cdef int32_t seller = self.tree.place(seller_node), buyer = self.tree.place(buyer_node)
-        return room_between(&self.net, seller, buyer, SAME_NODE_WH)
+        return self._room(seller, buyer)
+
+    cdef int64_t _room(self, int32_t seller, int32_t buyer) noexcept:
+        """Of every edge between two positions. Only what is asked from outside needs it."""
+        cdef Net* net = &self.net
+        cdef int64_t room = SAME_NODE_WH
+        self.charge()
+        while not (seller <= buyer < net.end[seller]):
+            room = min(room, net.up.room[seller])
+            seller = net.parent[seller]
+        while buyer != seller:
+            room = min(room, net.down.room[buyer])
+            buyer = net.parent[buyer]
+        return max(room, 0)
 
     def reserve(self, seller_node, buyer_node, wh):
         """Take `wh` of the path. Raises ValueError, and takes nothing, where there is less room."""
         cdef int32_t seller = self.tree.place(seller_node), buyer = self.tree.place(buyer_node)
         cdef int64_t amount = self._amount(wh)
-        if amount > room_between(&self.net, seller, buyer, SAME_NODE_WH):
+        if amount > self._room(seller, buyer):
             raise ValueError(f"no room for {wh} Wh from node {seller_node} to {buyer_node}")
         if amount:
             reserve_between(&self.net, seller, buyer, amount)
@@ -263,12 +334,15 @@ cdef class Headroom:
         for room in (down, up):
             if not -ROOM_MAX_WH <= room <= ROOM_MAX_WH:
                 raise ValueError(f"a room of {room} Wh; the limit is 2^60 either way")
+        self.charge()
         self._set_room(&self.net.down, v, down)
         self._set_room(&self.net.up, v, up)
 
     cdef void _set_room(self, Reach* reach, int32_t v, int64_t room) noexcept:
         cdef int64_t before = reach.room[v]
         reach.room[v] = room
+        if room < self.net.slack:
+            self.net.slack = room  # so that the next trade settles first
         if before > 0 and room <= 0:
             shut(&self.net, reach, v)
         elif before <= 0 and room > 0:
@@ -278,16 +352,19 @@ cdef class Headroom:
     def edge(self, node):
         """(down, up) of the edge above `node`, in Wh."""
         cdef int32_t v = self.tree.place(node)
+        self.charge()
         return self.net.down.room[v], self.net.up.room[v]
 
     @property
     def down(self):
         """Room towards the customers by node, in Wh."""
+        self.charge()
         return [self.net.down.room[self.tree.position[v]] for v in range(self.net.size)]
 
     @property
     def up(self):
         """Room towards the root by node, in Wh."""
+        self.charge()
         return [self.net.up.room[self.tree.position[v]] for v in range(self.net.size)]
 
     def state(self):
@@ -307,6 +384,7 @@ cdef class Headroom:
     def check(self):
         """Compare every interval with one made afresh. Raises AssertionError; for tests."""
         cdef Headroom fresh = Headroom(self.tree, self.down, self.up)
+        assert self.net.shuts == fresh.net.shuts, (self.net.shuts, fresh.net.shuts)
         cdef int32_t v
         for v in range(self.net.size):
             assert self.net.up.low[v] == fresh.net.up.low[v], v
