@@ -98,6 +98,23 @@ class LocalSection:
 
 
 @dataclass(frozen=True, slots=True)
+class KeySection:
+    """Where the device key lies: `kind` is "file", "tpm2" or "pkcs11".
+
+    `tcti` and `pcrs` are tpm2-tools' words for which TPM and which boot state ("sha256:0,2,7");
+    `module` and `token` a PKCS#11 library and the label of its token; `pin_file` holds the token's
+    PIN or the password of the TPM's owner.
+    """
+
+    kind: str = "file"
+    tcti: str = ""
+    pcrs: str = ""
+    module: Path | None = None
+    token: str = ""
+    pin_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One gateway."""
 
@@ -108,6 +125,7 @@ class Config:
     offers: OffersSection = field(default_factory=OffersSection)
     battery: BatterySection = field(default_factory=BatterySection)
     local: LocalSection = field(default_factory=LocalSection)
+    key: KeySection = field(default_factory=KeySection)
     devices: tuple[DeviceSpec, ...] = ()
 
 
@@ -119,7 +137,9 @@ _SECTIONS: dict[str, type[Any]] = {
     "offers": OffersSection,
     "battery": BatterySection,
     "local": LocalSection,
+    "key": KeySection,
 }
+_CHOICES: dict[str, tuple[str, ...]] = {"key.kind": ("file", "tpm2", "pkcs11")}
 _BOUNDS: dict[str, tuple[float, float]] = {
     "sampling.period_s": (0.1, 900),
     "sampling.sweeps_per_batch": (1, SWEEPS_PER_BATCH_MAX),
@@ -252,6 +272,10 @@ class _Reader:
             low, high = _BOUNDS[place]
             if not low <= value <= high:
                 raise self._error(key, f"{place} = {value} is outside {low} to {high}")
+        if place in _CHOICES and value not in _CHOICES[place]:
+            raise self._error(
+                key, f"{place} = {value!r}; write one of {', '.join(_CHOICES[place])}"
+            )
         return value
 
     def _devices(self, tables: object) -> tuple[DeviceSpec, ...]:
