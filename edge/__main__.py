@@ -89,6 +89,9 @@ def _add_enrol(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     enrol.add_argument("--ca", required=True, type=Path, metavar="FILE", help="the cloud's ca.pem")
     enrol.add_argument("--state-dir", required=True, type=Path, metavar="DIR")
     enrol.add_argument("--server-name", default="", help="where the certificate names another host")
+    enrol.add_argument(
+        "--config", type=Path, metavar="FILE", help="whose [key] section says where the key lies"
+    )
     enrol.add_argument("--fresh", action="store_true", help="set an old identity aside first")
     enrol.set_defaults(command=_enrol)
 
@@ -155,18 +158,23 @@ def _enrol(options: argparse.Namespace) -> int:
     import asyncio
 
     _quiet_transport()
+    from edge.config import ConfigError, KeySection, load
     from edge.enrol import EnrolmentError, enrol, set_aside
-    from edge.keys import KeyFileError
+    from edge.keys import KeyFileError, load_or_create_signer
 
+    try:
+        key = load(options.config).key if options.config else KeySection()
+    except ConfigError as error:
+        return _complain(USAGE, error)
     try:
         token = _token(options)
         if options.fresh:
             aside = set_aside(options.state_dir)
             if aside:
                 print(f"the old identity is in {aside}")
-        enrolment = asyncio.run(
-            enrol(options.state_dir, token, options.cloud, options.ca, options.server_name)
-        )
+        signer = load_or_create_signer(options.state_dir, key)
+        where = (options.cloud, options.ca, options.server_name)
+        enrolment = asyncio.run(enrol(options.state_dir, token, *where, signer))
     except (EnrolmentError, KeyFileError) as error:
         return _complain(STATE, error)
     except OSError as error:

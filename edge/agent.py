@@ -21,7 +21,7 @@ from edge.dispatch import Dispatch
 from edge.enrol import EnrolmentError, enrol, load_enrolment, load_identity
 from edge.health import Status, serve_status
 from edge.home import FRESH_POLLS, Home, steerable
-from edge.keys import KeyFileError, load_signer
+from edge.keys import KeyFileError, load_or_create_signer, load_signer
 from edge.outbox import ChainForked, Outbox, OutboxError
 from edge.poller import Opener, Poller
 from edge.sampling import Sampling
@@ -134,8 +134,12 @@ class Agent:
         if enrolment is None:
             token = _token(config)
             cloud = config.cloud
-            enrolment = await enrol(state_dir, token, cloud.enrolment, cloud.ca, cloud.server_name)
-        signer = load_signer(state_dir)
+            signer = load_or_create_signer(state_dir, config.key)
+            enrolment = await enrol(
+                state_dir, token, cloud.enrolment, cloud.ca, cloud.server_name, signer
+            )
+        else:
+            signer = load_signer(state_dir, config.key)
         outbox = await Outbox.open(
             state_dir / OUTBOX,
             signer,
@@ -146,7 +150,7 @@ class Agent:
         if fork:
             await outbox.close()
             raise AgentStopped(_fork_advice(fork))
-        certificate = Certificate(state_dir, config.cloud, enrolment)
+        certificate = Certificate(state_dir, config.cloud, enrolment, signer)
         return cls(config, clock, opener, signer.device, outbox, certificate)
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge.config import CloudSection
 from edge.enrol import Enrolment, EnrolmentError, enrol, renew
-from edge.keys import KeyFileError
+from edge.keys import DeviceKey, KeyFileError
 from protos.clock import SECOND_NS
 
 CHECK_S_MAX = 3_600.0
@@ -24,9 +24,12 @@ log = logging.getLogger("edge.certificate")
 class Certificate:
     """The enrolment of one gateway, renewed in place."""
 
-    def __init__(self, state_dir: Path, cloud: CloudSection, enrolment: Enrolment) -> None:
+    def __init__(
+        self, state_dir: Path, cloud: CloudSection, enrolment: Enrolment, signer: DeviceKey
+    ) -> None:
         self._state_dir = state_dir
         self._cloud = cloud
+        self._signer = signer
         self.enrolment = enrolment
         self.problem = ""
         self.renewed = asyncio.Event()
@@ -65,13 +68,15 @@ class Certificate:
         return True
 
     async def _ask(self) -> Enrolment:
-        cloud, state_dir = self._cloud, self._state_dir
+        cloud, state_dir, name = self._cloud, self._state_dir, self._cloud.server_name
         if self.left_s > 0:
-            return await renew(state_dir, self.enrolment, self.address, cloud.ca, cloud.server_name)
+            return await renew(
+                state_dir, self.enrolment, self.address, cloud.ca, name, self._signer
+            )
         if not cloud.enrolment:
             raise EnrolmentError(
                 "the certificate has expired and cloud.enrolment is not set; set it,"
                 " or run: gridtokenx-edge enrol"
             )
         # Too old to open the gateway service: the device key alone proves who we are.
-        return await enrol(state_dir, "", cloud.enrolment, cloud.ca, cloud.server_name)
+        return await enrol(state_dir, "", cloud.enrolment, cloud.ca, name, self._signer)

@@ -99,6 +99,23 @@ class LocalSection:
 
 
 @dataclass(frozen=True, slots=True)
+class KeySection:
+    """Where the device key lies: `kind` is "file", "tpm2" or "pkcs11".
+
+    `tcti` and `pcrs` are tpm2-tools' words for which TPM and which boot state ("sha256:0,2,7");
+    `module` and `token` a PKCS#11 library and the label of its token; `pin_file` holds the token's
+    PIN or the password of the TPM's owner.
+    """
+
+    kind: str = "file"
+    tcti: str = ""
+    pcrs: str = ""
+    module: Path | None = None
+    token: str = ""
+    pin_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One gateway."""
 
@@ -110,6 +127,7 @@ class Config:
     battery: BatterySection = field(default_factory=BatterySection)
     local: LocalSection = field(default_factory=LocalSection)
     droop: Droop = field(default_factory=Droop)
+    key: KeySection = field(default_factory=KeySection)
     devices: tuple[DeviceSpec, ...] = ()
 
 
@@ -122,6 +140,11 @@ _SECTIONS: dict[str, type[Any]] = {
     "battery": BatterySection,
     "local": LocalSection,
     "droop": Droop,
+    "key": KeySection,
+}
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "key.kind": ("file", "tpm2", "pkcs11"),
+    "droop.nominal_mhz": NOMINALS_MHZ,
 }
 _BOUNDS: dict[str, tuple[float, float]] = {
     "sampling.period_s": (0.1, 900),
@@ -139,8 +162,6 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "droop.droop_per_mille": (20, 120),
     "droop.share_max_per_mille": (0, 1_000),
 }
-
-_CHOICES: dict[str, tuple[int, ...]] = {"droop.nominal_mhz": NOMINALS_MHZ}
 
 
 def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
@@ -260,8 +281,9 @@ class _Reader:
             low, high = _BOUNDS[place]
             if not low <= value <= high:
                 raise self._error(key, f"{place} = {value} is outside {low} to {high}")
-        if value not in _CHOICES.get(place, (value,)):
-            raise self._error(key, f"{place} = {value} is none of {_CHOICES[place]}")
+        if place in _CHOICES and value not in _CHOICES[place]:
+            known = ", ".join(str(choice) for choice in _CHOICES[place])
+            raise self._error(key, f"{place} = {value!r}; write one of {known}")
         return value
 
     def _devices(self, tables: object) -> tuple[DeviceSpec, ...]:

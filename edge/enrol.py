@@ -13,7 +13,8 @@ from typing import Any
 
 from edge.files import replace
 from edge.keys import (
-    FileSigner,
+    CannotSignError,
+    DeviceKey,
     load_or_create_signer,
     load_or_create_tls_key,
     load_signer,
@@ -52,22 +53,28 @@ class Enrolment:
 
 
 async def enrol(
-    state_dir: Path, token: str, address: str, ca: Path, server_name: str = ""
+    state_dir: Path,
+    token: str,
+    address: str,
+    ca: Path,
+    server_name: str = "",
+    signer: DeviceKey | None = None,
 ) -> Enrolment:
     """Exchanges the token for a certificate and stores it. Raises EnrolmentError, KeyFileError.
 
-    An empty token asks for a new certificate for a device that is known already.
+    An empty token asks for a new certificate for a device that is known already. Without a
+    `signer` the key lies in a file.
     """
     from edge.channel import open_channel
     from protos import gateway_pb2_grpc
 
-    signer = load_or_create_signer(state_dir)
+    signer = signer or load_or_create_signer(state_dir)
     csr = _request_pem(state_dir, signer)
     request = gateway_pb2.EnrolRequest(
         token=token,
         public_key=signer.public_key,
         csr_pem=csr,
-        signature=signer.sign(_NUL.join((_ENROL, token.encode(), csr))),
+        signature=_signed(signer, _NUL.join((_ENROL, token.encode(), csr))),
     )
     try:
         channel = open_channel(address, ca, server_name)
@@ -87,15 +94,21 @@ async def enrol(
 
 
 async def renew(
-    state_dir: Path, enrolment: Enrolment, address: str, ca: Path, server_name: str = ""
+    state_dir: Path,
+    enrolment: Enrolment,
+    address: str,
+    ca: Path,
+    server_name: str = "",
+    signer: DeviceKey | None = None,
 ) -> Enrolment:
     """The next certificate, asked for with the present one. Raises EnrolmentError, KeyFileError."""
     from edge.channel import open_channel
     from protos import gateway_pb2_grpc
 
-    signer = load_signer(state_dir)
+    signer = signer or load_signer(state_dir)
     csr = _request_pem(state_dir, signer)
-    request = gateway_pb2.RenewRequest(csr_pem=csr, signature=signer.sign(_NUL.join((_RENEW, csr))))
+    signature = _signed(signer, _NUL.join((_RENEW, csr)))
+    request = gateway_pb2.RenewRequest(csr_pem=csr, signature=signature)
     async with open_channel(address, ca, server_name, load_identity(state_dir)) as channel:
         stub = gateway_pb2_grpc.GatewayServiceStub(channel)
         answer = await _call(stub.Renew, request, address)
@@ -132,7 +145,8 @@ def set_aside(state_dir: Path) -> Path | None:
 
     Nothing is deleted: the envelopes are evidence. Returns where they went.
     """
-    names = ("device.key", "tls.key", CERTIFICATE, ENROLMENT, "outbox.db", "outbox.db-wal")
+    keys = ("device.key", "device.key.tpm2", "device.key.pkcs11", "tls.key")
+    names = (*keys, CERTIFICATE, ENROLMENT, "outbox.db", "outbox.db-wal")
     present = [name for name in names if (state_dir / name).exists()]
     if not present:
         return None
@@ -158,7 +172,14 @@ async def _call(method: Any, request: Any, address: str) -> Any:
         raise EnrolmentError(f"{address} refused: {detail}") from error
 
 
-def _request_pem(state_dir: Path, signer: FileSigner) -> bytes:
+def _signed(signer: DeviceKey, message: bytes) -> bytes:
+    try:
+        return signer.sign(message)
+    except CannotSignError as error:
+        raise EnrolmentError(str(error)) from error
+
+
+def _request_pem(state_dir: Path, signer: DeviceKey) -> bytes:
     """A certificate request of the TLS key that carries the device id as its common name."""
     from cryptography import x509
     from cryptography.hazmat.primitives.hashes import SHA256

@@ -1,20 +1,23 @@
 """The keys of a gateway: the Ed25519 device key, which is its identity, and the TLS key.
 
 A key is made on the device and never leaves it. Must never overwrite a key that exists, use one
-that other users can read, or hand the private half to anybody. A TPM or a PKCS#11 token stands
-behind the same `protos.seal.Signer` port.
+that other users can read, or hand the private half to anybody. Where the device key lies, in a
+file, sealed by a TPM or in a PKCS#11 token, is one section of the configuration; behind the
+`DeviceKey` port they are the same.
 """
 
 import binascii
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from edge.config import KeySection
 from edge.files import create_new
 from protos.ids import DeviceId, device_id
+from protos.seal import Signer
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -29,13 +32,31 @@ class KeyFileError(Exception):
     """A key file is missing, damaged or open to others. The message says what to do."""
 
 
+class CannotSignError(Exception):
+    """The key cannot be used just now, as when its token was pulled out. The message says why."""
+
+
+class DeviceKey(Signer, Protocol):
+    """The device's identity: signs, and says its raw 32-byte public half.
+
+    `sign` raises CannotSignError where the key is not in this process.
+    """
+
+    @property
+    def public_key(self) -> bytes: ...
+
+
 class FileSigner:
-    """A `Signer` whose key lies in a file that only its owner can read."""
+    """A `DeviceKey` in this process's memory."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
-        self.public_key = key.public_key().public_bytes_raw()
-        self._device = device_id(self.public_key)
+        self._public_key = key.public_key().public_bytes_raw()
+        self._device = device_id(self._public_key)
+
+    @property
+    def public_key(self) -> bytes:
+        return self._public_key
 
     @property
     def device(self) -> DeviceId:
@@ -45,21 +66,53 @@ class FileSigner:
         return self._key.sign(message)
 
 
-def load_signer(state_dir: Path) -> FileSigner:
+IN_A_FILE = KeySection()
+_PLACES = {"file": DEVICE_KEY, "tpm2": "device.key.tpm2", "pkcs11": "device.key.pkcs11"}
+
+
+def load_signer(state_dir: Path, key: KeySection = IN_A_FILE) -> DeviceKey:
     """The device key of this state directory. Raises KeyFileError."""
-    pem = _private_text(state_dir / DEVICE_KEY)
-    key = _plain_ed25519(pem) or load_pem(pem, state_dir / DEVICE_KEY)
-    if not isinstance(key, Ed25519PrivateKey):
+    _refuse_another_kind(state_dir, key)
+    if key.kind == "tpm2":
+        from edge import key_tpm2
+
+        return key_tpm2.load(state_dir, key)
+    if key.kind == "pkcs11":
+        from edge import key_pkcs11
+
+        return key_pkcs11.load(state_dir, key)
+    pem = private_text(state_dir / DEVICE_KEY)
+    found = _plain_ed25519(pem) or load_pem(pem, state_dir / DEVICE_KEY)
+    if not isinstance(found, Ed25519PrivateKey):
         raise KeyFileError(f"{state_dir / DEVICE_KEY} holds no Ed25519 key; restore the right file")
-    return FileSigner(key)
+    return FileSigner(found)
 
 
-def load_or_create_signer(state_dir: Path) -> FileSigner:
-    """The device key, made now if this gateway has none."""
-    path = state_dir / DEVICE_KEY
-    if not path.exists():
-        _store(path, Ed25519PrivateKey.generate())
-    return load_signer(state_dir)
+def load_or_create_signer(state_dir: Path, key: KeySection = IN_A_FILE) -> DeviceKey:
+    """The device key, made now if this gateway has none. Raises KeyFileError."""
+    _refuse_another_kind(state_dir, key)
+    if (state_dir / _PLACES[key.kind]).exists():
+        return load_signer(state_dir, key)
+    if key.kind == "tpm2":
+        from edge import key_tpm2
+
+        return key_tpm2.create(state_dir, key)
+    if key.kind == "pkcs11":
+        from edge import key_pkcs11
+
+        return key_pkcs11.create(state_dir, key)
+    _store(state_dir / DEVICE_KEY, Ed25519PrivateKey.generate())
+    return load_signer(state_dir, key)
+
+
+def _refuse_another_kind(state_dir: Path, key: KeySection) -> None:
+    """A second key beside the first would be a second identity of one gateway."""
+    for kind, name in _PLACES.items():
+        if kind != key.kind and (state_dir / name).exists():
+            raise KeyFileError(
+                f"key.kind is {key.kind!r}, but {state_dir / name} is there: this gateway's key is"
+                f" of kind {kind!r}; write that, or enrol anew with --fresh"
+            )
 
 
 def load_or_create_tls_key(state_dir: Path) -> "EllipticCurvePrivateKey":
@@ -69,7 +122,7 @@ def load_or_create_tls_key(state_dir: Path) -> "EllipticCurvePrivateKey":
     path = state_dir / TLS_KEY
     if not path.exists():
         _store(path, ec.generate_private_key(ec.SECP256R1()))
-    key = load_pem(_private_text(path), path)
+    key = load_pem(private_text(path), path)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise KeyFileError(f"{path} holds no P-256 key; remove it and enrol again")
     return key
@@ -77,7 +130,7 @@ def load_or_create_tls_key(state_dir: Path) -> "EllipticCurvePrivateKey":
 
 def read_tls_key_pem(state_dir: Path) -> bytes:
     """The TLS key as the transport wants it. Raises KeyFileError."""
-    return _private_text(state_dir / TLS_KEY)
+    return private_text(state_dir / TLS_KEY)
 
 
 def _plain_ed25519(pem: bytes) -> Ed25519PrivateKey | None:
@@ -110,7 +163,8 @@ def load_pem(pem: bytes, path: Path) -> object:
         ) from error
 
 
-def _private_text(path: Path) -> bytes:
+def private_text(path: Path) -> bytes:
+    """The content of a file that only its owner may open. Raises KeyFileError."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode

@@ -19,6 +19,7 @@ from pathlib import Path
 import aiosqlite
 
 from edge.envelopes import ADD_PACKED, AFTER, INSERT, NEWEST, SCHEMA, from_row, to_row
+from edge.keys import CannotSignError
 from protos.seal import GENESIS, Sealed, Signer, link, seal
 
 PAGE_BYTES = 1024
@@ -302,7 +303,10 @@ class Outbox:
             await self._commit_all()
 
     async def _commit(self, entries: list[_Entry]) -> list[int]:
-        rows, last, head = self._seal(entries)
+        try:
+            rows, last, head = self._seal(entries)
+        except CannotSignError as error:
+            raise OutboxError(str(error)) from error
         notes = [pair for entry in entries for pair in entry.notes.items()]
         notes += self._lazy_notes.items()
         for attempt in (1, 2):
