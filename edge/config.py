@@ -20,7 +20,7 @@ from protos.limits import DEVICES_PER_MAP_MAX, SWEEPS_PER_BATCH_MAX
 from protos.messages import Role
 
 ENVIRONMENT_PREFIX = "GRIDTOKENX_EDGE_"
-TRANSPORTS = ("tcp", "rtu", "rtu_over_tcp", "serial", "mqtt")
+TRANSPORTS = ("tcp", "rtu", "rtu_over_tcp", "serial", "mqtt", "udp")
 MEGABYTE = 1 << 20
 
 

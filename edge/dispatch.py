@@ -44,9 +44,12 @@ RAMP_TICK_NS = SECOND_NS
 
 @dataclass(slots=True)
 class _Held:
-    """An accepted lease and the last thing that was said about it."""
+    """An accepted lease and the last thing that was said about it. `deadline_ns` is its end on the
+    steady clock, so that no one who sets the wall's clock back can make it last.
+    """
 
     lease: Lease
+    deadline_ns: int
     reported: LeaseState = LeaseState.ACCEPTED
     failed: bool = False
 
@@ -90,6 +93,7 @@ class Dispatch:
         self._remembered: Remember | None = None
         self._stopping = False
         self._droop = FrequencyDroop(droop or Droop())
+        self._steady_ns = 0
 
     @property
     def droop_per_mille(self) -> int:
@@ -117,8 +121,11 @@ class Dispatch:
             self._outputs[steerable.name] = _Output()
         self._awaited.discard(steerable.name)
 
-    def offer(self, lease: Lease, at_ns: int) -> list[Action]:
-        """A lease came down. Answered with ACCEPTED or REFUSED; a repeat with where it stands."""
+    def offer(self, lease: Lease, at_ns: int, steady_ns: int | None = None) -> list[Action]:
+        """A lease came down. Answered with ACCEPTED or REFUSED; a repeat with where it stands.
+
+        `steady_ns` is a clock that nobody can set; where there is none, `at_ns` stands for it.
+        """
         before = self._known.get(lease.lease_id)
         if before is not None:
             return [report(lease.lease_id, before, at_ns, detail="already known")]
@@ -130,17 +137,20 @@ class Dispatch:
         if problem:
             lease_id = lease.lease_id[:LEASE_ID_MAX]
             return [report(lease_id, LeaseState.REFUSED, at_ns, detail=problem)]
-        self._held.append(_Held(lease))
+        steady_ns = at_ns if steady_ns is None else steady_ns
+        self._held.append(_Held(lease, steady_ns + lease.expires_ns - at_ns))
         self._learn(lease.lease_id, LeaseState.ACCEPTED)
         return [report(lease.lease_id, LeaseState.ACCEPTED, at_ns)]
 
-    def tick(self, at_ns: int, measured: Measured) -> list[Action]:
+    def tick(self, at_ns: int, measured: Measured, steady_ns: int | None = None) -> list[Action]:
         """Everything that is due now. Called on time changes, new leases and new measurements."""
+        self._steady_ns = at_ns if steady_ns is None else steady_ns
         actions = self._expire(at_ns, measured)
-        self._droop.update(at_ns, measured)
+        self._droop.update(self._steady_ns, measured)
         self._ramp(self._governing(at_ns, SetPower), at_ns, measured)
         wanted = {} if self._stopping else self._wanted(at_ns, measured)
         self._mark_restores(wanted)
+        actions += self._reverted(at_ns, measured)
         restoring = {name for name, output in self._outputs.items() if output.must_restore}
         remember = Remember(
             tuple(sorted({*wanted, *restoring, *self._awaited})),
@@ -173,7 +183,9 @@ class Dispatch:
         """When `tick` is due again if nothing else happens."""
         times = [at_ns + self._refresh_ns]
         for item in self._held:
-            times += [t for t in (item.lease.not_before_ns, item.lease.expires_ns) if t > at_ns]
+            ends_ns = at_ns + item.deadline_ns - self._steady_ns
+            starts_ns = item.lease.not_before_ns
+            times += [t for t in (starts_ns, item.lease.expires_ns, ends_ns) if t > at_ns]
         if any(output.must_restore or output.retry_ns > at_ns for output in self._outputs.values()):
             times.append(at_ns + RETRY_NS)
         power = self._governing(at_ns, SetPower)
@@ -232,6 +244,10 @@ class Dispatch:
         output = self._outputs[device]
         output.must_restore, output.retry_ns, output.touched = False, 0, ()
         output.confirmed.clear()
+        return self._reverted(at_ns, measured)
+
+    def _reverted(self, at_ns: int, measured: Measured) -> list[Action]:
+        """What is over is said to be undone as soon as nothing is left to restore."""
         if self._pending_restore():
             return []
         ended, self._ended = self._ended, []
@@ -246,11 +262,15 @@ class Dispatch:
             del self._known[next(iter(self._known))]
 
     def _expire(self, at_ns: int, measured: Measured) -> list[Action]:
-        over = [item for item in self._held if item.lease.expires_ns <= at_ns]
-        self._held = [item for item in self._held if item.lease.expires_ns > at_ns]
+        over = [
+            item
+            for item in self._held
+            if item.lease.expires_ns <= at_ns or item.deadline_ns <= self._steady_ns
+        ]
+        self._held = [item for item in self._held if item not in over]
         reports: list[Action] = []
         for item in over:
-            end_ns = item.lease.expires_ns
+            end_ns = min(at_ns, item.lease.expires_ns)
             reports.append(
                 report_of(item.lease, LeaseState.EXPIRED, end_ns, measured, self._ramp_w)
             )

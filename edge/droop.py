@@ -34,9 +34,9 @@ class Droop:
     share_max_per_mille: int = 1_000
 
 
-def response_per_mille(droop: Droop, frequency_mhz: int) -> int:
-    """The wanted change of power in per mille of the rating: positive where the frequency is low
-    and more must be produced, in whole steps towards zero, within the allowed share.
+def exact_per_mille(droop: Droop, frequency_mhz: int) -> int:
+    """The change of power in per mille of the rating, towards zero, within the allowed share:
+    positive where the frequency is low and more must be produced.
     """
     deviation = droop.nominal_mhz - frequency_mhz
     beyond = abs(deviation) - droop.deadband_mhz
@@ -44,8 +44,18 @@ def response_per_mille(droop: Droop, frequency_mhz: int) -> int:
         return 0
     share = beyond * 1_000_000 // (droop.nominal_mhz * droop.droop_per_mille)
     share = min(share, droop.share_max_per_mille)
-    share -= share % STEP_PER_MILLE
     return share if deviation > 0 else -share
+
+
+def response_per_mille(droop: Droop, frequency_mhz: int, before: int = 0) -> int:
+    """The same in whole steps towards zero. `before` is what is done already: it stays while the
+    exact response is less than a step away from it.
+    """
+    exact = exact_per_mille(droop, frequency_mhz)
+    if before and exact and abs(exact - before) < STEP_PER_MILLE:
+        return before
+    stepped = abs(exact) - abs(exact) % STEP_PER_MILLE
+    return stepped if exact >= 0 else -stepped
 
 
 class FrequencyDroop:
@@ -67,7 +77,7 @@ class FrequencyDroop:
         if not self._droop.enabled or frequency is None:
             self._end()
             return
-        self.share_per_mille = response_per_mille(self._droop, frequency)
+        self.share_per_mille = response_per_mille(self._droop, frequency, self.share_per_mille)
         if abs(self._droop.nominal_mhz - frequency) > self._droop.deadband_mhz:
             self._inside_ns = None
             # A response too small for a whole step does not take a device in hand.

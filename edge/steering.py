@@ -84,7 +84,8 @@ class Steering:
 
     def give(self, lease: Lease) -> None:
         """A lease came down: judged now, carried out in the loop's next turn."""
-        self._take_reports(self._dispatch.offer(lease, self._clock.now_ns()))
+        now_ns, steady_ns = self._clock.now_ns(), self._clock.monotonic_ns()
+        self._take_reports(self._dispatch.offer(lease, now_ns, steady_ns))
         self._wake.set()
 
     def wake(self) -> None:
@@ -94,8 +95,7 @@ class Steering:
         """Until cancelled. Call `stop` afterwards, while the devices are still open."""
         while True:
             self._wake.clear()
-            now_ns = self._clock.now_ns()
-            await self._perform(self._dispatch.tick(now_ns, self._measure()))
+            await self._perform(self._tick())
             await self._flush()
             now_ns = self._clock.now_ns()
             pause_s = (self._dispatch.next_ns(now_ns) - now_ns) / SECOND_NS / speed_of(self._clock)
@@ -105,13 +105,17 @@ class Steering:
             except TimeoutError:
                 continue
 
+    def _tick(self) -> list[Action]:
+        now_ns, steady_ns = self._clock.now_ns(), self._clock.monotonic_ns()
+        return self._dispatch.tick(now_ns, self._measure(), steady_ns)
+
     async def stop(self) -> None:
         """Ends every lease and restores every default, within a bound of real seconds."""
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self._perform(self._dispatch.stop(self._clock.now_ns(), self._measure()))
                 # The note is emptied only when every device has confirmed its default.
-                await self._perform(self._dispatch.tick(self._clock.now_ns(), self._measure()))
+                await self._perform(self._tick())
         except TimeoutError:
             log.warning("a device did not confirm its default; its own timer must end the setpoint")
         await self._flush()

@@ -20,8 +20,8 @@ from protos.clock import Clock
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 SUNSPEC = "sunspec"
-P1, OPTICAL, MQTT = "p1", "iec62056-21", "mqtt"
-SPEAKERS = (P1, OPTICAL, MQTT)
+P1, OPTICAL, MQTT, DLMS, SPEEDWIRE = "p1", "iec62056-21", "mqtt", "dlms", "sma-speedwire"
+SPEAKERS = (P1, OPTICAL, MQTT, DLMS, SPEEDWIRE)
 """Ways to talk that need no register map. Loaded only when a device uses them."""
 
 
@@ -101,6 +101,14 @@ async def _open_speaker(spec: DeviceSpec, clock: Clock) -> Device:
         from edge.devices.optical import OpticalDevice
 
         return await OpticalDevice.listen(spec, clock)
+    if spec.profile == DLMS:
+        from edge.devices.dlms import DlmsDevice
+
+        return await DlmsDevice.listen(spec, clock)
+    if spec.profile == SPEEDWIRE:
+        from edge.devices.speedwire import SpeedwireDevice
+
+        return await SpeedwireDevice.listen(spec, clock)
     if spec.transport != MQTT:
         raise DeviceError(spec.name, f"MQTT over {spec.transport}", 'write transport = "mqtt"')
     if find_spec("aiomqtt") is None:

@@ -58,9 +58,9 @@ class SetpointLimits:
 class DeviceSpec:
     """How one device is reached, as an installer writes it.
 
-    `transport` is "tcp", "rtu", "rtu_over_tcp", "serial" or "mqtt"; `address` is host:port or a
-    serial port's path. `profile` names a file of firmware-configs ("eastron/sdm630") or a way to
-    talk that needs none: "sunspec", "p1", "iec62056-21", "mqtt".
+    `transport` is "tcp", "rtu", "rtu_over_tcp", "serial", "mqtt" or "udp"; `address` is host:port
+    or a serial port's path. `profile` names a file of firmware-configs ("eastron/sdm630") or a way
+    to talk that needs none: "sunspec", "p1", "iec62056-21", "mqtt", "dlms", "sma-speedwire".
     """
 
     name: str

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from edge.devices.device import DeviceError, DeviceSpec, Point, Sample
+from edge.devices.listening import make_link
 from edge.devices.modbus.links import Link, SerialLink
 from edge.devices.obis import Column, column_value, columns_of, parse_lines
-from edge.devices.p1 import make_link
 from edge.devices.pushed import PushedDevice
 from edge.devices.telegram import BAUDS, TELEGRAM_MAX, BadTelegram, block_lines, identification
 from protos.clock import Clock

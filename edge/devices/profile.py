@@ -12,6 +12,8 @@ from edge.devices.registers import Kind, Order, Raw, decode, encode
 from protos.messages import Quantity, Role
 from protos.units import round_measured
 
+FLOATS = frozenset({"f32", "f64"})
+
 
 @dataclass(frozen=True, slots=True)
 class RegisterValue:
@@ -51,7 +53,7 @@ class RegisterValue:
         """The registers that carry a canonical value, as near as their resolution allows."""
         signed = -canonical if self.negate else canonical
         raw: Raw
-        if self.kind in {"f32", "f64"}:
+        if self.kind in FLOATS:
             raw = signed * self.divide / self.multiply
         else:
             raw = _half_even(signed * self.divide, self.multiply)
@@ -183,7 +185,10 @@ class Step:
                 return max(0, min(1000, 1000 * setpoint // rating))
             case "current":
                 assert amps is not None
-                return amps.current_ma(setpoint)
+                # Towards zero, so that no register's resolution lets more through.
+                unit = 1 if self.value.kind in FLOATS else self.value.multiply // self.value.divide
+                current_ma = amps.current_ma(setpoint)
+                return current_ma - current_ma % max(1, unit)
         # A timer rounds up to its own unit, so that it never ends before the agent renews it.
         unit = max(1, self.value.multiply // self.value.divide)
         most = ((1 << min(31, 16 * self.value.width)) - 1) * self.value.multiply

@@ -11,7 +11,14 @@ from edge.devices.device import DeviceError, DeviceSpec
 from edge.devices.holes import load_holes, save_holes
 from edge.devices.modbus.bus import Bus
 from edge.devices.modbus.coalesce import Block, Unplannable, learn_cut, overhead_words, plan
-from edge.devices.modbus.errors import ILLEGAL_ADDRESS, ILLEGAL_VALUE, BusError, Declined
+from edge.devices.modbus.errors import (
+    GATEWAY_PATH,
+    GATEWAY_TARGET,
+    ILLEGAL_ADDRESS,
+    ILLEGAL_VALUE,
+    BusError,
+    Declined,
+)
 from edge.devices.modbus.timing import Manner
 from edge.devices.profile import Transport
 
@@ -179,4 +186,7 @@ class Reading:
 
     def problem(self, error: BusError) -> DeviceError:
         """The bus error as the poller knows it."""
-        return DeviceError(self._spec.name, error.problem, error.advice)
+        advice = error.advice
+        if isinstance(error, Declined) and error.code in {GATEWAY_PATH, GATEWAY_TARGET}:
+            advice = "check the unit number, and the device's power and wiring behind the gateway"
+        return DeviceError(self._spec.name, error.problem, advice)

@@ -33,7 +33,7 @@ class Beat:
 class DerImage(SunSpecImage):
     """A storage unit: models 1, 701, 702, 704, 713 and 715."""
 
-    models = (1, 701, 702, 704, 713, 715)
+    models: tuple[int, ...] = (1, 701, 702, 704, 713, 715)
     writable = (
         *(
             (704, point)
@@ -53,7 +53,10 @@ class DerImage(SunSpecImage):
 
     def __init__(self, home: Home, second_ns: int) -> None:
         super().__init__(home, second_ns)
+        self.beats = 715 in self.models
         for wide in self.writable_wide:
+            if wide[0] not in self.models:
+                continue
             first = self.chain.place(*wide)
             self._open |= {first, first + 1}
         self._ends_at: dict[str, int | None] = {"WSet": None, "WMaxLimPct": None}
@@ -70,9 +73,9 @@ class DerImage(SunSpecImage):
         self._scale(704, WMaxLimPct=-2, WSet=0, WSetPct=-2)
         chain.set(713, "WHRtg", traits.capacity_wh)
         self._scale(713, WH=0, Pct=-1)
-        chain.set(715, "LocRemCtl", 0)
-        chain.set(715, "DERHb", 0)
-        chain.set(715, "ControllerHb", 0)
+        if self.beats:
+            for point in ("LocRemCtl", "DERHb", "ControllerHb"):
+                chain.set(715, point, 0)
         for point in ("WSetEna", "WSetEnaRvrt", "WMaxLimPctEna", "WMaxLimPctEnaRvrt"):
             chain.set(704, point, 0)
         for point in ("WSet", "WSetRvrt", "WSetRvrtTms", "WMaxLimPctRvrtTms"):
@@ -82,7 +85,7 @@ class DerImage(SunSpecImage):
 
     def refresh(self) -> None:
         home, chain = self.home, self.chain
-        self._beat.saw(chain.get(715, "ControllerHb"), home.at_ns)
+        self._see_beat()
         for name, ends_ns in self._ends_at.items():
             if chain.get(704, f"{name}Ena"):
                 self._count_down(name, ends_ns)
@@ -91,14 +94,22 @@ class DerImage(SunSpecImage):
         chain.set(701, "InvSt", MPPT if power_w else STANDBY)
         chain.set(701, "W", power_w)
         chain.set(701, "VA", abs(power_w))
-        chain.set(701, "Hz", frequency_mhz(home.at_ns))
+        chain.set(701, "Hz", frequency_mhz(home))
         chain.set(701, "LNV", 2_300)
         chain.set(701, "TotWhInj", home.counters.discharged // MW_NS_PER_WH)
         chain.set(701, "TotWhAbs", home.counters.charged // MW_NS_PER_WH)
         chain.set(713, "SoC", home.charge_per_mille)
         chain.set(713, "SoH", 980)
         chain.set(713, "WHAvail", home.stored_wh)
-        chain.set(715, "DERHb", home.at_ns // self.second_ns & 0x7FFF_FFFF)
+        if self.beats:
+            chain.set(715, "DERHb", home.at_ns // self.second_ns & 0x7FFF_FFFF)
+
+    def _see_beat(self) -> None:
+        if self.beats:
+            self._beat.saw(self.chain.get(715, "ControllerHb"), self.home.at_ns)
+
+    def _is_orphan(self) -> bool:
+        return self.beats and self._beat.is_dead(self.home.at_ns, self.second_ns)
 
     def _count_down(self, name: str, ends_ns: int | None) -> None:
         at_ns, chain = self.home.at_ns, self.chain
@@ -106,7 +117,7 @@ class DerImage(SunSpecImage):
             left = max(0, -(-(ends_ns - at_ns) // self.second_ns))
             chain.set(704, f"{name}RvrtRem", left)
         is_over = ends_ns is not None and at_ns >= ends_ns
-        if is_over or self._beat.is_dead(at_ns, self.second_ns):
+        if is_over or self._is_orphan():
             chain.set(704, f"{name}Ena", chain.get(704, f"{name}EnaRvrt"))
             chain.set(704, name, chain.get(704, f"{name}Rvrt"))
             self._ends_at[name] = None
@@ -122,7 +133,7 @@ class DerImage(SunSpecImage):
         )
 
     def obey(self) -> None:
-        self._beat.saw(self.chain.get(715, "ControllerHb"), self.home.at_ns)
+        self._see_beat()
         for name in self._ends_at:
             seconds = self.chain.get(704, f"{name}RvrtTms")
             # Any write to the model arms the timers again, as a careful device does it.
@@ -142,6 +153,12 @@ class DerImage(SunSpecImage):
         self.home.step(at_ns)
         self.refresh()
         return bool(self.chain.get(704, "WSetEna") or self.chain.get(704, "WMaxLimPctEna"))
+
+
+class BeatlessDerImage(DerImage):
+    """The same without model 715: only the reversion timers of 704 end an order."""
+
+    models = (1, 701, 702, 704, 713)
 
 
 class BeatingBatteryImage(BatteryImage):

@@ -18,9 +18,10 @@ Electrics = dict[tuple[Quantity, int], int]
 """Whole numbers in the quantity's unit, by quantity and phase (0 is the total)."""
 
 
-def frequency_mhz(at_ns: int) -> int:
-    """The grid's frequency: the same in every home."""
-    return 50_000 + noise(0, at_ns // SECOND_NS) % 41 - 20
+def frequency_mhz(home: Home) -> int:
+    """The grid's frequency: the same in every home, but where a test moves it."""
+    wander = noise(0, home.at_ns // SECOND_NS) % 41 - 20
+    return 50_000 + wander + home.frequency_offset_mhz
 
 
 def voltage_mv(home: Home, phase: int) -> int:
@@ -37,7 +38,7 @@ def current_ma(power_mw: int, millivolt: int) -> int:
 
 def grid_electrics(home: Home) -> Electrics:
     """Everything a meter at the grid connection can show of the home as it stands."""
-    seen: Electrics = {(Quantity.FREQUENCY_MHZ, 0): frequency_mhz(home.at_ns)}
+    seen: Electrics = {(Quantity.FREQUENCY_MHZ, 0): frequency_mhz(home)}
     _add_power(seen, 0, home.grid_mw)
     counters = home.counters
     _add_energy(seen, 0, counters.imported, counters.exported)

@@ -158,6 +158,7 @@ class Home:
         self.phase_imported = [self.counters.imported * share // 1_000 for share in traits.shares]
         self.phase_exported = [self.counters.exported // PHASES] * PHASES
         self.stored = traits.stored_wh * MW_NS_PER_WH
+        self.frequency_offset_mhz = 0
         self.load_mw = self.pv_mw = self.battery_mw = self.grid_mw = 0
         self.phases_mw = [0] * PHASES
         self._cells_mw = 0

@@ -103,7 +103,7 @@ class SunSpecImage:
         chain.set(103, "A", sum(chain.get(103, f"Aph{letter}") for letter in LETTERS))
         chain.set(103, "W", round_w(power_mw))
         chain.set(103, "VA", round_w(power_mw))
-        chain.set(103, "Hz", frequency_mhz(home.at_ns) // 10)
+        chain.set(103, "Hz", frequency_mhz(home) // 10)
         chain.set(103, "WH", produced // MW_NS_PER_WH)
         chain.set(103, "DCW", round_w(power_mw * 102 // 100))
         chain.set(103, "DCV", DC_DECIVOLT)

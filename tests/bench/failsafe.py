@@ -20,7 +20,7 @@ from typing import Any
 
 from edge.devices.catalog import load_profiles
 from edge.simulator.chargers import CHARGERS
-from edge.simulator.der import BeatingBatteryImage, DerImage
+from edge.simulator.der import BeatingBatteryImage, BeatlessDerImage, DerImage
 from edge.simulator.home import MW_NS_PER_WH, Home, traits_of
 from edge.simulator.makers import STORAGE, HuaweiInverter, MakerImage
 from edge.simulator.profiles import shipped
@@ -42,6 +42,7 @@ SUNSPEC: tuple[tuple[str, Role, type[SunSpecImage]], ...] = (
     ("sunspec 123", Role.PV, SolarImage),
     ("sunspec 124", Role.BATTERY, BatteryImage),
     ("sunspec 124 and 802", Role.BATTERY, BeatingBatteryImage),
+    ("sunspec 704", Role.BATTERY, BeatlessDerImage),
     ("sunspec 704 and 715", Role.BATTERY, DerImage),
 )
 

@@ -30,13 +30,33 @@ async def live(yard, name, **options):
             places = range(step.value.addr, step.value.end)
             slave.holes.difference_update(places)
             slave.written.update(dict.fromkeys(places, 0))
-        if write.rating is not None:
-            value = write.rating[1]
+        owned = [(step.own, 16_000) for step in write.restore if step.own]
+        for place, said in [*owned, *([(write.rating, 10_000)] if write.rating else [])]:
+            value = place[1]
             slave.holes.difference_update(range(value.addr, value.end))
-            slave.written.update(enumerate(value.registers(10_000), value.addr))
+            slave.written.update(enumerate(value.registers(said), value.addr))
+        mirror(slave, (*write.steps, *write.restore))
     transport = "tcp" if "tcp" in profile.transport.kinds else profile.transport.kinds[0]
     spec = replace(spec, profile=name, role=profile.roles[0], transport=transport, options=options)
     return slave, await open_device(spec, SystemClock(), yard.pool)
+
+
+def mirror(slave, steps):
+    """What is shown elsewhere than where it is written follows what is written."""
+    shown = [(step.value, step.readback[1]) for step in steps if step.readback]
+    answer = slave.answer
+    for _, place in shown:
+        slave.holes.difference_update(range(place.addr, place.end))
+        slave.written.update(dict.fromkeys(range(place.addr, place.end), 0))
+
+    def follow(request):
+        reply = answer(request)
+        for value, place in shown:
+            now = value.canonical(tuple(slave.written[a] for a in range(value.addr, value.end)))
+            slave.written.update(enumerate(place.registers(now), place.addr))
+        return reply
+
+    slave.answer = follow
 
 
 def held(slave, step):
@@ -67,14 +87,19 @@ async def test_a_battery_obeys_reads_back_and_is_given_back_to_itself(yard, name
         assert held(slave, step) == step.value.registers(step.constant)
 
 
-@pytest.mark.parametrize("name", [n for n in STEERED if PROFILES[n].writes[0].failsafe != "agent"])
+@pytest.mark.parametrize(
+    "name", [n for n in STEERED if PROFILES[n].writes[0].failsafe == "device_timer"]
+)
 async def test_the_models_own_timer_runs_before_anything_can_move(yard, name):
     slave, device = await live(yard, name, connect_delay_ms=0)
     write = PROFILES[name].writes[0]
-    await device.set_power(-1000, 61)
+    if write.setpoint == "power_w":
+        await device.set_power(-1000, 61)
+    else:
+        await device.set_charge_limit(6000, 61)
     written = [r.address for r in slave.requests if r.function in {6, 16}]
-    timer = next(step for step in write.steps if step.source == "ttl")
-    mode = next(step for step in write.steps if step.source == "mode")
+    timer = next(step for step in write.steps if step.source == "ttl" and not step.early)
+    mode = next(step for step in write.steps if step.source in {"mode", "current"})
     assert written.index(timer.value.addr) < written.index(mode.value.addr)
     seconds = timer.value.canonical(held(slave, timer))
     assert 61 <= seconds <= 120
@@ -93,17 +118,23 @@ async def test_no_order_passes_the_profiles_bounds_or_the_installers(yard, name)
         max_charge_w=700,
         max_discharge_w=600,
         max_export_w=5000,
+        max_draw_w=7000,
     )
     if write.setpoint == "power_w":
         assert (device.limits.max_charge_w, device.limits.max_discharge_w) == (700, 600)
         await device.set_power(-1_000_000, 60)
         wanted = -700
+    elif write.setpoint == "charge_limit_w":
+        assert device.limits.max_draw_w == 7000
+        await device.set_charge_limit(1_000_000, 60)
+        wanted = 7000
     else:
         assert device.limits.max_export_w == 5000
         await device.set_export_limit(1_000_000, 60)
         wanted = 5000
     for step in write.steps:
-        assert held(slave, step) == step.value.registers(step.wanted(wanted, 60, 10_000))
+        asked = step.wanted(wanted, 60, 10_000, write.amps)
+        assert held(slave, step) == step.value.registers(asked)
 
 
 async def test_a_share_of_the_rating_never_lets_more_through_than_was_ordered(yard):
@@ -135,10 +166,11 @@ async def test_wearing_memory_is_read_first_and_left_alone_where_it_holds_the_va
     slave, device = await live(yard, "sungrow/sh_battery")
     for _ in range(5):
         await device.set_power(-1500, 60)
-    assert sum(request.function == 6 for request in slave.requests) == 3
+    worn = [r.address for r in slave.requests if r.function == 6 and r.address != 13079]
+    assert sorted(worn) == [13049, 13050, 13051]
     slave.written[13049] = 0  # someone at the inverter's own panel
     await device.set_power(-1500, 60)
-    assert slave.written[13049] == 2
+    assert slave.written[13049] == 3
     await device.restore_default()
     assert (slave.written[13050], slave.written[13049]) == (0xCC, 0)
     slave.requests.clear()
@@ -146,7 +178,7 @@ async def test_wearing_memory_is_read_first_and_left_alone_where_it_holds_the_va
     assert not any(request.function == 6 for request in slave.requests)
 
 
-@pytest.mark.parametrize("deaf", [13049, 13050, 13051])
+@pytest.mark.parametrize("deaf", [13049, 13050, 13051, 13079])
 async def test_any_step_that_does_not_read_back_is_an_error(yard, deaf):
     slave, device = await live(yard, "sungrow/sh_battery")
     answer = slave.answer
@@ -160,3 +192,62 @@ async def test_any_step_that_does_not_read_back_is_an_error(yard, deaf):
     slave.answer = ignore
     with pytest.raises(DeviceError, match="reads back"):
         await device.set_power(-1500, 60)
+
+
+CHARGERS = [name for name in STEERED if PROFILES[name].writes[0].setpoint == "charge_limit_w"]
+
+
+@pytest.mark.parametrize("name", CHARGERS)
+@pytest.mark.parametrize(
+    ("limit_w", "current_ma"),
+    [(0, 0), (4139, 0), (4140, 6000), (4200, 6086), (11_040, 16_000), (1_000_000, None)],
+)
+async def test_a_charger_offers_six_amperes_or_more_or_nothing(yard, name, limit_w, current_ma):
+    slave, device = await live(yard, name, connect_delay_ms=0)
+    write = PROFILES[name].writes[0]
+    await device.set_charge_limit(limit_w, 60)
+    step = next(step for step in write.steps if step.source == "current")
+    offered = step.value.canonical(held(slave, step))
+    if current_ma is None:
+        current_ma = 1000 * write.maximum // 690
+    # Registers in tenths of an ampere round, but never up.
+    assert current_ma - 100 < offered <= current_ma
+    assert offered == 0 or offered >= 6000
+
+
+@pytest.mark.parametrize("name", CHARGERS)
+async def test_a_charger_on_one_phase_gets_the_same_current_for_a_third_of_the_power(yard, name):
+    slave, device = await live(yard, name, connect_delay_ms=0, phases=1)
+    write = PROFILES[name].writes[0]
+    assert device.limits.least_draw_w == 1380
+    assert device.limits.max_draw_w == write.maximum // 3
+    await device.set_charge_limit(2300, 60)
+    step = next(step for step in write.steps if step.source == "current")
+    assert step.value.canonical(held(slave, step)) == 10_000
+
+
+@pytest.mark.parametrize("name", CHARGERS)
+async def test_a_charger_that_hides_what_it_is_made_for_is_not_set_by_guess(yard, name):
+    slave, device = await live(yard, name, connect_delay_ms=0)
+    write = PROFILES[name].writes[0]
+    own = next(step.own[1] for step in write.restore if step.own)
+    slave.written.update(dict.fromkeys(range(own.addr, own.end), 0))
+    slave.requests.clear()
+    with pytest.raises(DeviceError, match="does not say"):
+        await device.restore_default()
+    assert not any(request.function in {6, 16} for request in slave.requests)
+
+
+async def test_a_timer_that_the_device_forgets_is_no_timer(yard):
+    slave, device = await live(yard, "solaredge/storedge_battery", connect_delay_ms=0)
+    answer = slave.answer
+
+    def forget(request):
+        reply = answer(request)
+        slave.written.update({0xE00B: 0, 0xE00C: 0})
+        return reply
+
+    slave.answer = forget
+    with pytest.raises(DeviceError, match="reads back 0"):
+        await device.set_power(-1000, 60)
+    assert slave.written[0xE00D] == 0, "nothing was commanded behind a dead timer"

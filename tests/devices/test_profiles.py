@@ -11,6 +11,7 @@ from edge.devices.profile_checks import check_profile, run_selftest
 from edge.devices.profile_file import load_profile, parse_profile
 from edge.devices.profile_table import BadProfile
 from edge.devices.registers import BadValue
+from edge.steering import REFRESH_S, TTL_S_MAX
 from protos.messages import Role
 
 FILES = profile_files()
@@ -69,6 +70,8 @@ BILLED = {
     Role.GRID: {"ENERGY_IMPORT_WH", "ENERGY_EXPORT_WH"},
     Role.PV: {"ENERGY_PRODUCED_WH"},
     Role.BATTERY: {"ENERGY_PRODUCED_WH"},
+    # What a car took is billed to nobody.
+    Role.EV_CHARGER: set(),
 }
 
 
@@ -86,9 +89,11 @@ def test_every_device_has_its_billing_counters_and_a_power(path):
 def test_every_setpoint_can_be_undone_and_says_who_undoes_it(path):
     for write in load_profile(path).writes:
         assert write.restore
-        assert write.failsafe in {"device_timer", "agent"}
+        assert write.failsafe in {"device_timer", "device_watchdog", "agent"}
         timers = [step for step in write.steps if step.source == "ttl"]
         assert bool(timers) == (write.failsafe == "device_timer")
+        # A watchdog that waits must be fed more often than it bites.
+        assert write.failsafe != "device_watchdog" or 2 * REFRESH_S < write.holds_s <= TTL_S_MAX
         assert not write.wears or 0 < write.max_writes_per_day <= 2000
         commanded = {step.value.addr for step in write.steps if step.source == "mode"}
         assert commanded <= {step.value.addr for step in write.restore}

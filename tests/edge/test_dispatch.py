@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 
 from edge.devices.device import SetpointLimits
 from edge.dispatch import LEASES_MAX, Dispatch
+from edge.droop import Droop
 from edge.leases import (
     Measured,
     Remember,
     Report,
     Restore,
+    SetChargeLimit,
     SetExportLimit,
     SetPower,
     Steerable,
@@ -25,19 +27,21 @@ ME = DeviceId("ab" * 16)
 START = 1_800_000_000 * SECOND_NS
 BATTERY = Steerable("battery", SetpointLimits(3000, 4000), stores=True)
 INVERTER = Steerable("inverter", SetpointLimits(0, 0, 8000), stores=False)
+CHARGER = Steerable("charger", SetpointLimits(0, 0, None, 11_040, 4140), stores=False)
 CALM = Measured(0, 600, True, 0)
 
 
 class Bench:
     """Runs a machine and keeps what the devices hold, as a device would."""
 
-    def __init__(self, *fleet: Steerable, reserve: int = 200) -> None:
-        self.machine = Dispatch(ME, reserve, 20 * SECOND_NS)
+    def __init__(self, *fleet: Steerable, reserve: int = 200, droop: Droop | None = None) -> None:
+        self.machine = Dispatch(ME, reserve, 20 * SECOND_NS, droop)
         for item in fleet:
             self.machine.add(item)
         self.now = START
         self.power: dict[str, int] = {}
         self.limit: dict[str, int] = {}
+        self.draw: dict[str, int] = {}
         self.restores: list[str] = []
         self.reports: list[tuple[str, str]] = []
         self.noted: tuple[str, ...] = ()
@@ -52,7 +56,7 @@ class Bench:
             if isinstance(action, Remember):
                 self.noted = action.devices
                 continue
-            if isinstance(action, SetPower | SetExportLimit):
+            if isinstance(action, SetPower | SetExportLimit | SetChargeLimit):
                 assert action.device in self.noted, "a setpoint before its reversion was noted"
                 assert self.now < action.until_ns <= self.now + 2 * LEASE_NS_MAX
             if self.broken:
@@ -67,9 +71,12 @@ class Bench:
             self.power[action.device] = action.power_w
         elif isinstance(action, SetExportLimit):
             self.limit[action.device] = action.limit_w
+        elif isinstance(action, SetChargeLimit):
+            self.draw[action.device] = action.limit_w
         elif isinstance(action, Restore):
             self.power.pop(action.device, None)
             self.limit.pop(action.device, None)
+            self.draw.pop(action.device, None)
             self.restores.append(action.device)
 
     def tick(self, seconds: float = 0) -> None:
@@ -82,7 +89,14 @@ class Bench:
         start = self.now + int(more.get("after", 0) * SECOND_NS)
         end = start + int(more.get("for_s", 60) * SECOND_NS)
         lease = Lease(
-            lease_id, more.get("device", ME), start, end, more.get("ramp", 0), power, limit
+            lease_id,
+            more.get("device", ME),
+            start,
+            end,
+            more.get("ramp", 0),
+            power,
+            limit,
+            charge_limit_w=more.get("draw"),
         )
         self.carry_out(self.machine.offer(lease, self.now))
 
@@ -302,6 +316,107 @@ def test_refusals_name_what_is_wrong():
     )
 
 
+def test_a_car_is_throttled_paused_and_given_back_to_itself():
+    bench = ready(CHARGER)
+    bench.give("A", draw=7000, for_s=100)
+    bench.tick()
+    assert bench.draw == {"charger": 7000}
+    bench.give("B", draw=0, for_s=10)
+    bench.tick(1)
+    assert bench.draw == {"charger": 0}
+    bench.tick(10)
+    assert bench.draw == {"charger": 7000}
+    bench.tick(90)
+    assert bench.draw == {}
+    assert bench.states("A") == ["ACCEPTED", "ACTIVE", "EXPIRED", "REVERTED"]
+
+
+def test_a_limit_that_does_not_reach_for_every_car_pauses_the_last_ones():
+    fleet = [
+        Steerable(f"car-{n}", SetpointLimits(0, 0, None, 11_040, 4140), stores=False)
+        for n in range(3)
+    ]
+    bench = ready(*fleet)
+    for limit, wanted in (
+        (33_120, [11_040, 11_040, 11_040]),
+        (12_420, [4140, 4140, 4140]),
+        (12_419, [6210, 6209, 0]),
+        (4140, [4140, 0, 0]),
+        (4139, [0, 0, 0]),
+        (0, [0, 0, 0]),
+    ):
+        bench.give(f"L{limit}", draw=limit)
+        bench.tick(1)
+        assert list(bench.draw.values()) == wanted
+        assert sum(wanted) <= limit
+
+
+def test_a_home_with_everything_obeys_all_three_kinds_at_once_and_undoes_each_alone():
+    bench = ready(BATTERY, INVERTER, CHARGER)
+    bench.give("A", 1000, 2000, draw=6000, for_s=60)
+    bench.tick()
+    assert (bench.power, bench.limit, bench.draw) == (
+        {"battery": 1000},
+        {"inverter": 2000},
+        {"charger": 6000},
+    )
+    bench.give("B", draw=4200, for_s=30)
+    bench.tick(1)
+    assert bench.draw == {"charger": 4200}
+    bench.tick(30)
+    assert bench.draw == {"charger": 6000}
+    bench.tick(60)
+    bench.tick(1)
+    assert (bench.power, bench.limit, bench.draw) == ({}, {}, {})
+
+
+def test_orders_for_a_car_are_refused_where_there_is_none_and_out_of_bounds():
+    assert (
+        ready(BATTERY)
+        .machine.offer(Lease("L", ME, START, START + SECOND_NS, 0, charge_limit_w=5000), START)[0]
+        .report.detail
+        == "no charger that can be limited"
+    )
+    bench = ready(CHARGER)
+    for wrong in (-1, 1_000_001, 1 << 63):
+        bench.give(f"L{wrong}", draw=wrong)
+    assert [state for _, state in bench.reports] == ["REFUSED"] * 3
+
+
+def test_a_clock_that_is_set_back_makes_no_lease_last_longer():
+    bench = ready(BATTERY)
+    bench.give("L", 1000, for_s=300)
+    bench.tick()
+    wall, steady = bench.now - 3600 * SECOND_NS, bench.now
+    for passed in range(0, 301, 20):
+        at = wall + passed * SECOND_NS
+        bench.carry_out(
+            bench.machine.tick(at, CALM, steady + passed * SECOND_NS),
+        )
+        assert bench.machine.next_ns(at) - at <= 20 * SECOND_NS
+    assert bench.power == {}
+    assert bench.states("L")[-2:] == ["EXPIRED", "REVERTED"]
+
+
+def test_a_clock_that_is_set_back_a_little_renews_the_setpoint_at_once():
+    bench = ready(BATTERY)
+    bench.tick(60)
+    bench.give("L", 1000, after=-30, for_s=300)
+    bench.tick()
+    bench.power.clear()
+    bench.tick(-10)
+    assert bench.power == {"battery": 1000}, "the last writing lies in the future"
+
+
+def test_a_clock_that_jumps_ahead_ends_every_lease():
+    bench = ready(BATTERY, CHARGER)
+    bench.give("L", 1000, draw=5000, for_s=86_000)
+    bench.tick()
+    bench.tick(400 * 86_400)
+    assert (bench.power, bench.draw) == ({}, {})
+    assert bench.machine.is_idle
+
+
 def test_a_flood_of_leases_is_bounded():
     bench = ready(BATTERY)
     for number in range(LEASES_MAX + 10):
@@ -316,39 +431,50 @@ STEP = st.one_of(
         st.just("give"),
         st.sampled_from(["A", "B", "C", "D", "E"]),
         st.none() | st.integers(-6000, 6000) | WILD,
-        st.none() | st.integers(0, 9000) | WILD,
+        st.tuples(
+            st.none() | st.integers(0, 9000) | WILD, st.none() | st.integers(0, 12_000) | WILD
+        ),
         st.tuples(TIMES, TIMES),
         st.integers(0, 5000) | WILD,
     ),
     st.tuples(st.just("tick"), st.integers(0, 100_000)),
     st.tuples(st.just("break"), st.booleans()),
     st.tuples(
-        st.just("measure"), st.none() | st.integers(-9000, 9000), st.none() | st.integers(0, 1000)
+        st.just("measure"),
+        st.none() | st.integers(-9000, 9000),
+        st.none() | st.integers(0, 1000),
+        st.none() | st.integers(0, 9000),
+        st.none() | st.integers(40_000, 65_000),
     ),
 )
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(STEP, max_size=30))
-def test_no_sequence_of_orders_gets_outside_the_bounds_or_past_its_end(steps):
-    bench = ready(BATTERY, INVERTER)
+@given(st.lists(STEP, max_size=30), st.booleans())
+def test_no_sequence_of_orders_gets_outside_the_bounds_or_past_its_end(steps, droops):
+    bench = ready(BATTERY, INVERTER, CHARGER, droop=Droop(enabled=droops))
     for step in steps:
         if step[0] == "give":
             start, end = (bench.now + part * SECOND_NS for part in step[4])
-            lease = Lease(step[1], ME, start, end, step[5], step[2], step[3])
+            limit, draw = step[3]
+            lease = Lease(step[1], ME, start, end, step[5], step[2], limit, "", draw)
             bench.carry_out(bench.machine.offer(lease, bench.now))
         elif step[0] == "tick":
             bench.tick(step[1])
         elif step[0] == "break":
             bench.broken = step[1]
         else:
-            bench.measured = Measured(step[1], step[2], True, 0)
+            bench.measured = Measured(
+                step[1], step[2], True, step[3], production_w=step[3], frequency_mhz=step[4]
+            )
         assert -3000 <= bench.power.get("battery", 0) <= 4000
         assert 0 <= bench.limit.get("inverter", 0) <= 8000
+        assert 0 <= bench.draw.get("charger", 0) <= 11_040
         assert "inverter" not in bench.power
     bench.broken = False
+    bench.measured = CALM
     bench.tick(2 * 86_401)
     bench.tick(10)
     bench.tick(10)
-    assert (bench.power, bench.limit) == ({}, {})
+    assert (bench.power, bench.limit, bench.draw) == ({}, {}, {})
     assert bench.machine.is_idle

@@ -104,7 +104,7 @@ def test_every_value_of_an_sdm630_is_read_in_whole_and_in_parts_alike() -> None:
         assert whole[address : address + 2] == list(image.read(READ_INPUT, address, 2, home.at_ns))
     for phase in range(3):
         assert f32(whole[2 * phase : 2 * phase + 2]) == pytest.approx(230, abs=12)
-    assert f32(whole[0x46:0x48]) == pytest.approx(frequency_mhz(home.at_ns) / 1_000, abs=1e-3)
+    assert f32(whole[0x46:0x48]) == pytest.approx(frequency_mhz(home) / 1_000, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", METERS)
