@@ -78,7 +78,7 @@ def test_the_kill_switch_stops_bids_and_leases_and_lets_them_go_again():
     assert Refusal.RISK_LIMIT in {one.reason for one in held}
     desk.apply(HaltDesk(False, ""), last_call)
     for number in range(20):
-        desk.apply(battery(number), last_call)
+        desk.apply(battery(number), gate_ns(19) - 12 * MINUTE_NS)
     assert bids(desk, gate_ns(19) - 10 * MINUTE_NS)
 
 
