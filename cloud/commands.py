@@ -396,6 +396,7 @@ class ObserveFleet(DeskCommand, frozen=True, array_like=True, tag=52):
     max_charge_w: int
     max_discharge_w: int
     battery_w: int
+    account: AccountId = AccountId("")
 
 
 class AdvanceDesk(DeskCommand, frozen=True, array_like=True, tag=53):
@@ -475,6 +476,67 @@ class RecordStatement(DeskCommand, frozen=True, array_like=True, tag=59):
     amount_micro: int
 
 
+class HaltDesk(DeskCommand, frozen=True, array_like=True, tag=60):
+    """The kill switch: while it is on the desk makes no bid and issues no new lease."""
+
+    is_halted: bool
+    reason: str
+
+
+class LimitDay(DeskCommand, frozen=True, array_like=True, tag=61):
+    """What a UTC day of delivery may go wrong by; 0 is no limit.
+
+    `deviation_max_wh` is sold or bought energy that was not delivered, summed without signs;
+    `loss_max_micro` is what the day's metered awards may have lost in all; `soc_min_per_mille` and
+    `soc_max_per_mille` bound the stored energy of every battery that is counted on.
+    """
+
+    deviation_max_wh: int
+    loss_max_micro: int
+    soc_min_per_mille: int = 0
+    soc_max_per_mille: int = 1_000
+
+
+class ShareRules(msgspec.Struct, frozen=True, array_like=True):
+    """How a venue's payment reaches the homes: their part, and what a unit of the venue's currency
+    is in the zones' currency, in millionths.
+    """
+
+    owners_per_mille: int
+    rate_micro: int
+
+
+class SetSharing(DeskCommand, frozen=True, array_like=True, tag=62):
+    """From the next statement on."""
+
+    rules: ShareRules
+
+
+# ---- venue money ---------------------------------------------------------------------------
+
+
+class Delivery(msgspec.Struct, frozen=True, array_like=True):
+    """What one home delivered for a bid, an amount > 0."""
+
+    account: AccountId
+    energy_wh: int
+
+
+class ShareRevenue(BankCommand, frozen=True, array_like=True, tag=140):
+    """A statement's version pays `amount_micro` for a bid in all; owners get their part of it.
+
+    Money in micro-units of the zones' currency. A later version replaces an earlier one: the
+    difference is posted.
+    """
+
+    venue: str
+    bid_id: str
+    version: int
+    amount_micro: int
+    owners_per_mille: int
+    deliveries: tuple[Delivery, ...]
+
+
 AnyCommand = (
     CreateSite
     | IssueToken
@@ -517,6 +579,10 @@ AnyCommand = (
     | RecordSubmission
     | RecordCancellation
     | RecordStatement
+    | HaltDesk
+    | LimitDay
+    | SetSharing
+    | ShareRevenue
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -8,7 +8,14 @@ from typing import ClassVar
 
 import msgspec
 
-from cloud.commands import MeterSlot, StakeRules, TradeTerms, ZoneRules
+from cloud.commands import (
+    Delivery,
+    MeterSlot,
+    ShareRules,
+    StakeRules,
+    TradeTerms,
+    ZoneRules,
+)
 from protos.ids import AccountId, DeviceId, SiteId
 
 
@@ -547,6 +554,49 @@ class BidSettled(Fact, frozen=True, array_like=True, tag=60):
     expected_micro: int
 
 
+class DeskHalted(Fact, frozen=True, array_like=True, tag=61):
+    """The kill switch was turned."""
+
+    is_halted: bool
+    reason: str
+
+
+class DayLimited(Fact, frozen=True, array_like=True, tag=62):
+    deviation_max_wh: int
+    loss_max_micro: int
+    soc_min_per_mille: int
+    soc_max_per_mille: int
+
+
+class SharingSet(Fact, frozen=True, array_like=True, tag=63):
+    rules: ShareRules
+
+
+class RevenueStated(Fact, frozen=True, array_like=True, tag=64):
+    """What a statement pays for a bid, in the zones' currency, and which homes delivered for it."""
+
+    LOGGED: ClassVar[bool] = False
+
+    venue: str
+    bid_id: str
+    version: int
+    amount_micro: int
+    owners_per_mille: int
+    deliveries: tuple[Delivery, ...]
+
+
+class RevenueShared(Fact, frozen=True, array_like=True, tag=140):
+    """A venue's payment reached the homes' accounts; what a correction took back is still owed."""
+
+    venue: str
+    bid_id: str
+    version: int
+    amount_micro: int
+    owners_micro: int
+    owed_micro: int
+    homes: int
+
+
 AnyFact = (
     SiteCreated
     | TokenIssued
@@ -604,6 +654,11 @@ AnyFact = (
     | BidSubmitted
     | BidCancelled
     | BidSettled
+    | DeskHalted
+    | DayLimited
+    | SharingSet
+    | RevenueStated
+    | RevenueShared
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -19,6 +19,7 @@ from cloud.commands import (
     ReleaseReservation,
     ReserveTrades,
     SettleSlot,
+    ShareRevenue,
     TradeTerms,
 )
 from cloud.facts import (
@@ -27,6 +28,7 @@ from cloud.facts import (
     DeviceRevoked,
     Fact,
     LeaseReported,
+    RevenueStated,
     SiteCreated,
     SlotMetered,
     SlotSettled,
@@ -73,10 +75,15 @@ def _follow(fact: Fact) -> list[Command]:
                     fact.max_charge_w,
                     fact.max_discharge_w,
                     fact.battery_w,
+                    fact.account,
                 )
             ]
         case LeaseReported(device=device, lease_id=lease, state=state, measured_w=measured_w):
             return [RecordLease(device, lease, state, measured_w)]
+        # What a venue pays for a bid reaches the homes that delivered for it.
+        case RevenueStated(venue=venue, bid_id=bid, version=version):
+            terms = (fact.amount_micro, fact.owners_per_mille, fact.deliveries)
+            return [ShareRevenue(venue, bid, version, *terms)]
     return []
 
 

@@ -25,6 +25,7 @@ from cloud.commands import (
     ReserveTrades,
     SealBlock,
     SettleSlot,
+    ShareRevenue,
     StakeCommand,
     TradeTerms,
 )
@@ -65,6 +66,7 @@ from cloud.ledger.reserving import Reserving
 from cloud.ledger.settlement import FUND_SHARES, Outcome, rules_are_sound, settle
 from cloud.ledger.stake import Stakes
 from cloud.ledger.statements import accepted_meters, slot_settled, statements, verified_wh
+from cloud.ledger.venue_share import VenueShares, homes_paid
 from protos.clock import slot_at, slot_end_ns
 from protos.ids import AccountId, effect_id
 from protos.limits import SLOTS_AHEAD_MAX
@@ -79,6 +81,7 @@ class Bank:
         self._ledger = Ledger()
         self.stakes = Stakes(self._ledger)
         self.commitments = Commitments()
+        self.venue_shares = VenueShares(self._ledger)
         self._zones: dict[str, ZoneAccounts] = {}
         self._books: dict[tuple[str, int], SlotBook] = {}
         self._finals: list[tuple[int, str, int]] = []
@@ -133,6 +136,9 @@ class Bank:
                 facts += self.commitments.commit(command)
             case RecordErasure():
                 facts += self.commitments.erase(command)
+            case ShareRevenue():
+                shared = self.venue_shares.apply(command)
+                facts += shared + self._new_allowances(homes_paid(shared))
             case _ if isinstance(command, StakeCommand):
                 facts += self.stakes.apply(command, at_ns)
                 facts += self._new_allowances(facts)
@@ -152,6 +158,7 @@ class Bank:
             "blocks": self._blocks,
             "stakes": self.stakes.state(),
             "commitments": self.commitments.state(),
+            "venue_shares": self.venue_shares.state(),
             "log": self.log.state(),
         }
 

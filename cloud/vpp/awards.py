@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 
 from cloud.facts import AwardMetered, LeaseIssued
-from cloud.vpp.capability import Capability, Fleet
+from cloud.vpp.capability import HOUR_NS, Capability, Fleet
 from protos.clock import MINUTE_NS, SECOND_NS, slot_at, slot_end_ns, slot_start_ns
 from protos.ids import DeviceId, effect_id
 from protos.messages import LeaseState
@@ -114,13 +114,15 @@ class Award:
 
     def report(
         self, device: DeviceId, lease_id: str, state: int, at_ns: int, measured_w: int
-    ) -> None:
-        """A gateway's word on its lease. Only the lease it now holds can fail it or be measured:
-        what a curtailment measures is not the battery.
+    ) -> bool | None:
+        """A gateway's word on its lease; whether it ended as promised, None while it runs.
+
+        Only the lease it now holds can fail it or be measured: what a curtailment measures is not
+        the battery.
         """
         share = self.shares.get(device)
         if share is None or share.lease_id != lease_id:
-            return
+            return None
         if state == LeaseState.ACTIVE:
             self.measure(device, at_ns, measured_w)
         over = state in {LeaseState.EXPIRED, LeaseState.REVERTED}
@@ -129,6 +131,8 @@ class Award:
             self.missing_w += abs(share.power_w)
             self.barred[device] = None
             del self.shares[device]
+            return False
+        return True if over else None
 
     def measure(self, device: DeviceId, at_ns: int, power_w: int) -> None:
         meter = self.meters.get(device)
@@ -141,14 +145,21 @@ class Award:
         Money is (2 * Wh * price + 10^6) div (2 * 10^6) micro-units, halves up, rounded once for
         the whole award; a purchase is negative.
         """
-        total = 0
-        for meter in self.meters.values():
-            meter.measure(self.ends_ns, 0, self.starts_ns, self.ends_ns)
-            total += meter.total
-        delivered = energy_wh(total, 1)
+        delivered = energy_wh(sum(self._totals().values()), 1)
         doubled = 2 * delivered * self.price_micro_per_mwh
         revenue = (doubled + MICRO_WH_PER_MWH) // (2 * MICRO_WH_PER_MWH)
         return AwardMetered(self.bid_id, self.energy_wh, delivered, revenue, self.starts_ns)
+
+    def delivered_wh(self) -> dict[DeviceId, int]:
+        """What each gateway gave away, rounded down; whoever only drew is not among them."""
+        given = {device: total // HOUR_NS for device, total in self._totals().items()}
+        return {device: energy for device, energy in given.items() if energy > 0}
+
+    def _totals(self) -> dict[DeviceId, int]:
+        """Each gateway's power over the award's time, in W times ns."""
+        for meter in self.meters.values():
+            meter.measure(self.ends_ns, 0, self.starts_ns, self.ends_ns)
+        return {device: meter.total for device, meter in self.meters.items()}
 
     @property
     def _slot_ends_ns(self) -> int:
@@ -240,5 +251,38 @@ class Award:
             [
                 [device, meter.last_ns, meter.last_w, meter.total]
                 for device, meter in sorted(self.meters.items(), key=itemgetter(0))
+            ],
+        ]
+
+
+class AwardBook:
+    """All awards that run, and the terms of those that are over and metered."""
+
+    def __init__(self) -> None:
+        self.running: dict[tuple[str, int], Award] = {}
+        self.finished: dict[tuple[str, int], Finished] = {}
+
+    def terms(self, bid: str, starts_ns: int) -> tuple[int, int, int] | None:
+        """What a repeated award must repeat; None where it is new."""
+        award = self.running.get((bid, starts_ns))
+        if award is not None:
+            return award.terms
+        done = self.finished.get((bid, starts_ns))
+        return None if done is None else done.terms
+
+    def overlaps(self, bid: str, starts_ns: int, ends_ns: int) -> bool:
+        """Whether the bid has an award for a part of this time."""
+        taken = [(key[1], award.ends_ns) for key, award in self.running.items() if key[0] == bid]
+        taken += [
+            (key[1], key[1] + done.terms[0]) for key, done in self.finished.items() if key[0] == bid
+        ]
+        return any(start < ends_ns and starts_ns < end for start, end in taken)
+
+    def state(self) -> list[object]:
+        return [
+            [award.state() for _, award in sorted(self.running.items(), key=itemgetter(0))],
+            [
+                [*key, *done.terms, done.short_wh]
+                for key, done in sorted(self.finished.items(), key=itemgetter(0))
             ],
         ]

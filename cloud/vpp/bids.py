@@ -5,13 +5,13 @@ day to the first product, odd ones to the second, and so on around the plan. A b
 off its facts and never stored beside them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from cloud.facts import BidPrepared
 from cloud.vpp.capability import HOUR_NS
 from protos.clock import MINUTE_NS
-from protos.ids import effect_id
+from protos.ids import AccountId, effect_id
 from protos.messages import Refusal
 
 
@@ -85,6 +85,8 @@ class Bid:
     """The sum of what its metered awards earned, by our own meters."""
     statement: tuple[int, int] | None = None
     """Version and amount of the newest statement."""
+    delivered_wh: dict[AccountId, int] = field(default_factory=dict)
+    """What each home delivered for it, by account; drawn energy is not among it."""
 
     @property
     def ends_ns(self) -> int:
@@ -153,4 +155,5 @@ def bid_state(bid: Bid) -> object:
         [bid.submitted, bid.cancelled, bid.dispatched],
         bid.revenue_micro,
         None if bid.statement is None else list(bid.statement),
+        sorted(bid.delivered_wh.items()),
     ]

@@ -13,6 +13,8 @@ from operator import attrgetter, itemgetter
 from cloud.commands import (
     AdvanceDesk,
     DeskCommand,
+    HaltDesk,
+    LimitDay,
     ObserveFleet,
     ObservePrice,
     OpenDesk,
@@ -22,6 +24,7 @@ from cloud.commands import (
     RecordReply,
     RecordStatement,
     RecordSubmission,
+    SetSharing,
 )
 from cloud.facts import (
     Awarded,
@@ -32,14 +35,19 @@ from cloud.facts import (
     BidPrepared,
     BidSettled,
     BidSubmitted,
+    DayLimited,
+    DeskHalted,
     DeskOpened,
     DeskRefused,
     Fact,
     PriceObserved,
+    SharingSet,
 )
-from cloud.vpp.awards import METER_GRACE_NS, Award, Finished
+from cloud.vpp import sharing
+from cloud.vpp.awards import METER_GRACE_NS, Award, AwardBook, Finished
 from cloud.vpp.bids import OFFERED, Bid, Product, bid_id, bid_state, product_for
 from cloud.vpp.capability import HOUR_NS, Battery, Fleet, is_plausible
+from cloud.vpp.commitments import committed_micro, promised_wh, revision
 from cloud.vpp.offer import hour_offer
 from cloud.vpp.prices import (
     DAY_NS,
@@ -49,7 +57,7 @@ from cloud.vpp.prices import (
     reference_path,
     reference_price,
 )
-from cloud.vpp.risk import Limits, buy_back_micro, exposure_micro, objection
+from cloud.vpp.risk import Guard, Limits, exposure_micro, objection
 from protos.clock import MINUTE_NS
 from protos.messages import Refusal
 
@@ -65,6 +73,9 @@ HOURS_AHEAD = 3
 """Gates lie less than two hours before delivery; a window opens half an hour before its gate."""
 
 KEEP_NS = 2 * DAY_NS
+KEEP_PAID_NS = 14 * DAY_NS
+"""Bids with awards, which statements come for days later; the settlement store keeps them longer."""
+
 PRICE_MICRO_MAX = 1_000_000_000_000
 """A million per MWh: hundreds of times any cap, and far inside 64 bits when multiplied by Wh."""
 
@@ -80,8 +91,9 @@ class Desk:
         self._fleet = Fleet()
         self._bids: dict[str, Bid] = {}
         self._decided: dict[int, None] = {}
-        self._awards: dict[tuple[str, int], Award] = {}
-        self._finished: dict[tuple[str, int], Finished] = {}
+        self._book = AwardBook()
+        self.guard = Guard()
+        self._sharing = sharing.HOME_SHARE
         self._pruned_ns = 0
 
     def apply(self, command: DeskCommand, at_ns: int) -> list[Fact]:
@@ -102,6 +114,8 @@ class Desk:
                 return self._record_life(command, at_ns)
             case OpenDesk():
                 return self._open(command, at_ns)
+            case HaltDesk() | LimitDay() | SetSharing():
+                return self._rule(command)
         raise AssertionError(f"the desk takes no {type(command).__name__}")
 
     @property
@@ -143,6 +157,34 @@ class Desk:
             DeskOpened(command.power_max_w, command.exposure_max_micro, command.power_min_w),
         ]
 
+    def _rule(self, command: HaltDesk | LimitDay | SetSharing) -> list[Fact]:
+        """The operator's own rules; one that changes nothing says nothing."""
+        guard = self.guard
+        match command:
+            case HaltDesk(is_halted=is_halted, reason=reason):
+                if guard.is_halted == is_halted:
+                    return []
+                guard.is_halted = is_halted
+                return [DeskHalted(is_halted, reason)]
+            case SetSharing(rules=rules):
+                if not sharing.are_sound(rules):
+                    return [DeskRefused("sharing", Refusal.MALFORMED)]
+                if rules == self._sharing:
+                    return []
+                self._sharing = rules
+                return [SharingSet(rules)]
+        asked = (
+            command.deviation_max_wh,
+            command.loss_max_micro,
+            command.soc_min_per_mille,
+            command.soc_max_per_mille,
+        )
+        if not Guard(False, *asked).is_sound:
+            return [DeskRefused("day limits", Refusal.MALFORMED)]
+        self.guard = Guard(guard.is_halted, *asked, guard.days)
+        self._fleet.soc_bounds = asked[2:]
+        return [DayLimited(*asked)]
+
     def _observe_price(self, command: ObservePrice) -> list[Fact]:
         if abs(command.price_micro_per_mwh) > PRICE_MICRO_MAX:
             return [DeskRefused(f"price/{command.venue}/{command.node}", Refusal.BAD_PRICE)]
@@ -168,17 +210,22 @@ class Desk:
             command.max_discharge_w,
             command.battery_w,
             at_ns,
+            command.account,
         )
         if not is_plausible(battery):
             return [DeskRefused(f"battery/{command.device}", Refusal.MALFORMED)]
         self._fleet.observe(battery)
-        for award in self._awards.values():
+        for award in self._book.running.values():
             award.measure(command.device, at_ns, command.battery_w)
         return []
 
     def _record_lease(self, command: RecordLease, at_ns: int) -> list[Fact]:
-        for award in self._awards.values():
-            award.report(command.device, command.lease_id, command.state, at_ns, command.measured_w)
+        for award in self._book.running.values():
+            ok = award.report(
+                command.device, command.lease_id, command.state, at_ns, command.measured_w
+            )
+            if ok is not None:
+                self._fleet.held(command.device, ok=ok)
         return []
 
     # ---- what the venue says ---------------------------------------------------------------
@@ -222,14 +269,15 @@ class Desk:
         if bid.statement == known:
             return []
         settled = (command.version, command.amount_micro, bid.revenue_micro)
-        return [BidSettled(command.bid_id, *settled)]
+        facts: list[Fact] = [BidSettled(command.bid_id, *settled)]
+        return [*facts, sharing.stated(bid, self._sharing)] if bid.delivered_wh else facts
 
     def _record_award(self, command: RecordAward, at_ns: int) -> list[Fact]:
         bid = self._bids.get(command.bid_id)
         if bid is None:
             return [DeskRefused(command.bid_id, Refusal.UNKNOWN_OFFER)]
         terms = (command.duration_ns, command.power_w, command.price_micro_per_mwh)
-        known = self._known_terms(command.bid_id, command.starts_ns)
+        known = self._book.terms(command.bid_id, command.starts_ns)
         if known is not None:
             return [] if known == terms else [DeskRefused(command.bid_id, Refusal.CHANGED_REPLAY)]
         refusal = self._award_objection(bid, command, at_ns)
@@ -237,22 +285,15 @@ class Desk:
             return [DeskRefused(command.bid_id, refusal)]
         venue = bid.prepared.venue
         award = Award(command.bid_id, venue, command.starts_ns, *terms)
-        self._awards[command.bid_id, command.starts_ns] = award
+        self._book.running[command.bid_id, command.starts_ns] = award
         bid.awards += 1
         return [Awarded(command.bid_id, venue, command.starts_ns, *terms)]
-
-    def _known_terms(self, bid: str, starts_ns: int) -> tuple[int, int, int] | None:
-        award = self._awards.get((bid, starts_ns))
-        if award is not None:
-            return award.terms
-        finished = self._finished.get((bid, starts_ns))
-        return None if finished is None else finished.terms
 
     def _award_objection(self, bid: Bid, award: RecordAward, at_ns: int) -> Refusal | None:
         """What is wrong with an award: outside the bid's hour, size or life. Fails closed."""
         ends_ns = award.starts_ns + award.duration_ns
         inside = bid.prepared.starts_ns <= award.starts_ns < ends_ns <= bid.ends_ns
-        if not inside or self._overlaps(award.bid_id, award.starts_ns, ends_ns):
+        if not inside or self._book.overlaps(award.bid_id, award.starts_ns, ends_ns):
             return Refusal.BAD_INTERVAL
         if bid.is_dead:
             return Refusal.UNKNOWN_OFFER
@@ -265,15 +306,6 @@ class Desk:
             return Refusal.RISK_LIMIT
         return None
 
-    def _overlaps(self, bid: str, starts_ns: int, ends_ns: int) -> bool:
-        taken = [(key[1], award.ends_ns) for key, award in self._awards.items() if key[0] == bid]
-        taken += [
-            (key[1], key[1] + done.terms[0])
-            for key, done in self._finished.items()
-            if key[0] == bid
-        ]
-        return any(start < ends_ns and starts_ns < end for start, end in taken)
-
     # ---- time passes -----------------------------------------------------------------------
 
     def _advance(self, at_ns: int) -> list[Fact]:
@@ -282,8 +314,9 @@ class Desk:
             for ahead in range(HOURS_AHEAD + 1):
                 hour_ns = (at_ns // HOUR_NS + ahead) * HOUR_NS
                 facts.extend(self._decide(self._limits, hour_ns, at_ns))
-        for award in self._awards.values():
-            leases = award.dispatch(self._fleet, at_ns)
+        for award in self._book.running.values():
+            # Under the kill switch what runs ends with its slot, and nothing follows it.
+            leases = [] if self.guard.is_halted else award.dispatch(self._fleet, at_ns)
             if leases:
                 self._bids[award.bid_id].dispatched = True
             facts.extend(leases)
@@ -317,9 +350,12 @@ class Desk:
     def _bid(
         self, limits: Limits, product: Product, hour_ns: int, at_ns: int
     ) -> BidPrepared | Refusal:
-        sold_wh, bought_wh = self._promised_wh(hour_ns, at_ns)
+        halted = self.guard.objection(hour_ns // DAY_NS)
+        if halted is not None:
+            return halted
+        sold_wh, bought_wh = promised_wh(self._bids, hour_ns, at_ns)
         able = self._fleet.capability(at_ns, HOUR_NS, sold_wh, bought_wh)
-        if able.widest_w < limits.power_min_w:
+        if max(able.firm_charge_w, able.firm_discharge_w) < limits.power_min_w:
             return Refusal.BELOW_MINIMUM
         path = reference_path(
             self._prices,
@@ -332,12 +368,12 @@ class Desk:
         if path is None:
             return Refusal.NO_PRICE
         curve = hour_offer(self._prices, product, hour_ns, path, able, limits.power_max_w)
-        committed = self._committed_micro(hour_ns, at_ns)
+        committed = committed_micro(self._bids, self._book, hour_ns, at_ns)
         refusal = objection(limits, curve, HOUR_NS, committed)
         if refusal is not None:
             return refusal
         return BidPrepared(
-            bid_id(product, hour_ns, self._revision(product, hour_ns)),
+            bid_id(product, hour_ns, revision(self._bids, product, hour_ns)),
             product.venue,
             product.node,
             product.market,
@@ -347,55 +383,29 @@ class Desk:
             curve,
         )
 
-    def _revision(self, product: Product, hour_ns: int) -> int:
-        """How many bids for this hour were withdrawn before."""
-        revision = 0
-        while bid_id(product, hour_ns, revision) in self._bids:
-            revision += 1
-        return revision
-
-    def _promised_wh(self, before_ns: int, at_ns: int) -> tuple[int, int]:
-        """Energy that may have to go out and come in before an hour, by awards and open bids."""
-        sold = bought = 0
-        for bid in self._bids.values():
-            if bid.prepared.starts_ns >= before_ns or not bid.may_still_clear(at_ns):
-                continue
-            sold += max(0, bid.prepared.curve[-1].power_w)
-            bought += max(0, -bid.prepared.curve[0].power_w)
-        return sold, bought
-
-    def _committed_micro(self, hour_ns: int, at_ns: int) -> int:
-        """The delivery day's exposure: open bids at their worst, and of the hours that are over
-        whatever was sold and not delivered.
-        """
-        day = hour_ns // DAY_NS
-        total = 0
-        for bid in self._bids.values():
-            if bid.prepared.starts_ns // DAY_NS == day and bid.may_still_clear(at_ns):
-                total += bid.exposure_micro
-        for (bid_key, starts_ns), award in self._awards.items():
-            over = not self._bids[bid_key].may_still_clear(at_ns)
-            if starts_ns // DAY_NS == day and over:
-                total += buy_back_micro(award.energy_wh)
-        for (bid_key, starts_ns), finished in self._finished.items():
-            over = not self._bids[bid_key].may_still_clear(at_ns)
-            if starts_ns // DAY_NS == day and over:
-                total += buy_back_micro(finished.short_wh)
-        return total
-
     def _meter(self, at_ns: int) -> list[AwardMetered]:
         """The results of awards that ended METER_GRACE_NS ago."""
         over = [
-            key for key, award in self._awards.items() if at_ns >= award.ends_ns + METER_GRACE_NS
+            key
+            for key, award in self._book.running.items()
+            if at_ns >= award.ends_ns + METER_GRACE_NS
         ]
         facts = []
         for key in over:
-            award = self._awards.pop(key)
+            award = self._book.running.pop(key)
             result = award.metered()
             short_wh = max(0, result.awarded_wh - result.delivered_wh)
-            self._finished[key] = Finished(award.terms, short_wh if award.power_w > 0 else 0)
-            self._bids[key[0]].metered += 1
-            self._bids[key[0]].revenue_micro += result.revenue_micro
+            self._book.finished[key] = Finished(award.terms, short_wh if award.power_w > 0 else 0)
+            bid = self._bids[key[0]]
+            bid.metered += 1
+            bid.revenue_micro += result.revenue_micro
+            for device, energy in award.delivered_wh().items():
+                battery = self._fleet.get(device)
+                if battery is not None and battery.account:
+                    so_far = bid.delivered_wh.get(battery.account, 0)
+                    bid.delivered_wh[battery.account] = so_far + energy
+            day = result.starts_ns // DAY_NS
+            self.guard.note(day, result.awarded_wh, result.delivered_wh, result.revenue_micro)
             facts.append(result)
         return facts
 
@@ -406,10 +416,16 @@ class Desk:
         self._fleet.forget_before(at_ns - KEEP_NS)
         old = at_ns - KEEP_NS
         self._decided = {hour: None for hour in self._decided if hour >= old}
-        gone = [key for key, bid in self._bids.items() if bid.ends_ns < old]
+        gone = [
+            key
+            for key, bid in self._bids.items()
+            if bid.ends_ns < (at_ns - KEEP_PAID_NS if bid.awards else old)
+        ]
         for key in gone:
             del self._bids[key]
-        self._finished = {key: v for key, v in self._finished.items() if key[0] in self._bids}
+        finished = self._book.finished
+        self._book.finished = {key: v for key, v in finished.items() if key[0] in self._bids}
+        self.guard.forget_before(old // DAY_NS)
 
     def state(self) -> object:
         return [
@@ -420,11 +436,9 @@ class Desk:
             self._fleet.state(),
             [bid_state(bid) for _, bid in sorted(self._bids.items(), key=itemgetter(0))],
             sorted(self._decided),
-            [award.state() for _, award in sorted(self._awards.items(), key=itemgetter(0))],
-            [
-                [*key, *finished.terms, finished.short_wh]
-                for key, finished in sorted(self._finished.items(), key=itemgetter(0))
-            ],
+            *self._book.state(),
+            self.guard.state(),
+            [self._sharing.owners_per_mille, self._sharing.rate_micro],
         ]
 
 

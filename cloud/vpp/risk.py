@@ -4,11 +4,13 @@ Power: no interval's bid or award is larger than the limit. Exposure: what a day
 at the worst, which for a sale is buying all of it back at the venue's hard cap (an award is a
 physical duty, it cannot be stopped out of) and for a purchase is paying the highest price bid; of
 a metered award what was not delivered remains.
-Never lets a curve pass that is not a rising staircase.
+Never lets a curve pass that is not a rising staircase. A day that has strayed or lost more than its
+limit makes no more bids, and while the kill switch is on nothing is bid or dispatched: an award
+that was given cannot be stopped out of, so what is limited is what may still be added.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from cloud.facts import CurveSegment
@@ -70,3 +72,58 @@ def objection(
     if committed_micro + exposure_micro(curve, duration_ns) > limits.exposure_max_micro:
         return Refusal.RISK_LIMIT
     return None
+
+
+@dataclass(slots=True)
+class Day:
+    """What one UTC day of delivery has strayed and lost so far."""
+
+    deviation_wh: int = 0
+    revenue_micro: int = 0
+
+
+@dataclass(slots=True)
+class Guard:
+    """The kill switch and the limits of a day; 0 is no limit. Deviation is summed without signs."""
+
+    is_halted: bool = False
+    deviation_max_wh: int = 0
+    loss_max_micro: int = 0
+    soc_min_per_mille: int = 0
+    soc_max_per_mille: int = 1_000
+    days: dict[int, Day] = field(default_factory=dict)
+
+    @property
+    def is_sound(self) -> bool:
+        return (
+            min(self.deviation_max_wh, self.loss_max_micro) >= 0
+            and 0 <= self.soc_min_per_mille < self.soc_max_per_mille <= 1_000
+        )
+
+    def note(self, day: int, awarded_wh: int, delivered_wh: int, revenue_micro: int) -> None:
+        """A metered award of this day."""
+        account = self.days.setdefault(day, Day())
+        account.deviation_wh += abs(delivered_wh - awarded_wh)
+        account.revenue_micro += revenue_micro
+
+    def objection(self, day: int) -> Refusal | None:
+        """Why no bid may be added for this day, or None."""
+        so_far = self.days.get(day, Day())
+        if self.is_halted:
+            return Refusal.RISK_LIMIT
+        if self.deviation_max_wh and so_far.deviation_wh >= self.deviation_max_wh:
+            return Refusal.RISK_LIMIT
+        if self.loss_max_micro and -so_far.revenue_micro >= self.loss_max_micro:
+            return Refusal.RISK_LIMIT
+        return None
+
+    def forget_before(self, day: int) -> None:
+        self.days = {key: account for key, account in self.days.items() if key >= day}
+
+    def state(self) -> object:
+        return [
+            self.is_halted,
+            [self.deviation_max_wh, self.loss_max_micro],
+            [self.soc_min_per_mille, self.soc_max_per_mille],
+            [[key, one.deviation_wh, one.revenue_micro] for key, one in sorted(self.days.items())],
+        ]
