@@ -94,6 +94,11 @@ class Watch:
         self.level, self._since_ns = level, -1
         return Alarm(self.subject, level, value, at_ns)
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether all is normal and nothing else is waiting to be told."""
+        return self.level is Level.NORMAL and self._since_ns < 0
+
     def state(self) -> object:
         return self.subject, self.level, self._pending, self._since_ns, self._last_ns
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloud.grid.network import Network, quarter_of_year
-from cloud.grid.tables import NetworkError, unpacked
+from cloud.grid.tables import NetworkError, read_tables, unpacked
 from cloud.grid.topology import FREQUENCY_HZ
 from protos.units import PER_MILLE, round_measured
 
@@ -40,6 +40,8 @@ class RefereeResult:
     worst_loading_per_mille: int
     voltage_min_per_mille: int
     voltage_max_per_mille: int
+    lowest_node: int = 0
+    highest_node: int = 0
 
 
 UNSOLVED = RefereeResult(False, 0, UNSOLVED_LOADING_PER_MILLE, 0, UNSOLVED_LOADING_PER_MILLE)
@@ -53,6 +55,7 @@ class Referee:
         self._network = network
         self._model, self._load_ids = _model(network)
         self._elements = np.array(network.branch_element, np.int64)
+        self._nodes = _node_order(network)
 
     def check(self, slot: int, injections_w: Mapping[int, int]) -> RefereeResult:
         """A slot with its base flow and, by node, what the trades feed in (negative: take)."""
@@ -83,7 +86,7 @@ class Referee:
             output = self._flow(active, reactive, _ERROR_TOLERANCE)
         except (IterationDiverge, MaxIterationReached, SparseMatrixError):
             return UNSOLVED
-        return _verdict(output, self._elements)
+        return _verdict(output, self._elements, self._nodes)
 
     def _flow(self, active: Floats, reactive: Floats, tolerance: float) -> Mapping[str, Any]:
         update = {"id": self._load_ids, "p_specified": active, "q_specified": reactive}
@@ -100,7 +103,16 @@ class Referee:
         return output
 
 
-def _verdict(output: Mapping[str, Any], elements: npt.NDArray[np.int64]) -> RefereeResult:
+def _node_order(network: Network) -> npt.NDArray[np.int64]:
+    """Our number of each node in the order of the file, which is that of the solver's answers."""
+    index = {identity: node for node, identity in enumerate(network.node_ids)}
+    rows = read_tables(network.source).node
+    return np.array([index[int(row["id"])] for row in rows], np.int64)
+
+
+def _verdict(
+    output: Mapping[str, Any], elements: npt.NDArray[np.int64], nodes: npt.NDArray[np.int64]
+) -> RefereeResult:
     loading = np.concatenate([output["line"]["loading"], output["transformer"]["loading"]])
     loading, elements = loading[elements >= 0], elements[elements >= 0]
     voltage = output["node"]["u_pu"]
@@ -114,6 +126,8 @@ def _verdict(output: Mapping[str, Any], elements: npt.NDArray[np.int64]) -> Refe
         worst_loading_per_mille=round_measured(float(loading[worst]), PER_MILLE),
         voltage_min_per_mille=round_measured(float(voltage.min()), PER_MILLE),
         voltage_max_per_mille=round_measured(float(voltage.max()), PER_MILLE),
+        lowest_node=int(nodes[voltage.argmin()]),
+        highest_node=int(nodes[voltage.argmax()]),
     )
 
 
