@@ -182,6 +182,8 @@ class OrderCurtailment(ZoneCommand, frozen=True, array_like=True, tag=18):
     ends_ns: int
     authority: str
     reason: str
+    signed: bytes = b""
+    signature: bytes = b""
 
 
 class RecordReferee(ZoneCommand, frozen=True, array_like=True, tag=19):

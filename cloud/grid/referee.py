@@ -55,7 +55,7 @@ class Referee:
         self._network = network
         self._model, self._load_ids = _model(network)
         self._elements = np.array(network.branch_element, np.int64)
-        self._nodes = _node_order(network)
+        self._nodes = node_order(network)
 
     def check(self, slot: int, injections_w: Mapping[int, int]) -> RefereeResult:
         """A slot with its base flow and, by node, what the trades feed in (negative: take)."""
@@ -90,7 +90,7 @@ class Referee:
 
     def _flow(self, active: Floats, reactive: Floats, tolerance: float) -> Mapping[str, Any]:
         update = {"id": self._load_ids, "p_specified": active, "q_specified": reactive}
-        self._model.update(update_data={"sym_load": _filled("update", update)})
+        self._model.update(update_data={"sym_load": filled("update", "sym_load", update)})
         output: Mapping[str, Any] = self._model.calculate_power_flow(
             error_tolerance=tolerance,
             max_iterations=_ITERATIONS_MAX,
@@ -103,7 +103,7 @@ class Referee:
         return output
 
 
-def _node_order(network: Network) -> npt.NDArray[np.int64]:
+def node_order(network: Network) -> npt.NDArray[np.int64]:
     """Our number of each node in the order of the file, which is that of the solver's answers."""
     index = {identity: node for node, identity in enumerate(network.node_ids)}
     rows = read_tables(network.source).node
@@ -132,8 +132,20 @@ def _verdict(
 
 
 def _model(network: Network) -> tuple[Any, npt.NDArray[np.int32]]:
-    """The file's wires and source, with one load of our own at each node."""
     from power_grid_model import PowerGridModel
+    from power_grid_model.errors import PowerGridError  # type: ignore[attr-defined]
+
+    dataset, ids = solver_data(network)
+    try:
+        return PowerGridModel(dataset, system_frequency=FREQUENCY_HZ), ids
+    except PowerGridError as error:
+        raise NetworkError(f"network: power-grid-model refuses it: {error}") from error
+
+
+def solver_data(network: Network) -> tuple[dict[Any, Any], npt.NDArray[np.int32]]:
+    """The file's wires and source as power-grid-model takes them, with one load of our own at each
+    node, and the loads' ids by node. Raises NetworkError where it refuses the file.
+    """
     from power_grid_model.errors import PowerGridError  # type: ignore[attr-defined]
     from power_grid_model.utils import json_deserialize  # type: ignore[attr-defined]
 
@@ -142,28 +154,27 @@ def _model(network: Network) -> tuple[Any, npt.NDArray[np.int32]]:
         document["data"].pop(constant, None)
     try:
         dataset: dict[Any, Any] = json_deserialize(json.dumps(document))
-        first = 1 + max(int(rows["id"].max()) for rows in dataset.values() if len(rows))
-        ids = np.arange(first, first + network.size, dtype=np.int32)
-        dataset["sym_load"] = _filled(
-            "input",
-            {
-                "id": ids,
-                "node": np.array(network.node_ids),
-                "status": 1,
-                "type": 0,
-                "p_specified": 0.0,
-                "q_specified": 0.0,
-            },
-        )
-        return PowerGridModel(dataset, system_frequency=FREQUENCY_HZ), ids
     except PowerGridError as error:
         raise NetworkError(f"network: power-grid-model refuses it: {error}") from error
+    first = 1 + max(int(rows["id"].max()) for rows in dataset.values() if len(rows))
+    ids = np.arange(first, first + network.size, dtype=np.int32)
+    loads = {
+        "id": ids,
+        "node": np.array(network.node_ids),
+        "status": 1,
+        "type": 0,
+        "p_specified": 0.0,
+        "q_specified": 0.0,
+    }
+    dataset["sym_load"] = filled("input", "sym_load", loads)
+    return dataset, ids
 
 
-def _filled(kind: str, columns: Mapping[str, Any]) -> Any:
+def filled(kind: str, component: str, columns: Mapping[str, Any]) -> Any:
+    """Rows of a component as power-grid-model takes them; what is not given is left open."""
     from power_grid_model import initialize_array
 
-    rows = initialize_array(kind, "sym_load", len(columns["id"]))
+    rows = initialize_array(kind, component, len(columns["id"]))
     for name, values in columns.items():
         rows[name] = values
     return rows

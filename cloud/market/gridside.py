@@ -67,6 +67,7 @@ class GridSide:
         self.watch = GridWatch(zone, network)
         self.caps = Caps()
         self.envelopes: EnvelopesSet | None = None
+        self.estimate: StateEstimated | None = None
         self._network = network
         self._markets = markets
         self._trading = trading
@@ -127,6 +128,7 @@ class GridSide:
             "watch": self.watch.state(),
             "caps": self.caps.state(),
             "envelopes": self.envelopes.slot if self.envelopes else -1,
+            "estimate": self.estimate.slot if self.estimate else -1,
             "calls": self.calls.state(),
         }
 
@@ -147,19 +149,7 @@ class GridSide:
             case SurveyGrid():
                 return self._survey(now_ns)
             case RecordState():
-                return [
-                    StateEstimated(
-                        self.zone,
-                        command.slot,
-                        command.converged,
-                        command.measured,
-                        command.assumed,
-                        command.voltage_min_per_mille,
-                        command.voltage_max_per_mille,
-                        command.flows,
-                        command.rejected,
-                    )
-                ]
+                return [self._estimated(command)]
             case OrderReserve() | FollowSignal() | OrderDemandResponse() | OptOut():
                 return self.calls.apply(command, now_ns)
         raise AssertionError(f"a zone was sent {type(command).__name__}")
@@ -211,6 +201,20 @@ class GridSide:
             markets.traded_wh(slot),
             gateways,
         )
+
+    def _estimated(self, state: RecordState) -> StateEstimated:
+        self.estimate = StateEstimated(
+            self.zone,
+            state.slot,
+            state.converged,
+            state.measured,
+            state.assumed,
+            state.voltage_min_per_mille,
+            state.voltage_max_per_mille,
+            state.flows,
+            state.rejected,
+        )
+        return self.estimate
 
     # ---- re-dispatch ------------------------------------------------------------------------
 

@@ -40,6 +40,11 @@ class GridWatch:
         self._frequency = None
         self._voltages.clear()
 
+    def alarms(self) -> list[Watch]:
+        """What is outside its band and was told, frequency first."""
+        watches = [*([self._frequency] if self._frequency else []), *self._voltages.values()]
+        return [watch for watch in watches if watch.level is not Level.NORMAL]
+
     def is_dark(self, node: int) -> bool:
         """Whether the node lies below an element that has failed."""
         return any(self.network.is_below(node, element) for element in self.out)
