@@ -7,8 +7,8 @@ the process died, because the machines remember and the commands are idempotent.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import uvicorn
@@ -18,15 +18,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cloud.commands import (
     AdvanceDesk,
     AdvanceZone,
+    GridRules,
     OpenDesk,
     OpenZone,
-    RecordReferee,
     SealBlock,
     ZoneRules,
 )
 from cloud.config import CloudConfig, ZoneConfig
 from cloud.core import Core
-from cloud.facts import BlockSealed, Fact, GateClosed
+from cloud.facts import BlockSealed
 from cloud.gate.authority import CertificateAuthority, write_secret
 from cloud.gate.gateways import EnrolmentGate, GatewayGate
 from cloud.gate.http import HttpServices, make_http
@@ -35,8 +35,8 @@ from cloud.gate.screen import Screen
 from cloud.gate.server import GateServers, Ports, serve
 from cloud.gate.utility import UtilityGate
 from cloud.grid.network import Network
-from cloud.grid.referee import Referee
 from cloud.grid.shipped import network_named
+from cloud.gridwork import GridWork
 from cloud.ledger.checkpoint import CheckpointSigner
 from cloud.pumps import MarketStores, Wholesale
 from cloud.store.journal import SqliteJournal
@@ -86,7 +86,7 @@ class App:
         self.screen = Screen(self.views, clock, self.core.zones)
         self.market_stores = MarketStores(config.state_dir)
         self.wholesale = Wholesale(self.writer, clock, self.market_stores, self.views.alarm)
-        self._closed_gates: asyncio.Queue[GateClosed] = asyncio.Queue(maxsize=1_024)
+        self.gridwork = GridWork(self.writer, clock, self.networks, _grid_rules(config))
         self._pumps: list[asyncio.Task[None]] = []
         self._servers: GateServers | None = None
         self._http: uvicorn.Server | None = None
@@ -95,8 +95,9 @@ class App:
         """Recovers, opens the ports and starts the pumps."""
         replayed = await self.writer.start()
         log.info("replayed %d commands", replayed)
-        self.writer.listen(self._on_facts)
+        self.writer.listen(self.gridwork.listen)
         await self._open_books()
+        await self.gridwork.open()
         config = self.config
         self._servers = await serve(
             Ports(config.host, config.enrolment_port, config.gateway_port, config.utility_port),
@@ -111,7 +112,9 @@ class App:
         for name, pump in (
             ("ticks", self._ticks),
             ("blocks", self._blocks),
-            ("referee", self._referee),
+            ("referee", self.gridwork.referee),
+            ("surveys", self.gridwork.surveys),
+            ("estimates", self.gridwork.estimates),
             ("prices", self.wholesale.prices),
             ("bids", self.wholesale.bids),
             ("awards", self.wholesale.awards),
@@ -133,6 +136,7 @@ class App:
         for pump in self._pumps:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
+        self.gridwork.close()
         if self._servers is not None:
             await self._servers.stop(grace_s=0.5)
         if self.writer.problem is None:
@@ -229,33 +233,6 @@ class App:
             await asyncio.sleep(BLOCK_NS / SECOND_NS)
             await self.writer.submit(SealBlock())
 
-    async def _referee(self) -> None:
-        """Every closed slot is checked by an independent AC power flow, off the event loop."""
-        referees = {name: Referee(network) for name, network in self.networks.items()}
-        while True:
-            closed = await self._closed_gates.get()
-            injections = self.core.zones[closed.zone].injections_w(closed.slot)
-            result = await asyncio.to_thread(referees[closed.zone].check, closed.slot, injections)
-            await self.writer.submit(
-                RecordReferee(
-                    closed.zone,
-                    closed.slot,
-                    result.converged,
-                    result.worst_element,
-                    result.worst_loading_per_mille,
-                    result.voltage_min_per_mille,
-                    result.voltage_max_per_mille,
-                )
-            )
-
-    def _on_facts(self, facts: Sequence[Fact], _at_ns: int) -> None:
-        for fact in facts:
-            if isinstance(fact, GateClosed):
-                if self._closed_gates.full():
-                    log.warning("the referee is behind; slot %d goes unchecked", fact.slot)
-                else:
-                    self._closed_gates.put_nowait(fact)
-
     def _sign_block(self, block: BlockSealed) -> bytes:
         return self.signer.sign_block(block).encode()
 
@@ -303,3 +280,7 @@ def _rules(zone: ZoneConfig) -> ZoneRules:
         metering_deadline_s=zone.metering_deadline_s,
         auction_s=zone.auction_s,
     )
+
+
+def _grid_rules(config: CloudConfig) -> GridRules:
+    return GridRules(**asdict(config.grid))

@@ -74,11 +74,15 @@ class RevokeDevice(RegistryCommand, frozen=True, array_like=True, tag=4):
 
 
 class RegisterAuthority(RegistryCommand, frozen=True, array_like=True, tag=5):
-    """A grid operator. A lower rank overrides a higher one: transmission 0, distribution 1."""
+    """A grid operator. A lower rank overrides a higher one: transmission 0, distribution 1.
+
+    `public_key` checks its orders: the certificate's P-256 key, DER SubjectPublicKeyInfo.
+    """
 
     authority: str
     rank: int
     area: str
+    public_key: bytes = b""
 
 
 # ---- zone ----------------------------------------------------------------------------------
@@ -152,7 +156,7 @@ class OverrideLimit(ZoneCommand, frozen=True, array_like=True, tag=17):
     """An authority's other limit for one element, for a while. Physics still applies.
 
     Rank and area are the authority's as it is registered; the strongest are the lowest rank and
-    the area that is the zone's name.
+    the area that is the zone's name. `signed` is the order as the authority wrote and signed it.
     """
 
     element: int
@@ -162,6 +166,10 @@ class OverrideLimit(ZoneCommand, frozen=True, array_like=True, tag=17):
     until_ns: int
     rank: int = 0
     area: str = ""
+    starts_ns: int = 0
+    order_id: str = ""
+    signed: bytes = b""
+    signature: bytes = b""
 
 
 class OrderCurtailment(ZoneCommand, frozen=True, array_like=True, tag=18):
@@ -174,6 +182,8 @@ class OrderCurtailment(ZoneCommand, frozen=True, array_like=True, tag=18):
     ends_ns: int
     authority: str
     reason: str
+    signed: bytes = b""
+    signature: bytes = b""
 
 
 class RecordReferee(ZoneCommand, frozen=True, array_like=True, tag=19):
@@ -537,6 +547,124 @@ class ShareRevenue(BankCommand, frozen=True, array_like=True, tag=140):
     deliveries: tuple[Delivery, ...]
 
 
+# ---- the zone's grid -------------------------------------------------------------------------
+
+
+class GridRules(msgspec.Struct, frozen=True, array_like=True):
+    """What of a zone's grid is alarming, and what follows from it. Frequency in mHz, voltages in
+    per mille of the rated phase voltage, powers in W, times in s.
+    """
+
+    frequency_critical_low_mhz: int = 47_000
+    frequency_low_mhz: int = 49_500
+    frequency_high_mhz: int = 50_500
+    frequency_critical_high_mhz: int = 52_000
+    frequency_back_mhz: int = 50
+    frequency_hold_s: int = 2
+    voltage_rated_mv: int = 230_000
+    voltage_critical_low: int = 850
+    voltage_low: int = 900
+    voltage_high: int = 1_100
+    voltage_critical_high: int = 1_150
+    voltage_back: int = 10
+    voltage_hold_s: int = 60
+    silent_s: int = 90
+    suspend_slots: int = 8
+    envelopes: bool = False
+    connection_export_w: int = 10_000
+
+
+class SetGridRules(ZoneCommand, frozen=True, array_like=True, tag=110):
+    """From here on the zone's grid is watched by these rules."""
+
+    rules: GridRules
+
+
+class SurveyGrid(ZoneCommand, frozen=True, array_like=True, tag=111):
+    """Look at all gateways together: who is silent, what the meters say, what room homes have."""
+
+
+class HomeCut(msgspec.Struct, frozen=True, array_like=True):
+    """What a re-dispatch takes from a home's trades in a slot: W of feed-in, or of draw."""
+
+    device: DeviceId
+    power_w: int
+
+
+class Redispatch(ZoneCommand, frozen=True, array_like=True, tag=112):
+    """The referee found a closed slot beyond a limit; with these cuts it found it so much better.
+
+    `exporting` says which way the worst element is overloaded. Ratios in per mille.
+    """
+
+    slot: int
+    element: int
+    exporting: bool
+    before_per_mille: int
+    after_per_mille: int
+    cuts: tuple[HomeCut, ...]
+
+
+class OrderReserve(ZoneCommand, frozen=True, array_like=True, tag=113):
+    """Tertiary reserve: the batteries give (positive) or take so much for a while, cheapest first."""
+
+    order_id: str
+    element: int
+    power_w: int
+    starts_ns: int
+    ends_ns: int
+    authority: str
+    reason: str
+    signed: bytes = b""
+    signature: bytes = b""
+
+
+class FollowSignal(ZoneCommand, frozen=True, array_like=True, tag=114):
+    """Secondary reserve: where the fleet below an element is wanted now, sent every few seconds."""
+
+    element: int
+    power_w: int
+    authority: str
+
+
+class OrderDemandResponse(ZoneCommand, frozen=True, array_like=True, tag=115):
+    """Draw less (positive) below an element than the homes do now, for a while."""
+
+    order_id: str
+    element: int
+    reduction_w: int
+    starts_ns: int
+    ends_ns: int
+    authority: str
+    reason: str
+    signed: bytes = b""
+    signature: bytes = b""
+
+
+class OptOut(ZoneCommand, frozen=True, array_like=True, tag=116):
+    """A home takes no part in reserves and demand response any more, or does again."""
+
+    device: DeviceId
+    is_out: bool
+
+
+class RecordState(ZoneCommand, frozen=True, array_like=True, tag=117):
+    """What the state estimator makes of the telemetry: the elements that matter, and the voltages.
+
+    `flows` are (element, W, per mille of the limit); `rejected` are the gateways whose readings
+    contradict the others.
+    """
+
+    slot: int
+    converged: bool
+    measured: int
+    assumed: int
+    voltage_min_per_mille: int
+    voltage_max_per_mille: int
+    flows: tuple[tuple[int, int, int], ...]
+    rejected: tuple[DeviceId, ...]
+
+
 AnyCommand = (
     CreateSite
     | IssueToken
@@ -583,6 +711,14 @@ AnyCommand = (
     | LimitDay
     | SetSharing
     | ShareRevenue
+    | SetGridRules
+    | SurveyGrid
+    | Redispatch
+    | OrderReserve
+    | FollowSignal
+    | OrderDemandResponse
+    | OptOut
+    | RecordState
 )
 
 _encoder = msgspec.msgpack.Encoder()

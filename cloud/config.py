@@ -48,6 +48,38 @@ class DeskConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GridConfig:
+    """What of the grid is alarming, and what follows. Frequency in mHz, voltage in per mille of the
+    rated phase voltage; the `back` values are how far inside a value must be again.
+    """
+
+    frequency_critical_low_mhz: int = 47_000
+    frequency_low_mhz: int = 49_500
+    frequency_high_mhz: int = 50_500
+    frequency_critical_high_mhz: int = 52_000
+    frequency_back_mhz: int = 50
+    frequency_hold_s: int = 2
+    voltage_rated_mv: int = 230_000
+    voltage_critical_low: int = 850
+    voltage_low: int = 900
+    voltage_high: int = 1_100
+    voltage_critical_high: int = 1_150
+    voltage_back: int = 10
+    voltage_hold_s: int = 60
+    silent_s: int = 90
+    """A home that is silent for so long, and three of its usual pauses, may have lost its grid."""
+
+    suspend_slots: int = 8
+    """How many slots ahead a home without grid may not trade."""
+
+    envelopes: bool = False
+    """Whether operating envelopes that bind are sent to the homes as limits of feed-in."""
+
+    connection_export_w: int = 10_000
+    """What a connection may feed in anyway; an envelope above it is not sent."""
+
+
+@dataclass(frozen=True, slots=True)
 class CloudConfig:
     """An embedded aggregator: one process, one SQLite journal, nothing else to install."""
 
@@ -61,6 +93,7 @@ class CloudConfig:
     opening_deposit_micro: int = 0
     zones: tuple[ZoneConfig, ...] = (ZoneConfig(),)
     desk: DeskConfig = field(default_factory=DeskConfig)
+    grid: GridConfig = field(default_factory=GridConfig)
 
 
 def load_config(path: Path | None) -> CloudConfig:
@@ -82,6 +115,7 @@ def config_from(table: dict[str, Any]) -> CloudConfig:
     values = dict(table)
     zones = values.pop("zones", None)
     desk = values.pop("desk", None)
+    grid = values.pop("grid", None)
     config = _record(CloudConfig, values, "")
     if zones is not None:
         if not isinstance(zones, list) or not zones:
@@ -89,12 +123,14 @@ def config_from(table: dict[str, Any]) -> CloudConfig:
         config = replace(config, zones=tuple(_record(ZoneConfig, zone, "zones.") for zone in zones))
     if desk is not None:
         config = replace(config, desk=_record(DeskConfig, desk, "desk."))
+    if grid is not None:
+        config = replace(config, grid=_record(GridConfig, grid, "grid."))
     _check(config)
     return config
 
 
 def _record(kind: type[T], values: dict[str, Any], where: str) -> T:
-    known = {f.name: f for f in fields(kind) if f.name not in {"zones", "desk"}}
+    known = {f.name: f for f in fields(kind) if f.name not in {"zones", "desk", "grid"}}
     checked = {}
     for key, value in values.items():
         if key not in known:
@@ -136,7 +172,7 @@ def _from_environment(config: CloudConfig) -> CloudConfig:
     changes: dict[str, Any] = {}
     for f in fields(CloudConfig):
         text = os.environ.get(ENVIRONMENT_PREFIX + f.name.upper())
-        if text is None or f.name in {"zones", "desk"}:
+        if text is None or f.name in {"zones", "desk", "grid"}:
             continue
         if f.type is int and not text.lstrip("-").isdigit():
             raise ConfigError(

@@ -16,6 +16,7 @@ from cloud.commands import (
     TradeTerms,
     ZoneRules,
 )
+from cloud.commands import GridRules, MeterSlot, StakeRules, TradeTerms, ZoneRules
 from protos.ids import AccountId, DeviceId, SiteId
 
 
@@ -65,6 +66,7 @@ class AuthorityRegistered(Fact, frozen=True, array_like=True, tag=6):
     authority: str
     rank: int
     area: str
+    public_key: bytes = b""
 
 
 class RegistryRefused(Fact, frozen=True, array_like=True, tag=7):
@@ -113,7 +115,10 @@ class BatchRefused(Fact, frozen=True, array_like=True, tag=14):
 
 
 class Telemetry(Fact, frozen=True, array_like=True, tag=15):
-    """A home's newest signed power, once a batch. Too plentiful to be worth a leaf each."""
+    """A home's newest signed power, once a batch. Too plentiful to be worth a leaf each.
+
+    Voltage (of the lowest and the highest live phase) and frequency are -1 where no meter has them.
+    """
 
     LOGGED: ClassVar[bool] = False
 
@@ -129,6 +134,9 @@ class Telemetry(Fact, frozen=True, array_like=True, tag=15):
     capacity_wh: int
     max_charge_w: int
     max_discharge_w: int
+    voltage_low_mv: int = -1
+    voltage_high_mv: int = -1
+    frequency_mhz: int = -1
 
 
 class OfferRested(Fact, frozen=True, array_like=True, tag=16):
@@ -218,6 +226,8 @@ class LimitOverridden(Fact, frozen=True, array_like=True, tag=22):
     authority: str
     reason: str
     until_ns: int
+    starts_ns: int = 0
+    order_id: str = ""
 
 
 class ZoneRefused(Fact, frozen=True, array_like=True, tag=23):
@@ -597,6 +607,157 @@ class RevenueShared(Fact, frozen=True, array_like=True, tag=140):
     homes: int
 
 
+# ---- the zone's grid -------------------------------------------------------------------------
+
+
+class GridRulesSet(Fact, frozen=True, array_like=True, tag=110):
+    zone: str
+    rules: GridRules
+
+
+class OutageChanged(Fact, frozen=True, array_like=True, tag=111):
+    """An element seems to have failed, or its homes are heard again. While it lasts the homes
+    below it do not trade for the slots that are near.
+    """
+
+    zone: str
+    element: int
+    is_out: bool
+    gateways: int
+    gasps: int
+    since_ns: int
+
+
+class QualityAlarm(Fact, frozen=True, array_like=True, tag=112):
+    """Frequency (mHz) or a home's voltage (per mille of rated) has changed its level.
+
+    `subject` is "frequency" or a device; levels are those of cloud.grid.quality, 0 is normal.
+    """
+
+    zone: str
+    subject: str
+    level: int
+    value: int
+    at_ns: int
+
+
+class HomeEnvelope(msgspec.Struct, frozen=True, array_like=True):
+    """The most a home may draw and feed in, in W, whatever the others do."""
+
+    device: DeviceId
+    import_limit_w: int
+    export_limit_w: int
+
+
+class EnvelopesSet(Fact, frozen=True, array_like=True, tag=113):
+    """The operating envelopes of a slot whose gate has closed. Leases enforce what binds."""
+
+    LOGGED: ClassVar[bool] = False
+
+    zone: str
+    slot: int
+    homes: tuple[HomeEnvelope, ...]
+
+
+class HomeCompensation(msgspec.Struct, frozen=True, array_like=True):
+    """What a home is kept from by a re-dispatch, and what keeps it whole."""
+
+    device: DeviceId
+    account: AccountId
+    power_w: int
+    energy_wh: int
+    compensation_micro: int
+
+
+class Redispatched(Fact, frozen=True, array_like=True, tag=114):
+    """A closed slot was beyond a limit by AC power flow, and is brought back; both figures stand
+    here. The trades stand; the grid operator owes the compensation.
+    """
+
+    zone: str
+    slot: int
+    element: int
+    exporting: bool
+    before_per_mille: int
+    after_per_mille: int
+    homes: tuple[HomeCompensation, ...]
+
+
+class ReserveActivated(Fact, frozen=True, array_like=True, tag=115):
+    """Tertiary reserve was called. `activated_w` is what the batteries below could give."""
+
+    zone: str
+    order_id: str
+    element: int
+    power_w: int
+    activated_w: int
+    starts_ns: int
+    ends_ns: int
+    authority: str
+    reason: str
+    gateways: int
+
+
+class SignalFollowed(Fact, frozen=True, array_like=True, tag=116):
+    """Where the fleet was set after a signal of secondary reserve. Too frequent for leaves."""
+
+    LOGGED: ClassVar[bool] = False
+
+    zone: str
+    element: int
+    power_w: int
+    set_w: int
+    gateways: int
+
+
+class ResponseHome(msgspec.Struct, frozen=True, array_like=True):
+    """A home in a demand response event: what it drew before, and by how much less it is asked."""
+
+    device: DeviceId
+    baseline_w: int
+    reduction_w: int
+
+
+class ResponseCalled(Fact, frozen=True, array_like=True, tag=117):
+    """A demand response event, with every home's baseline as it is settled by."""
+
+    zone: str
+    order_id: str
+    element: int
+    reduction_w: int
+    starts_ns: int
+    ends_ns: int
+    authority: str
+    reason: str
+    homes: tuple[ResponseHome, ...]
+
+
+class ResponseEnded(Fact, frozen=True, array_like=True, tag=118):
+    """What came of an event: mean reduction against the baselines while it ran, by home."""
+
+    zone: str
+    order_id: str
+    asked_w: int
+    reduced_w: int
+    homes: tuple[ResponseHome, ...]
+
+
+class StateEstimated(Fact, frozen=True, array_like=True, tag=119):
+    """The grid as the telemetry shows it: see RecordState."""
+
+    LOGGED: ClassVar[bool] = False
+
+    zone: str
+    slot: int
+    converged: bool
+    measured: int
+    assumed: int
+    voltage_min_per_mille: int
+    voltage_max_per_mille: int
+    flows: tuple[tuple[int, int, int], ...]
+    rejected: tuple[DeviceId, ...]
+
+
 AnyFact = (
     SiteCreated
     | TokenIssued
@@ -659,6 +820,16 @@ AnyFact = (
     | SharingSet
     | RevenueStated
     | RevenueShared
+    | GridRulesSet
+    | OutageChanged
+    | QualityAlarm
+    | EnvelopesSet
+    | Redispatched
+    | ReserveActivated
+    | SignalFollowed
+    | ResponseCalled
+    | ResponseEnded
+    | StateEstimated
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -59,6 +59,7 @@ class EnrolledDevice:
 class Authority:
     rank: int
     area: str
+    public_key: bytes = b""
 
 
 @dataclass(slots=True)
@@ -81,8 +82,13 @@ class Registry:
             case RevokeDevice():
                 return self._revoke(command)
             case RegisterAuthority():
-                self.authorities[command.authority] = Authority(command.rank, command.area)
-                return [AuthorityRegistered(command.authority, command.rank, command.area)]
+                standing = Authority(command.rank, command.area, command.public_key)
+                self.authorities[command.authority] = standing
+                return [
+                    AuthorityRegistered(
+                        command.authority, command.rank, command.area, command.public_key
+                    )
+                ]
         raise AssertionError(f"the registry was sent {type(command).__name__}")
 
     def state(self) -> object:
@@ -94,7 +100,9 @@ class Registry:
             "devices": {
                 name: (d.public_key, d.site, d.revoked) for name, d in self.devices.items()
             },
-            "authorities": {name: (a.rank, a.area) for name, a in self.authorities.items()},
+            "authorities": {
+                name: (a.rank, a.area, a.public_key) for name, a in self.authorities.items()
+            },
         }
 
     def active_key(self, device: DeviceId) -> bytes | None:

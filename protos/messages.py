@@ -286,6 +286,9 @@ class Refusal(IntEnum):
     BELOW_MINIMUM = 54
     RISK_LIMIT = 55
     NO_PRICE = 56
+    SUSPENDED = 110
+    UNKNOWN_REASON = 111
+    WRONG_AREA = 112
 
 
 ADVICE: dict[Refusal, str] = {
@@ -329,5 +332,8 @@ ADVICE: dict[Refusal, str] = {
     Refusal.BELOW_MINIMUM: "below the market's minimum size; wait for more homes to be available",
     Refusal.RISK_LIMIT: "outside the desk's risk limits; the operator can raise them",
     Refusal.NO_PRICE: "no price is known to value this hour by; load the venue's prices",
+    Refusal.SUSPENDED: "the grid at this home is out; offer again when it is back",
+    Refusal.UNKNOWN_REASON: "give one of the reason codes of protos/utility.proto",
+    Refusal.WRONG_AREA: "this authority is registered for another area; order there",
 }
 """What the sender can do about each refusal."""

@@ -60,6 +60,46 @@ class UtilityServiceStub:
                 request_serializer=protos_dot_utility__pb2.GetCurtailmentRequest.SerializeToString,
                 response_deserializer=protos_dot_utility__pb2.GetCurtailmentResponse.FromString,
                 _registered_method=True)
+        self.SubmitOrder = channel.unary_unary(
+                '/gridtokenx.grid.v1.UtilityService/SubmitOrder',
+                request_serializer=protos_dot_utility__pb2.SubmitOrderRequest.SerializeToString,
+                response_deserializer=protos_dot_utility__pb2.SubmitOrderResponse.FromString,
+                _registered_method=True)
+        self.GetOrder = channel.unary_unary(
+                '/gridtokenx.grid.v1.UtilityService/GetOrder',
+                request_serializer=protos_dot_utility__pb2.GetOrderRequest.SerializeToString,
+                response_deserializer=protos_dot_utility__pb2.GetOrderResponse.FromString,
+                _registered_method=True)
+        self.SendSignal = channel.unary_unary(
+                '/gridtokenx.grid.v1.UtilityService/SendSignal',
+                request_serializer=protos_dot_utility__pb2.SendSignalRequest.SerializeToString,
+                response_deserializer=protos_dot_utility__pb2.SendSignalResponse.FromString,
+                _registered_method=True)
+        self.ListOutages = channel.unary_unary(
+                '/gridtokenx.grid.v1.UtilityService/ListOutages',
+                request_serializer=protos_dot_utility__pb2.ListOutagesRequest.SerializeToString,
+                response_deserializer=protos_dot_utility__pb2.ListOutagesResponse.FromString,
+                _registered_method=True)
+        self.ListAlarms = channel.unary_unary(
+                '/gridtokenx.grid.v1.UtilityService/ListAlarms',
+                request_serializer=protos_dot_utility__pb2.ListAlarmsRequest.SerializeToString,
+                response_deserializer=protos_dot_utility__pb2.ListAlarmsResponse.FromString,
+                _registered_method=True)
+        self.ListEnvelopes = channel.unary_unary(
+                '/gridtokenx.grid.v1.UtilityService/ListEnvelopes',
+                request_serializer=protos_dot_utility__pb2.ListEnvelopesRequest.SerializeToString,
+                response_deserializer=protos_dot_utility__pb2.ListEnvelopesResponse.FromString,
+                _registered_method=True)
+        self.ListCongestion = channel.unary_unary(
+                '/gridtokenx.grid.v1.UtilityService/ListCongestion',
+                request_serializer=protos_dot_utility__pb2.ListCongestionRequest.SerializeToString,
+                response_deserializer=protos_dot_utility__pb2.ListCongestionResponse.FromString,
+                _registered_method=True)
+        self.GetGridState = channel.unary_unary(
+                '/gridtokenx.grid.v1.UtilityService/GetGridState',
+                request_serializer=protos_dot_utility__pb2.GetGridStateRequest.SerializeToString,
+                response_deserializer=protos_dot_utility__pb2.GetGridStateResponse.FromString,
+                _registered_method=True)
 
 
 class UtilityServiceServicer:
@@ -101,6 +141,64 @@ class UtilityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubmitOrder(self, request, context):
+        """An order that the authority has signed: another limit, a curtailment, reserve or demand
+        response. Idempotent by order_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOrder(self, request, context):
+        """What has become of an order: how many homes confirmed it, what was delivered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendSignal(self, request, context):
+        """A signal of secondary reserve, sent every four seconds; setpoints end half a minute after the
+        last one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOutages(self, request, context):
+        """The elements that seem to have failed now; below them nobody trades.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAlarms(self, request, context):
+        """Frequency and voltages that are outside their bands now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEnvelopes(self, request, context):
+        """The operating envelopes of the slot whose gate closed last.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCongestion(self, request, context):
+        """The elements that will be loaded most in the coming slots, by base flow and trades so far.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetGridState(self, request, context):
+        """The grid as the telemetry shows it, by state estimation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UtilityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +226,46 @@ def add_UtilityServiceServicer_to_server(servicer, server):
                     servicer.GetCurtailment,
                     request_deserializer=protos_dot_utility__pb2.GetCurtailmentRequest.FromString,
                     response_serializer=protos_dot_utility__pb2.GetCurtailmentResponse.SerializeToString,
+            ),
+            'SubmitOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitOrder,
+                    request_deserializer=protos_dot_utility__pb2.SubmitOrderRequest.FromString,
+                    response_serializer=protos_dot_utility__pb2.SubmitOrderResponse.SerializeToString,
+            ),
+            'GetOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrder,
+                    request_deserializer=protos_dot_utility__pb2.GetOrderRequest.FromString,
+                    response_serializer=protos_dot_utility__pb2.GetOrderResponse.SerializeToString,
+            ),
+            'SendSignal': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendSignal,
+                    request_deserializer=protos_dot_utility__pb2.SendSignalRequest.FromString,
+                    response_serializer=protos_dot_utility__pb2.SendSignalResponse.SerializeToString,
+            ),
+            'ListOutages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOutages,
+                    request_deserializer=protos_dot_utility__pb2.ListOutagesRequest.FromString,
+                    response_serializer=protos_dot_utility__pb2.ListOutagesResponse.SerializeToString,
+            ),
+            'ListAlarms': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlarms,
+                    request_deserializer=protos_dot_utility__pb2.ListAlarmsRequest.FromString,
+                    response_serializer=protos_dot_utility__pb2.ListAlarmsResponse.SerializeToString,
+            ),
+            'ListEnvelopes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEnvelopes,
+                    request_deserializer=protos_dot_utility__pb2.ListEnvelopesRequest.FromString,
+                    response_serializer=protos_dot_utility__pb2.ListEnvelopesResponse.SerializeToString,
+            ),
+            'ListCongestion': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCongestion,
+                    request_deserializer=protos_dot_utility__pb2.ListCongestionRequest.FromString,
+                    response_serializer=protos_dot_utility__pb2.ListCongestionResponse.SerializeToString,
+            ),
+            'GetGridState': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGridState,
+                    request_deserializer=protos_dot_utility__pb2.GetGridStateRequest.FromString,
+                    response_serializer=protos_dot_utility__pb2.GetGridStateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +404,222 @@ class UtilityService:
             '/gridtokenx.grid.v1.UtilityService/GetCurtailment',
             protos_dot_utility__pb2.GetCurtailmentRequest.SerializeToString,
             protos_dot_utility__pb2.GetCurtailmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gridtokenx.grid.v1.UtilityService/SubmitOrder',
+            protos_dot_utility__pb2.SubmitOrderRequest.SerializeToString,
+            protos_dot_utility__pb2.SubmitOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gridtokenx.grid.v1.UtilityService/GetOrder',
+            protos_dot_utility__pb2.GetOrderRequest.SerializeToString,
+            protos_dot_utility__pb2.GetOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendSignal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gridtokenx.grid.v1.UtilityService/SendSignal',
+            protos_dot_utility__pb2.SendSignalRequest.SerializeToString,
+            protos_dot_utility__pb2.SendSignalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOutages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gridtokenx.grid.v1.UtilityService/ListOutages',
+            protos_dot_utility__pb2.ListOutagesRequest.SerializeToString,
+            protos_dot_utility__pb2.ListOutagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAlarms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gridtokenx.grid.v1.UtilityService/ListAlarms',
+            protos_dot_utility__pb2.ListAlarmsRequest.SerializeToString,
+            protos_dot_utility__pb2.ListAlarmsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEnvelopes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gridtokenx.grid.v1.UtilityService/ListEnvelopes',
+            protos_dot_utility__pb2.ListEnvelopesRequest.SerializeToString,
+            protos_dot_utility__pb2.ListEnvelopesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCongestion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gridtokenx.grid.v1.UtilityService/ListCongestion',
+            protos_dot_utility__pb2.ListCongestionRequest.SerializeToString,
+            protos_dot_utility__pb2.ListCongestionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGridState(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gridtokenx.grid.v1.UtilityService/GetGridState',
+            protos_dot_utility__pb2.GetGridStateRequest.SerializeToString,
+            protos_dot_utility__pb2.GetGridStateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -17,9 +17,10 @@ PURE = [
     *(ROOT / "cloud" / "ledger").rglob("*.py"),
     *(ROOT / "cloud" / "vpp").rglob("*.py"),
     *(ROOT / "cloud" / "grid").glob("*.py"),
+    *(ROOT / "cloud" / "forecast").glob("*.py"),
 ]
 NOT_PURE = {
-    "__main__.py", "app.py", "audit.py", "bench.py", "config.py", "demo.py", "pumps.py", "remote.py",
+    "__main__.py", "app.py", "audit.py", "bench.py", "config.py", "demo.py", "gridwork.py", "pumps.py", "remote.py",
     "replay.py", "service.py", "writer.py", "shipped.py",
 }  # fmt: skip
 AMBIENT = {"asyncio", "socket", "sqlite3", "grpc", "time", "random", "logging", "os", "secrets"}

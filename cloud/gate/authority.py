@@ -153,6 +153,15 @@ class CertificateAuthority:
         write_secret(key_path, _key_pem(key))
 
 
+def public_key_of(csr_pem: bytes) -> bytes:
+    """The key of a request that was granted, DER SubjectPublicKeyInfo."""
+    return (
+        x509.load_pem_x509_csr(csr_pem)
+        .public_key()
+        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+
+
 def write_secret(path: Path, data: bytes) -> None:
     """Writes a new file that only its owner can read; complete or not at all."""
     draft = path.with_suffix(".new")

@@ -29,7 +29,7 @@ from cloud.commands import (
 )
 from cloud.config import CloudConfig
 from cloud.facts import RegistryRefused
-from cloud.gate.authority import BadRequestError, CertificateAuthority, write_secret
+from cloud.gate.authority import BadRequestError, CertificateAuthority, public_key_of, write_secret
 from cloud.gate.console.fleet import FILTER_LENGTH_MAX, WINDOW_ROWS_MAX, Order, Wanted
 from cloud.gate.log_http import PublishedLog, finality_metrics, load_policy, log_router
 from cloud.gate.markets_http import MarketServices, markets_router
@@ -240,7 +240,8 @@ def _add_commands(app: FastAPI, services: HttpServices) -> None:
             chain = services.authority.authority_chain(new.csr_pem.encode(), new.authority)
         except BadRequestError as error:
             raise HTTPException(422, str(error)) from error
-        await submit(RegisterAuthority(new.authority, new.rank, new.area))
+        public_key = public_key_of(new.csr_pem.encode())
+        await submit(RegisterAuthority(new.authority, new.rank, new.area, public_key))
         return {"authority": new.authority, "certificate_chain_pem": chain.decode()}
 
     @app.post("/api/revocations", dependencies=guarded)

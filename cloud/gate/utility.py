@@ -11,8 +11,10 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from cloud.commands import OrderCurtailment
-from cloud.facts import ElementFlow, ZoneRefused
+from cloud.commands import FollowSignal, OrderCurtailment, ZoneCommand
+from cloud.facts import ElementFlow, Fact, SignalFollowed, ZoneRefused
+from cloud.gate import grid_state
+from cloud.gate.orders import EVERYWHERE, OrderBook, Refused, command_of, read_order
 from cloud.gate.peers import authority_of
 from cloud.market.zone import Zone
 from cloud.store.views import CurtailmentRow, Views
@@ -35,6 +37,8 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
         self._writer = writer
         self._views = views
         self._clock = clock
+        self._orders = OrderBook()
+        writer.listen(self._orders.update)
 
     async def ListZones(  # noqa: N802 - named by the treaty
         self, _request: pb.ListZonesRequest, context: Any
@@ -107,9 +111,10 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
     ) -> pb.OrderCurtailmentResponse:
         authority = await self._authority(context)
         zone = await self._zone(request.zone, context)
+        await self._in_area(authority, request.zone, context)
         await self._check_order(request, zone, context)
         if request.request_id not in self._views.curtailments:
-            facts = await self._writer.submit(
+            await self._carry_out(
                 OrderCurtailment(
                     request.zone,
                     request.request_id,
@@ -119,14 +124,9 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
                     request.ends_ns,
                     authority,
                     request.reason,
-                )
+                ),
+                context,
             )
-            for fact in facts:
-                if isinstance(fact, ZoneRefused):
-                    reason = Refusal(fact.reason)
-                    await _abort(
-                        context, grpc.StatusCode.FAILED_PRECONDITION, reason, ADVICE[reason]
-                    )
         return pb.OrderCurtailmentResponse(
             curtailment=_curtailment(self._views.curtailments[request.request_id])
         )
@@ -144,6 +144,123 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
                 f"no curtailment {request.request_id!r}; order it first",
             )
         return pb.GetCurtailmentResponse(curtailment=_curtailment(row))
+
+    async def SubmitOrder(  # noqa: N802
+        self, request: pb.SubmitOrderRequest, context: Any
+    ) -> pb.SubmitOrderResponse:
+        caller = await self._authority(context)
+        standing = self._writer.core.registry.authorities[caller]
+        now_ns = self._clock.now_ns()
+        try:
+            order = read_order(request, caller, standing, now_ns)
+        except Refused as error:
+            denied = {Refusal.NOT_AUTHORISED, Refusal.WRONG_AREA, Refusal.BAD_SIGNATURE}
+            code = grpc.StatusCode.INVALID_ARGUMENT
+            if error.reason in denied:
+                code = grpc.StatusCode.PERMISSION_DENIED
+            await _abort(context, code, error.reason, str(error))
+        await self._zone(order.zone, context)
+        known = self._orders.get(order.order_id)
+        if known is None:
+            await self._carry_out(command_of(order, request, standing), context)
+            known = self._orders.get(order.order_id)
+            if known is not None:
+                known.signed = request.order
+        if known is None or not known.is_of(order, request.order):
+            reason = Refusal.CHANGED_REPLAY
+            await _abort(context, grpc.StatusCode.ALREADY_EXISTS, reason, ADVICE[reason])
+        return pb.SubmitOrderResponse(status=known.shown())
+
+    async def GetOrder(  # noqa: N802
+        self, request: pb.GetOrderRequest, context: Any
+    ) -> pb.GetOrderResponse:
+        await self._authority(context)
+        known = self._orders.get(request.order_id)
+        if known is None:
+            await _abort(
+                context,
+                grpc.StatusCode.NOT_FOUND,
+                Refusal.UNKNOWN_ELEMENT,
+                f"no order {request.order_id!r} of late; submit it first",
+            )
+        return pb.GetOrderResponse(status=known.shown())
+
+    async def SendSignal(  # noqa: N802
+        self, request: pb.SendSignalRequest, context: Any
+    ) -> pb.SendSignalResponse:
+        caller = await self._authority(context)
+        await self._zone(request.zone, context)
+        await self._in_area(caller, request.zone, context)
+        facts = await self._carry_out(
+            FollowSignal(request.zone, request.element, request.power_w, caller), context
+        )
+        (followed,) = [fact for fact in facts if isinstance(fact, SignalFollowed)]
+        return pb.SendSignalResponse(set_w=followed.set_w, gateways=followed.gateways)
+
+    async def ListOutages(  # noqa: N802
+        self, request: pb.ListOutagesRequest, context: Any
+    ) -> pb.ListOutagesResponse:
+        await self._authority(context)
+        return grid_state.outages_of(await self._zone(request.zone, context))
+
+    async def ListAlarms(  # noqa: N802
+        self, request: pb.ListAlarmsRequest, context: Any
+    ) -> pb.ListAlarmsResponse:
+        await self._authority(context)
+        return grid_state.alarms_of(await self._zone(request.zone, context))
+
+    async def ListEnvelopes(  # noqa: N802
+        self, request: pb.ListEnvelopesRequest, context: Any
+    ) -> pb.ListEnvelopesResponse:
+        await self._authority(context)
+        zone = await self._zone(request.zone, context)
+        fact = zone.grid.envelopes
+        if fact is None:
+            return pb.ListEnvelopesResponse()
+        count = len(fact.homes)
+        start, end = await _page(request.page_size, request.page_token, count, context)
+        return pb.ListEnvelopesResponse(
+            envelopes=grid_state.envelopes_of(zone, fact, start, end),
+            next_page_token=str(end) if end < count else "",
+            slot=fact.slot,
+        )
+
+    async def ListCongestion(  # noqa: N802
+        self, request: pb.ListCongestionRequest, context: Any
+    ) -> pb.ListCongestionResponse:
+        await self._authority(context)
+        zone = await self._zone(request.zone, context)
+        first = slot_at(self._clock.now_ns())
+        return await grid_state.congestion_of(zone, first, request.slots, request.loading_per_mille)
+
+    async def GetGridState(  # noqa: N802
+        self, request: pb.GetGridStateRequest, context: Any
+    ) -> pb.GetGridStateResponse:
+        await self._authority(context)
+        found = grid_state.state_of(await self._zone(request.zone, context))
+        if found is None:
+            await _abort(
+                context,
+                grpc.StatusCode.NOT_FOUND,
+                Refusal.TOO_EARLY,
+                "no home has been heard yet; the state is estimated once a minute",
+            )
+        return found
+
+    async def _in_area(self, caller: str, zone: str, context: Any) -> None:
+        if self._writer.core.registry.authorities[caller].area not in {zone, EVERYWHERE}:
+            reason = Refusal.WRONG_AREA
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, reason, ADVICE[reason])
+
+    async def _carry_out(self, command: ZoneCommand, context: Any) -> list[Fact]:
+        """The facts of a command that was not refused."""
+        facts = await self._writer.submit(command)
+        for fact in facts:
+            if isinstance(fact, ZoneRefused):
+                reason = Refusal(fact.reason)
+                code = grpc.StatusCode.FAILED_PRECONDITION
+                await _abort(context, code, reason, ADVICE[reason])
+        return facts
 
     async def _check_order(
         self, request: pb.OrderCurtailmentRequest, zone: Zone, context: Any

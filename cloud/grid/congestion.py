@@ -93,12 +93,11 @@ def node_price(network: Network, node: int, steps: Mapping[int, int]) -> int:
     return sum(steps.get(element, 0) for element in network.path(node))
 
 
-def most_loaded(
-    network: Network, flows_w: Sequence[int], capacity_w: Sequence[int], count: int = 8
-) -> tuple[ElementFlow, ...]:
-    """The fullest elements, fullest first, ties by element. The grid itself is none."""
+def most_loaded(flows: Sequence[ElementFlow], count: int) -> tuple[ElementFlow, ...]:
+    """The elements nearest to their limits, fullest first. An integer ratio, then the number: no
+    float decides an order.
+    """
     ranked = sorted(
-        range(1, network.size),
-        key=lambda e: (-loading_per_mille(flows_w[e], capacity_w[e]), e),
+        flows, key=lambda f: (-(abs(f.power_w) * 1_000_000 // max(1, f.limit_w)), f.element)
     )
-    return tuple(ElementFlow(e, flows_w[e], capacity_w[e]) for e in ranked[:count])
+    return tuple(ranked[:count])

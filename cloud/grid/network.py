@@ -121,6 +121,10 @@ class Network:
             node = self.parent[node]
         return elements
 
+    def node_w(self, slot: int) -> list[int]:
+        """What each node takes from the grid in a slot without any trade."""
+        return _listed(self.baseline.node_w(quarter_of_year(slot)))
+
     def baseline_flow_w(self, slot: int) -> list[int]:
         """Active power through each element in a slot of the UTC calendar without any trade."""
         return _listed(self._flows(self.baseline.node_w(quarter_of_year(slot))))

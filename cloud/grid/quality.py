@@ -72,6 +72,9 @@ class Watch:
     subject: str
     band: Band
     level: Level = Level.NORMAL
+    value: int = 0
+    """The last reading."""
+
     _pending: Level = Level.NORMAL
     _since_ns: int = -1
     _last_ns: int = -1
@@ -80,7 +83,7 @@ class Watch:
         """The next reading. A level counts once it has lasted; a critical one at once."""
         if at_ns <= self._last_ns:
             return None
-        self._last_ns = at_ns
+        self._last_ns, self.value = at_ns, value
         level = self.band.level(value)
         if level is Level.NORMAL and self.level is not Level.NORMAL:
             level = Level.NORMAL if self.band.settled(value) else self.level
@@ -94,8 +97,13 @@ class Watch:
         self.level, self._since_ns = level, -1
         return Alarm(self.subject, level, value, at_ns)
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether all is normal and nothing else is waiting to be told."""
+        return self.level is Level.NORMAL and self._since_ns < 0
+
     def state(self) -> object:
-        return self.subject, self.level, self._pending, self._since_ns, self._last_ns
+        return self.subject, self.level, self.value, self._pending, self._since_ns, self._last_ns
 
 
 def median_frequency_mhz(readings: Sequence[int]) -> int | None:

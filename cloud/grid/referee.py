@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloud.grid.network import Network, quarter_of_year
-from cloud.grid.tables import NetworkError, unpacked
+from cloud.grid.tables import NetworkError, read_tables, unpacked
 from cloud.grid.topology import FREQUENCY_HZ
 from protos.units import PER_MILLE, round_measured
 
@@ -40,6 +40,8 @@ class RefereeResult:
     worst_loading_per_mille: int
     voltage_min_per_mille: int
     voltage_max_per_mille: int
+    lowest_node: int = 0
+    highest_node: int = 0
 
 
 UNSOLVED = RefereeResult(False, 0, UNSOLVED_LOADING_PER_MILLE, 0, UNSOLVED_LOADING_PER_MILLE)
@@ -53,6 +55,7 @@ class Referee:
         self._network = network
         self._model, self._load_ids = _model(network)
         self._elements = np.array(network.branch_element, np.int64)
+        self._nodes = node_order(network)
 
     def check(self, slot: int, injections_w: Mapping[int, int]) -> RefereeResult:
         """A slot with its base flow and, by node, what the trades feed in (negative: take)."""
@@ -83,11 +86,11 @@ class Referee:
             output = self._flow(active, reactive, _ERROR_TOLERANCE)
         except (IterationDiverge, MaxIterationReached, SparseMatrixError):
             return UNSOLVED
-        return _verdict(output, self._elements)
+        return _verdict(output, self._elements, self._nodes)
 
     def _flow(self, active: Floats, reactive: Floats, tolerance: float) -> Mapping[str, Any]:
         update = {"id": self._load_ids, "p_specified": active, "q_specified": reactive}
-        self._model.update(update_data={"sym_load": _filled("update", update)})
+        self._model.update(update_data={"sym_load": filled("update", "sym_load", update)})
         output: Mapping[str, Any] = self._model.calculate_power_flow(
             error_tolerance=tolerance,
             max_iterations=_ITERATIONS_MAX,
@@ -100,7 +103,16 @@ class Referee:
         return output
 
 
-def _verdict(output: Mapping[str, Any], elements: npt.NDArray[np.int64]) -> RefereeResult:
+def node_order(network: Network) -> npt.NDArray[np.int64]:
+    """Our number of each node in the order of the file, which is that of the solver's answers."""
+    index = {identity: node for node, identity in enumerate(network.node_ids)}
+    rows = read_tables(network.source).node
+    return np.array([index[int(row["id"])] for row in rows], np.int64)
+
+
+def _verdict(
+    output: Mapping[str, Any], elements: npt.NDArray[np.int64], nodes: npt.NDArray[np.int64]
+) -> RefereeResult:
     loading = np.concatenate([output["line"]["loading"], output["transformer"]["loading"]])
     loading, elements = loading[elements >= 0], elements[elements >= 0]
     voltage = output["node"]["u_pu"]
@@ -114,12 +126,26 @@ def _verdict(output: Mapping[str, Any], elements: npt.NDArray[np.int64]) -> Refe
         worst_loading_per_mille=round_measured(float(loading[worst]), PER_MILLE),
         voltage_min_per_mille=round_measured(float(voltage.min()), PER_MILLE),
         voltage_max_per_mille=round_measured(float(voltage.max()), PER_MILLE),
+        lowest_node=int(nodes[voltage.argmin()]),
+        highest_node=int(nodes[voltage.argmax()]),
     )
 
 
 def _model(network: Network) -> tuple[Any, npt.NDArray[np.int32]]:
-    """The file's wires and source, with one load of our own at each node."""
     from power_grid_model import PowerGridModel
+    from power_grid_model.errors import PowerGridError  # type: ignore[attr-defined]
+
+    dataset, ids = solver_data(network)
+    try:
+        return PowerGridModel(dataset, system_frequency=FREQUENCY_HZ), ids
+    except PowerGridError as error:
+        raise NetworkError(f"network: power-grid-model refuses it: {error}") from error
+
+
+def solver_data(network: Network) -> tuple[dict[Any, Any], npt.NDArray[np.int32]]:
+    """The file's wires and source as power-grid-model takes them, with one load of our own at each
+    node, and the loads' ids by node. Raises NetworkError where it refuses the file.
+    """
     from power_grid_model.errors import PowerGridError  # type: ignore[attr-defined]
     from power_grid_model.utils import json_deserialize  # type: ignore[attr-defined]
 
@@ -128,28 +154,27 @@ def _model(network: Network) -> tuple[Any, npt.NDArray[np.int32]]:
         document["data"].pop(constant, None)
     try:
         dataset: dict[Any, Any] = json_deserialize(json.dumps(document))
-        first = 1 + max(int(rows["id"].max()) for rows in dataset.values() if len(rows))
-        ids = np.arange(first, first + network.size, dtype=np.int32)
-        dataset["sym_load"] = _filled(
-            "input",
-            {
-                "id": ids,
-                "node": np.array(network.node_ids),
-                "status": 1,
-                "type": 0,
-                "p_specified": 0.0,
-                "q_specified": 0.0,
-            },
-        )
-        return PowerGridModel(dataset, system_frequency=FREQUENCY_HZ), ids
     except PowerGridError as error:
         raise NetworkError(f"network: power-grid-model refuses it: {error}") from error
+    first = 1 + max(int(rows["id"].max()) for rows in dataset.values() if len(rows))
+    ids = np.arange(first, first + network.size, dtype=np.int32)
+    loads = {
+        "id": ids,
+        "node": np.array(network.node_ids),
+        "status": 1,
+        "type": 0,
+        "p_specified": 0.0,
+        "q_specified": 0.0,
+    }
+    dataset["sym_load"] = filled("input", "sym_load", loads)
+    return dataset, ids
 
 
-def _filled(kind: str, columns: Mapping[str, Any]) -> Any:
+def filled(kind: str, component: str, columns: Mapping[str, Any]) -> Any:
+    """Rows of a component as power-grid-model takes them; what is not given is left open."""
     from power_grid_model import initialize_array
 
-    rows = initialize_array(kind, "sym_load", len(columns["id"]))
+    rows = initialize_array(kind, component, len(columns["id"]))
     for name, values in columns.items():
         rows[name] = values
     return rows

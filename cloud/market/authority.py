@@ -21,7 +21,7 @@ LIMIT_W_MAX = 1 << 40
 def refuse_override(network: Network, order: OverrideLimit, now_ns: int) -> Refusal | None:
     if not 0 < order.element < network.size:
         return Refusal.UNKNOWN_ELEMENT
-    if not now_ns < order.until_ns <= now_ns + OVERRIDE_NS_MAX:
+    if not max(now_ns, order.starts_ns) < order.until_ns <= now_ns + OVERRIDE_NS_MAX:
         return Refusal.BAD_INTERVAL
     if not 0 <= order.limit_w <= LIMIT_W_MAX:
         return Refusal.RISK_LIMIT

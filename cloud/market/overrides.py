@@ -13,7 +13,8 @@ from protos.clock import slot_start_ns
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """An authority's other limit for an element, in W, for slots that start before `until_ns`.
+    """An authority's other limit for an element, in W, for slots that start from `starts_ns` on and
+    before `until_ns`.
 
     A lower rank is stronger. `number` counts the orders of the zone.
     """
@@ -24,6 +25,7 @@ class Override:
     rank: int
     is_own_area: bool
     number: int
+    starts_ns: int = 0
 
     @property
     def precedence(self) -> tuple[int, bool, int]:
@@ -53,17 +55,27 @@ class Overrides:
         self._standing: dict[int, list[Override]] = {}
 
     def order(
-        self, element: int, limit_w: int, until_ns: int, authority: str, rank: int, *, own: bool
+        self,
+        element: int,
+        limit_w: int,
+        until_ns: int,
+        authority: str,
+        rank: int,
+        *,
+        own: bool,
+        starts_ns: int = 0,
     ) -> list[Conflict]:
         """Takes an order. Returns the conflicts with other authorities' orders, stronger first."""
         self.ordered += 1
-        new = Override(limit_w, until_ns, authority, rank, own, self.ordered)
+        new = Override(limit_w, until_ns, authority, rank, own, self.ordered, starts_ns)
         others = [o for o in self._standing.get(element, ()) if o.authority != authority]
         self._standing[element] = sorted([*others, new], key=lambda o: o.precedence)
         return [
             Conflict(*sorted((new, other), key=lambda o: o.precedence))
             for other in others
             if other.limit_w != limit_w
+            and other.starts_ns < until_ns
+            and starts_ns < other.until_ns
         ]
 
     def limits(self, slot: int) -> dict[int, int]:
@@ -72,7 +84,7 @@ class Overrides:
         held = {}
         for element, standing in sorted(self._standing.items()):
             for override in standing:
-                if starts_ns < override.until_ns:
+                if override.starts_ns <= starts_ns < override.until_ns:
                     held[element] = override.limit_w
                     break
         return held
@@ -88,6 +100,12 @@ class Overrides:
 
     def state(self) -> object:
         return [
-            (element, [(*o.precedence, o.authority, o.limit_w, o.until_ns) for o in standing])
+            (
+                element,
+                [
+                    (*o.precedence, o.authority, o.limit_w, o.starts_ns, o.until_ns)
+                    for o in standing
+                ],
+            )
             for element, standing in sorted(self._standing.items())
         ]

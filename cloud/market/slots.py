@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from cloud.commands import OverrideLimit, ZoneRules
 from cloud.facts import ElementFlow, GateClosed
+from cloud.grid.congestion import most_loaded
 from cloud.grid.network import Network
 from cloud.market.overrides import Conflict, Overrides
 from ext.tree import Headroom, Tree
@@ -137,7 +138,7 @@ class Markets:
         self.closed[slot] = market.net_wh if market else {}
         while len(self.closed) > CLOSED_KEPT_MAX:
             del self.closed[next(iter(self.closed))]
-        flows = self._most_loaded(slot)
+        flows = most_loaded(self.flows(slot), FLOWS_REPORTED)
         if market is None:
             return GateClosed(self.zone, slot, 0, 0, 0, flows)
         return GateClosed(
@@ -187,6 +188,7 @@ class Markets:
             order.authority,
             order.rank,
             own=order.area == self.zone,
+            starts_ns=order.starts_ns,
         )
         changed = []
         for slot, market in sorted(self.open.items()):
@@ -222,14 +224,6 @@ class Markets:
             if more_down or more_up:
                 down, up = market.headroom.edge(element)
                 market.headroom.set_edge(element, down + more_down, up + more_up)
-
-    def _most_loaded(self, slot: int) -> tuple[ElementFlow, ...]:
-        """The elements nearest to their limits. An integer ratio, then the number: no float
-        decides an order.
-        """
-        flows = self.flows(slot)
-        flows.sort(key=lambda f: (-(abs(f.power_w) * 1_000_000 // max(1, f.limit_w)), f.element))
-        return tuple(flows[:FLOWS_REPORTED])
 
     def _traded_wh(self, net_wh: dict[int, int]) -> list[int]:
         """What trades bring through every element: the sum of its subtree, up each node's path."""

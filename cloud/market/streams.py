@@ -24,6 +24,9 @@ from protos.seal import GENESIS, Sealed, link
 MAPS_KEPT_MAX = 16
 """Register maps remembered per gateway; the oldest is forgotten when a new one comes."""
 
+HABIT_NS_MAX = 15 * 60 * SECOND_NS
+"""A longer silence is an absence, no habit."""
+
 _NS_PER_MS = SECOND_NS // 1_000
 
 
@@ -43,6 +46,19 @@ class Gateway:
     snapshot: Snapshot = field(default_factory=Snapshot)
     offer_number: int = 0
     produces: bool = False
+    heard_ns: int = 0
+    gap_ns: int = 0
+    calls: int = 0
+    """How often it was asked for reserve or demand response."""
+
+    opted_out: bool = False
+
+    def hear(self, now_ns: int) -> None:
+        """Remembers the longest silence of late: it fades by a quarter with every batch."""
+        if self.heard_ns:
+            gap_ns = min(now_ns - self.heard_ns, HABIT_NS_MAX)
+            self.gap_ns = max(gap_ns, self.gap_ns - self.gap_ns // 4)
+        self.heard_ns = now_ns
 
     def take(self, seq: int, link_bytes: bytes) -> None:
         """The envelope is durable evidence from here on."""
@@ -70,6 +86,10 @@ class Gateway:
             self.snapshot.state(),
             self.offer_number,
             self.produces,
+            self.heard_ns,
+            self.gap_ns,
+            self.calls,
+            self.opted_out,
         )
 
 

@@ -8,6 +8,8 @@ Its time is the journal's and never runs backwards: a command that is dated befo
 applied at the earlier one's time.
 """
 
+from collections.abc import Iterable
+
 from cloud.commands import (
     AdmitGateway,
     AdvanceZone,
@@ -16,30 +18,23 @@ from cloud.commands import (
     ExpelGateway,
     GrantAllowance,
     OpenZone,
-    OrderCurtailment,
-    OverrideLimit,
-    RecordReferee,
     ReleaseReservation,
     ZoneRules,
 )
 from cloud.facts import (
     BatchAccepted,
     BatchRefused,
-    CurtailmentPlanned,
     ElementFlow,
     Fact,
     GatewayAdmitted,
     GatewayExpelled,
     LeaseReported,
-    LimitOverridden,
-    OverrideContested,
     Telemetry,
     ZoneOpened,
     ZoneRefused,
 )
 from cloud.grid.network import Network
-from cloud.market.authority import referee_fact, refuse_curtailment, refuse_override
-from cloud.market.curtailing import plan_leases
+from cloud.market.gridside import GridSide
 from cloud.market.indication import Indication
 from cloud.market.risk import Purses
 from cloud.market.slots import Markets
@@ -89,6 +84,7 @@ class Zone:
         self._trading = Trading(name, self._markets, self._purses)
         self._reports = SlotReports(name)
         self._indication = Indication(name, network, self._markets)
+        self._grid = GridSide(name, network, self._markets, self._trading, self._gateways)
 
     # ---- what others may ask without changing anything ------------------------------------
 
@@ -126,6 +122,16 @@ class Zone:
         """The indicative prices of the slot whose gate closes next. Only to be read."""
         return self._indication
 
+    @property
+    def grid(self) -> GridSide:
+        """Outages, alarms, envelopes and calls. Only to be read."""
+        return self._grid
+
+    @property
+    def gateways(self) -> Iterable[Gateway]:
+        """All that were ever admitted. Only to be read."""
+        return self._gateways.values()
+
     def injections_w(self, slot: int) -> dict[int, int]:
         """Mean power that trades put into each node (positive) or draw from it in a slot."""
         return {
@@ -148,6 +154,7 @@ class Zone:
             "trading": self._trading.state(),
             "reports": self._reports.state(),
             "indication": self._indication.state(),
+            "grid": self._grid.state(),
         }
 
     # ---- commands -------------------------------------------------------------------------
@@ -172,14 +179,8 @@ class Zone:
                 facts += self._admit(command, now_ns)
             case ExpelGateway():
                 facts += self._expel(command, now_ns)
-            case OverrideLimit():
-                facts += self._override(command, now_ns)
-            case OrderCurtailment():
-                facts += self._curtail(command, now_ns)
-            case RecordReferee():
-                facts.append(referee_fact(self.name, command))
             case _:
-                raise AssertionError(f"a zone was sent {type(command).__name__}")
+                facts += self._grid.apply(command, now_ns)
         return facts
 
     def _open(self, command: OpenZone, now_ns: int) -> list[Fact]:
@@ -253,6 +254,7 @@ class Zone:
         if refusal is not None or gateway is None:
             return [BatchRefused(self.name, device, seq, refusal or Refusal.UNKNOWN_DEVICE)]
         gateway.take(seq, link_of(envelope))
+        gateway.hear(now_ns)
         payload = open_payload(envelope.payload, self._columns)
         if isinstance(payload, SweepBatch):
             payload = refuse_batch(gateway, payload, at_ns, now_ns) or payload
@@ -300,6 +302,9 @@ class Zone:
                 now.capacity_wh,
                 now.max_charge_w,
                 now.max_discharge_w,
+                now.voltage_low_mv,
+                now.voltage_high_mv,
+                now.frequency_mhz,
             )
         ]
 
@@ -309,7 +314,10 @@ class Zone:
         for cancel in batch.cancels:
             facts += self._trading.cancel(gateway, cancel.number)
         for offer in batch.offers:
-            facts += self._trading.place(gateway, offer, now_ns)
+            if self._grid.suspends(gateway.node, offer.slot, now_ns):
+                facts.append(self._grid.refuse(gateway, offer))
+            else:
+                facts += self._trading.place(gateway, offer, now_ns)
         return facts
 
     def _report(self, gateway: Gateway, batch: LeaseReports) -> list[Fact]:
@@ -325,58 +333,6 @@ class Zone:
             )
             for report in batch.reports
         ]
-
-    # ---- authorities ----------------------------------------------------------------------
-
-    def _override(self, order: OverrideLimit, now_ns: int) -> list[Fact]:
-        refusal = refuse_override(self.network, order, now_ns)
-        if refusal is not None:
-            return [self._refused(order.authority, refusal)]
-        facts: list[Fact] = [
-            LimitOverridden(
-                self.name,
-                order.element,
-                order.limit_w,
-                order.authority,
-                order.reason,
-                order.until_ns,
-            )
-        ]
-        conflicts, changed = self._markets.override(order)
-        for conflict in conflicts:
-            holds, yields = conflict.stronger, conflict.weaker
-            facts.append(
-                OverrideContested(
-                    self.name,
-                    order.element,
-                    holds.authority,
-                    holds.limit_w,
-                    yields.authority,
-                    yields.limit_w,
-                    conflict.decided_by,
-                )
-            )
-        for market in changed:
-            facts += self._trading.resweep(market)
-        return facts
-
-    def _curtail(self, order: OrderCurtailment, now_ns: int) -> list[Fact]:
-        refusal = refuse_curtailment(self.network, order, now_ns)
-        if refusal is not None:
-            return [self._refused(order.order_id, refusal)]
-        issued = plan_leases(self.network, order, self._gateways.values(), now_ns)
-        plan = CurtailmentPlanned(
-            self.name,
-            order.order_id,
-            order.element,
-            order.limit_w,
-            order.starts_ns,
-            order.ends_ns,
-            order.authority,
-            order.reason,
-            len(issued),
-        )
-        return [plan, *issued]
 
     def _accepted(self, gateway: Gateway, readings: int, offers: int) -> BatchAccepted:
         return BatchAccepted(self.name, gateway.device, gateway.seq, gateway.link, readings, offers)

@@ -32,6 +32,8 @@ class MapPlan:
     max_charge: tuple[int, ...]
     max_discharge: tuple[int, ...]
     produces: bool
+    voltage: tuple[int, ...] = ()
+    frequency: tuple[int, ...] = ()
 
     @property
     def is_metered(self) -> bool:
@@ -61,6 +63,8 @@ def plan_columns(register_map: RegisterMap) -> MapPlan:
         max_charge=_totals(register_map, Role.BATTERY, Quantity.POWER_MAX_CHARGE_W),
         max_discharge=_totals(register_map, Role.BATTERY, Quantity.POWER_MAX_DISCHARGE_W),
         produces=any(entry.role is Role.PV for entry in register_map.devices),
+        voltage=_of_grid_meters(register_map, Quantity.VOLTAGE_MV),
+        frequency=_of_grid_meters(register_map, Quantity.FREQUENCY_MHZ)[:1],
     )
 
 
@@ -98,6 +102,15 @@ def _totals(register_map: RegisterMap, role: Role, quantity: Quantity) -> tuple[
         if register.quantity is quantity
         and register.phase == 0
         and register_map.devices[register.device].role is role
+    )
+
+
+def _of_grid_meters(register_map: RegisterMap, quantity: Quantity) -> tuple[int, ...]:
+    """The columns of a quantity at the grid connection, whatever their phase."""
+    return tuple(
+        column
+        for column, register in enumerate(register_map.registers)
+        if register.quantity is quantity and register_map.devices[register.device].role is Role.GRID
     )
 
 

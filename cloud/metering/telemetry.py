@@ -12,10 +12,18 @@ from cloud.metering.columns import MapPlan
 from protos.messages import Quality, SweepBatch
 from protos.units import PER_MILLE
 
+UNKNOWN = -1
+"""What no meter of a home measures."""
+
+LIVE_MV = 46_000
+"""Below a fifth of 230 V a phase is not connected, or dead."""
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One home at one instant."""
+    """One home at one instant. The voltages are the lowest and the highest live phase's; where no
+    phase is live both are the highest there is, so that a dead connection shows.
+    """
 
     at_ns: int = 0
     grid_w: int = 0
@@ -26,6 +34,9 @@ class Snapshot:
     capacity_wh: int = 0
     max_charge_w: int = 0
     max_discharge_w: int = 0
+    voltage_low_mv: int = UNKNOWN
+    voltage_high_mv: int = UNKNOWN
+    frequency_mhz: int = UNKNOWN
 
     def state(self) -> object:
         return astuple(self)
@@ -47,6 +58,8 @@ def observe(plan: MapPlan, batch: SweepBatch, last: Snapshot) -> Snapshot:
     battery_w = total(plan.battery_power, last.battery_w)
     rest_w = max(0, grid_w + pv_w + battery_w)
     load_w = total(plan.load_power, last.load_w) if plan.load_power else rest_w
+    voltages = _voltages(batch, plan.voltage, bad, last)
+    frequency = [_newest(batch, column, bad) for column in plan.frequency]
     soc = total(plan.soc, last.soc_per_mille * max(1, len(plan.soc)))
     return Snapshot(
         at_ns=newest_ms(batch) * 1_000_000,
@@ -58,7 +71,20 @@ def observe(plan: MapPlan, batch: SweepBatch, last: Snapshot) -> Snapshot:
         capacity_wh=total(plan.capacity, last.capacity_wh),
         max_charge_w=total(plan.max_charge, last.max_charge_w),
         max_discharge_w=total(plan.max_discharge, last.max_discharge_w),
+        voltage_low_mv=voltages[0],
+        voltage_high_mv=voltages[1],
+        frequency_mhz=frequency[0] if frequency and frequency[0] is not None else UNKNOWN,
     )
+
+
+def _voltages(
+    batch: SweepBatch, columns: Sequence[int], bad: frozenset[tuple[int, int]], last: Snapshot
+) -> tuple[int, int]:
+    values = [value for column in columns if (value := _newest(batch, column, bad)) is not None]
+    if not values:
+        return (last.voltage_low_mv, last.voltage_high_mv) if columns else (UNKNOWN, UNKNOWN)
+    live = [value for value in values if value >= LIVE_MV]
+    return (min(live), max(live)) if live else (max(values), max(values))
 
 
 def _total(

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 
+from cloud.facts import ElementFlow
 from cloud.grid.congestion import (
     EdgeStep,
     edge_step,
@@ -89,12 +90,8 @@ def test_a_node_pays_the_steps_on_its_path():
     assert [node_price(tiny, node, steps) for node in range(6)] == [0, 100, 120, 120, 93, 93]
 
 
-def test_the_fullest_elements_come_first_and_the_grid_is_none():
-    tiny = network_named("tiny")
-    flows = [9, 10, -40, 20, 40, 0]
-    found = most_loaded(tiny, flows, [1, 100, 100, 100, 100, 100], count=3)
-    assert [(f.element, f.power_w, f.limit_w) for f in found] == [
-        (2, -40, 100),
-        (4, 40, 100),
-        (3, 20, 100),
-    ]
+def test_the_fullest_elements_come_first_ties_by_number():
+    flows = [ElementFlow(e, w, 100) for e, w in enumerate([10, -40, 20, 40, 0], 1)]
+    found = most_loaded(flows, count=3)
+    assert [(f.element, f.power_w) for f in found] == [(2, -40), (4, 40), (3, 20)]
+    assert most_loaded([ElementFlow(1, 0, 0), ElementFlow(2, 5, 0)], 2)[0].element == 2
