@@ -15,11 +15,14 @@ from cloud.commands import (
     Command,
     ExpelGateway,
     GrantAllowance,
+    GrantAllowances,
     OpenZone,
     OrderCurtailment,
     OverrideLimit,
     RecordReferee,
     ReleaseReservation,
+    ReleaseSlot,
+    VoidTrades,
     ZoneRules,
 )
 from cloud.facts import (
@@ -161,11 +164,14 @@ class Zone:
                 facts += self._append(command, at_ns, now_ns)
             case AdvanceZone():
                 facts += self._advance(now_ns)
-            case GrantAllowance():
-                purse = self._purses.of(command.account)
-                facts += self._trading.grant(purse, command.allowance_micro)
-            case ReleaseReservation():
-                self._purses.of(command.account).release(command.slot)
+            case (
+                GrantAllowance()
+                | GrantAllowances()
+                | ReleaseReservation()
+                | ReleaseSlot()
+                | VoidTrades()
+            ):
+                facts += self._hear_bank(command)
             case OpenZone():
                 facts += self._open(command, now_ns)
             case AdmitGateway():
@@ -180,6 +186,29 @@ class Zone:
                 facts.append(referee_fact(self.name, command))
             case _:
                 raise AssertionError(f"a zone was sent {type(command).__name__}")
+        return facts
+
+    def _hear_bank(
+        self,
+        command: GrantAllowance | GrantAllowances | ReleaseReservation | ReleaseSlot | VoidTrades,
+    ) -> list[Fact]:
+        """How much may be owed, which slots are settled, and which trades it refused."""
+        purse = self._purses.of
+        facts: list[Fact] = []
+        match command:
+            case GrantAllowance():
+                facts = self._trading.grant(purse(command.account), command.allowance_micro)
+            case GrantAllowances():
+                granted = zip(command.accounts, command.allowances_micro, strict=True)
+                for account, allowance in granted:
+                    facts += self._trading.grant(purse(account), allowance)
+            case ReleaseReservation():
+                purse(command.account).release(command.slot)
+            case ReleaseSlot():
+                for account in command.accounts:
+                    purse(account).release(command.slot)
+            case VoidTrades():
+                facts = self._trading.void(command)
         return facts
 
     def _open(self, command: OpenZone, now_ns: int) -> list[Fact]:
