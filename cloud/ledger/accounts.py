@@ -10,7 +10,7 @@ is that less debits_pending: a reservation counts as spent until it is captured 
 on its way in counts only once it is posted.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from heapq import heappop, heappush
@@ -125,6 +125,7 @@ class Ledger:
     usable: bytearray = field(default_factory=bytearray)
     """A byte for each account: whether transfers in bulk may name it."""
     _sums: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ASSETS, 0))
+    _touched: list[int] = field(default_factory=list)
     _deadlines: list[int] = field(default_factory=list)
     _due: dict[int, dict[str, Pending]] = field(default_factory=dict)
     _done: dict[str, str] = field(default_factory=dict)
@@ -168,6 +169,7 @@ class Ledger:
         BAD_PRICE (64 bits) and INSUFFICIENT_FUNDS.
         """
         taken: list[Pending] = []
+        self._touched.clear()
         done = 0
         refusal: Refusal | None = None
         for step in steps:
@@ -176,7 +178,7 @@ class Ledger:
                 break
             done += 1
         if refusal is None:
-            refusal = self._first_unsound(steps)
+            refusal = self._first_unsound()
         if refusal is not None:
             self._undo(steps[:done], taken)
             return refusal
@@ -284,6 +286,7 @@ class Ledger:
         paid, received = columns.debits_posted, columns.credits_posted
         if max(paid[debit], received[credit]) + amount > AMOUNT_MAX:
             return Refusal.BAD_PRICE
+        self._touched += (debit, credit)
         paid[debit] += amount
         self._sums[posted.asset] -= amount
         received[credit] += amount
@@ -304,6 +307,7 @@ class Ledger:
         paid, received = columns.debits_pending, columns.credits_pending
         if max(paid[debit], received[credit]) + amount > AMOUNT_MAX:
             return Refusal.BAD_PRICE
+        self._touched += (debit, credit)
         paid[debit] += amount
         received[credit] += amount
         self.pendings[pending.transfer_id] = pending
@@ -341,13 +345,17 @@ class Ledger:
         del self.pendings[pending.transfer_id]
         self._due.get(pending.expires_ns, {}).pop(pending.transfer_id, None)
 
-    def _first_unsound(self, steps: Sequence[Step]) -> Refusal | None:
+    def _first_unsound(self) -> Refusal | None:
+        """Whether one of the rows that the group touched is over 64 bits or under its floor."""
         columns = self.columns
-        for move in _moves(steps):
-            rows = self.row(move.debit, move.asset), self.row(move.credit, move.asset)
-            if not all(map(columns.fits, rows)):
+        paid, paying = columns.debits_posted, columns.debits_pending
+        received, receiving = columns.credits_posted, columns.credits_pending
+        floor = columns.floor
+        for row in dict.fromkeys(self._touched):
+            spent, earned = paid[row] + paying[row], received[row]
+            if spent > AMOUNT_MAX or earned + receiving[row] > AMOUNT_MAX:
                 return Refusal.BAD_PRICE
-            if not all(map(columns.is_sound, rows)):
+            if earned - spent < floor[row]:
                 return Refusal.INSUFFICIENT_FUNDS
         return None
 
@@ -364,10 +372,3 @@ class Ledger:
         for pending in taken:
             refusal = self._reserve(pending)
             assert refusal is None, f"a reservation could not be put back: {refusal!r}"
-
-
-def _moves(steps: Sequence[Step]) -> Iterator[Posted | Pending]:
-    for step in steps:
-        move = step.posted if isinstance(step, Capture) else step
-        if move is not None:
-            yield move
