@@ -151,6 +151,14 @@ cdef class Batch:
         self.taken.append((pending_id, held))
         return 0
 
+    cdef bint is_done(self, bytes name, bytes rest) except -1:
+        if self.known.get(name) == rest:
+            return True
+        for ids in self.elsewhere:
+            if (<dict>ids).get(name) == rest:
+                return True
+        return False
+
     cdef int do(self, bytes name, bytes rest, Record *r) except -1:
         cdef int refusal
         cdef unsigned char kind = r.flags & ~LINKED
@@ -215,7 +223,7 @@ cdef class Batch:
             memcpy(&record, at, SIZE)
             name = PyBytes_FromStringAndSize(at, ID)
             rest = PyBytes_FromStringAndSize(at + ID, SIZE - ID)
-            if self.known.get(name) == rest:
+            if self.is_done(name, rest):
                 repeated += 1
             else:
                 refusal = self.do(name, rest, &record)

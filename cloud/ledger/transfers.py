@@ -185,7 +185,7 @@ class _Batch:
         for record in records:
             if refusal is not None:
                 break
-            if self.known.get(record[:ID_BYTES]) == record[ID_BYTES:]:
+            if self._is_done(record):
                 repeated += 1
             else:
                 refusal = self._do(record)
@@ -198,6 +198,10 @@ class _Batch:
         else:
             self._take_back()
             self.refused += [(first + number, int(refusal)) for number in range(len(records))]
+
+    def _is_done(self, record: bytes) -> bool:
+        name, rest = record[:ID_BYTES], record[ID_BYTES:]
+        return any(ids.get(name) == rest for ids in (self.known, *self.elsewhere))
 
     def _do(self, record: bytes) -> Refusal | None:
         name, pending_id, amount, debit, credit, timeout_s, _, asset, flags = RECORD.unpack(record)

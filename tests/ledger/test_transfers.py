@@ -121,7 +121,8 @@ def test_an_account_under_its_floor_is_found_by_both_audits():
 def test_an_id_of_another_hour_is_not_used_again(post):
     copy, record = Copy(post), pack(some_id(1), 0, 3, 5)
     assert copy.batch(record, 0, [{some_id(1): b""}])[1] == [(0, Refusal.CHANGED_REPLAY)]
-    assert copy.batch(record, 0)[1] == []
+    assert copy.batch(record, 0, [{some_id(1): record[16:]}]) == (0, [], [], [])
+    assert copy.batch(record, 0)[0] == 1
 
 
 @pytest.fixture
