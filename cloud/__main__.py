@@ -8,6 +8,11 @@
     site       add a home and print its enrolment token
     authority  register a grid operator and fetch its certificate
     revoke     shut a device out
+    account    an account's balances
+    deposit    money that the provider holds for an account
+    transfer   move, reserve, capture or free an asset
+    statement  an account's settled slots as CSV or JSON
+    stake      supply, validators, bonds and rewards of GTX
     validator  check and cosign an aggregator's log, as an independent party
     validator-key  make a validator's key and print its line of the policy
     bench      measure
@@ -49,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_audit(commands)
     _add_operator(commands)
+    _add_bank(commands)
     _add_validator(commands)
     _add_bench(commands)
     _add_venue_sim(commands)
@@ -123,6 +129,14 @@ def _add_operator(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     revoke.add_argument("device")
     revoke.add_argument("--reason", required=True)
     revoke.set_defaults(run=_revoke)
+
+
+def _add_bank(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from cloud.money import add_bank_commands
+
+    add_bank_commands(commands)
+    for name in ("account", "deposit", "transfer", "statement", "stake"):
+        commands.choices[name].set_defaults(run=_bank)
 
 
 def _add_validator(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -288,6 +302,11 @@ def _revoke(options: argparse.Namespace) -> int:
 
     body = {"device": options.device, "reason": options.reason}
     print(json.dumps(Operator(options.url, options.state_dir).post("/api/revocations", body)))
+    return 0
+
+
+def _bank(options: argparse.Namespace) -> int:
+    print(options.bank(options))
     return 0
 
 

@@ -247,6 +247,8 @@ class ReserveTrades(BankCommand, frozen=True, array_like=True, tag=33):
     zone: str
     slot: int
     trades: tuple[TradeTerms, ...]
+    voidable: bool = False
+    """Whether the zone hears of the trades that the bank refuses, and undoes them."""
 
 
 class SettleSlot(BankCommand, frozen=True, array_like=True, tag=34):
@@ -256,6 +258,8 @@ class SettleSlot(BankCommand, frozen=True, array_like=True, tag=34):
     slot: int
     revision: int
     meters: tuple[MeterSlot, ...]
+    grouped: bool = False
+    """Whether what follows for all accounts comes in one fact, and not in one each."""
 
 
 class SealBlock(BankCommand, frozen=True, array_like=True, tag=35):
@@ -372,6 +376,39 @@ class RecordErasure(BankCommand, frozen=True, array_like=True, tag=45):
 
     commitments: tuple[bytes, ...]
     ground: str
+
+
+class PostTransfers(BankCommand, frozen=True, array_like=True, tag=46):
+    """A batch of transfers, 56 bytes each (see cloud/ledger/transfers.py).
+
+    `hour` counts from 1970 and is the one in which the ids were made: they are unique in it, and
+    the batch is taken in that hour and the ones beside it.
+    """
+
+    hour: int
+    records: bytes
+
+
+class GrantAllowances(ZoneCommand, frozen=True, array_like=True, tag=47):
+    """GrantAllowance for many accounts at once."""
+
+    accounts: tuple[AccountId, ...]
+    allowances_micro: tuple[int, ...]
+
+
+class ReleaseSlot(ZoneCommand, frozen=True, array_like=True, tag=48):
+    """ReleaseReservation for all accounts that a slot was settled for."""
+
+    slot: int
+    accounts: tuple[AccountId, ...]
+
+
+class VoidTrades(ZoneCommand, frozen=True, array_like=True, tag=49):
+    """The bank could not reserve for these trades: they did not come about."""
+
+    slot: int
+    trades: tuple[int, ...]
+    reasons: tuple[int, ...]
 
 
 # ---- desk ----------------------------------------------------------------------------------
@@ -697,6 +734,10 @@ AnyCommand = (
     | PayRewards
     | CommitRecord
     | RecordErasure
+    | PostTransfers
+    | GrantAllowances
+    | ReleaseSlot
+    | VoidTrades
     | OpenDesk
     | ObservePrice
     | ObserveFleet

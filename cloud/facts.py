@@ -10,13 +10,13 @@ import msgspec
 
 from cloud.commands import (
     Delivery,
+    GridRules,
     MeterSlot,
     ShareRules,
     StakeRules,
     TradeTerms,
     ZoneRules,
 )
-from cloud.commands import GridRules, MeterSlot, StakeRules, TradeTerms, ZoneRules
 from protos.ids import AccountId, DeviceId, SiteId
 
 
@@ -386,6 +386,7 @@ class SlotSettled(Fact, frozen=True, array_like=True, tag=36):
     fees_micro: int
     conservation_error_wh: int
     accounts: tuple[AccountId, ...]
+    grouped: bool = False
 
 
 class BlockSealed(Fact, frozen=True, array_like=True, tag=37):
@@ -463,6 +464,59 @@ class RecordsErased(Fact, frozen=True, array_like=True, tag=47):
 
     commitments: tuple[bytes, ...]
     ground: str
+
+
+class TransfersPosted(Fact, frozen=True, array_like=True, tag=48):
+    """A batch of transfers was done, but for those refused: (index, reason), in order.
+
+    `root` is the RFC 6962 root over the batch in leaves of 16 records, with their outcomes as u16
+    behind them; `posted` counts those that were not done before.
+    """
+
+    hour: int
+    records: int
+    posted: int
+    root: bytes
+    refused: tuple[tuple[int, int], ...]
+
+
+class TransfersExpired(Fact, frozen=True, array_like=True, tag=49):
+    """Reservations whose time passed; what they held is free again."""
+
+    transfer_ids: tuple[bytes, ...]
+
+
+class AllowancesChanged(Fact, frozen=True, array_like=True, tag=120):
+    """AllowanceChanged for many accounts. No leaf: postings and statements prove the balances."""
+
+    LOGGED: ClassVar[bool] = False
+
+    zone: str
+    accounts: tuple[AccountId, ...]
+    allowances_micro: tuple[int, ...]
+
+
+class TradesRefused(Fact, frozen=True, array_like=True, tag=121):
+    """Trades that the zone made and the bank could not reserve for, and why. Parallel columns."""
+
+    zone: str
+    slot: int
+    trades: tuple[int, ...]
+    reasons: tuple[int, ...]
+
+
+class TradeVoided(Fact, frozen=True, array_like=True, tag=122):
+    """A trade did not come about. What it took of the grid is free again, if the gate is open."""
+
+    zone: str
+    slot: int
+    trade: int
+    energy_wh: int
+    buyer_device: DeviceId
+    buyer_number: int
+    seller_device: DeviceId
+    seller_number: int
+    reason: int
 
 
 # ---- desk ----------------------------------------------------------------------------------
@@ -804,6 +858,11 @@ AnyFact = (
     | RewardsPaid
     | RecordCommitted
     | RecordsErased
+    | TransfersPosted
+    | TransfersExpired
+    | AllowancesChanged
+    | TradesRefused
+    | TradeVoided
     | DeskOpened
     | PriceObserved
     | BidPrepared

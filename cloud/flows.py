@@ -12,18 +12,22 @@ from cloud.commands import (
     Command,
     ExpelGateway,
     GrantAllowance,
+    GrantAllowances,
     ObserveFleet,
     OpenAccount,
     OpenLedger,
     RecordLease,
     ReleaseReservation,
+    ReleaseSlot,
     ReserveTrades,
     SettleSlot,
     ShareRevenue,
     TradeTerms,
+    VoidTrades,
 )
 from cloud.facts import (
     AllowanceChanged,
+    AllowancesChanged,
     DeviceEnrolled,
     DeviceRevoked,
     Fact,
@@ -34,6 +38,7 @@ from cloud.facts import (
     SlotSettled,
     Telemetry,
     Traded,
+    TradesRefused,
     ZoneOpened,
 )
 
@@ -57,13 +62,9 @@ def _follow(fact: Fact) -> list[Command]:
             return [AdmitGateway(zone, device, account, node)]
         case DeviceRevoked(zone=zone, device=device):
             return [ExpelGateway(zone, device)]
-        case AllowanceChanged(zone=zone, account=account, allowance_micro=allowance):
-            return [GrantAllowance(zone, account, allowance)] if zone else []
         # Readings become slot energy, slot energy becomes money and tokens.
         case SlotMetered(zone=zone, slot=slot, revision=revision, meters=meters):
-            return [SettleSlot(zone, slot, revision, meters)]
-        case SlotSettled(zone=zone, slot=slot, revision=0, accounts=accounts):
-            return [ReleaseReservation(zone, account, slot) for account in accounts]
+            return [SettleSlot(zone, slot, revision, meters, True)]
         # The fleet's batteries are what the desk can bid with.
         case Telemetry() if fact.capacity_wh > 0:
             return [
@@ -84,6 +85,22 @@ def _follow(fact: Fact) -> list[Command]:
         case RevenueStated(venue=venue, bid_id=bid, version=version):
             terms = (fact.amount_micro, fact.owners_per_mille, fact.deliveries)
             return [ShareRevenue(venue, bid, version, *terms)]
+    return _follow_bank(fact)
+
+
+def _follow_bank(fact: Fact) -> list[Command]:
+    """What the bank says to the zones: how much may be owed, what is free, what is void."""
+    match fact:
+        case AllowanceChanged(zone=zone, account=account, allowance_micro=allowance):
+            return [GrantAllowance(zone, account, allowance)] if zone else []
+        case AllowancesChanged(zone=zone, accounts=accounts, allowances_micro=allowances):
+            return [GrantAllowances(zone, accounts, allowances)]
+        case SlotSettled(zone=zone, slot=slot, revision=0, accounts=accounts, grouped=True):
+            return [ReleaseSlot(zone, slot, accounts)] if accounts else []
+        case SlotSettled(zone=zone, slot=slot, revision=0, accounts=accounts):
+            return [ReleaseReservation(zone, account, slot) for account in accounts]
+        case TradesRefused(zone=zone, slot=slot, trades=trades, reasons=reasons):
+            return [VoidTrades(zone, slot, trades, reasons)]
     return []
 
 
@@ -101,4 +118,4 @@ def _reservations(facts: Sequence[Fact]) -> list[Command]:
                 fact.rent_micro,
             )
             trades.setdefault((fact.zone, fact.slot), []).append(terms)
-    return [ReserveTrades(zone, slot, tuple(group)) for (zone, slot), group in trades.items()]
+    return [ReserveTrades(zone, slot, tuple(group), True) for (zone, slot), group in trades.items()]

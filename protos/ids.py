@@ -31,8 +31,6 @@ def effect_id(domain: str, *parts: str | int) -> str:
 
     Parts are length-prefixed, so ("ab", "c") and ("a", "bc") differ.
     """
-    digest = blake2b(digest_size=16, person=b"gtx/effect")
-    for part in (domain, *parts):
-        octets = str(part).encode()
-        digest.update(len(octets).to_bytes(4, "big") + octets)
-    return digest.hexdigest()
+    octets = [str(part).encode() for part in (domain, *parts)]
+    framed = b"".join([len(part).to_bytes(4, "big") + part for part in octets])
+    return blake2b(framed, digest_size=16, person=b"gtx/effect").hexdigest()

@@ -28,6 +28,7 @@ from cloud.facts import (
     OfferRefused,
     OfferRested,
     Traded,
+    TradeVoided,
 )
 from cloud.gate.authority import BadRequestError, CertificateAuthority
 from cloud.gate.downlink import Downlink
@@ -290,7 +291,7 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
     def _on_facts(self, facts: Sequence[Fact], at_ns: int) -> None:
         for fact in facts:
             match fact:
-                case OfferRested() | Traded() | OfferCancelled() | OfferRefused():
+                case OfferRested() | Traded() | TradeVoided() | OfferCancelled() | OfferRefused():
                     for device, outcome in outcome_of(fact):
                         self._tell_outcome(device, outcome)
                 case LeaseIssued(device=device):

@@ -30,6 +30,7 @@ from cloud.commands import (
 from cloud.config import CloudConfig
 from cloud.facts import RegistryRefused
 from cloud.gate.authority import BadRequestError, CertificateAuthority, public_key_of, write_secret
+from cloud.gate.bank_http import bank_router
 from cloud.gate.console.fleet import FILTER_LENGTH_MAX, WINDOW_ROWS_MAX, Order, Wanted
 from cloud.gate.log_http import PublishedLog, finality_metrics, load_policy, log_router
 from cloud.gate.markets_http import MarketServices, markets_router
@@ -213,6 +214,7 @@ def _add_commands(app: FastAPI, services: HttpServices) -> None:
 
     guarded = [Depends(operator)]
     app.include_router(markets_router(services.markets, guarded))
+    app.include_router(bank_router(services.writer, services.clock, guarded))
     submit = services.writer.submit
 
     @app.post("/api/sites", dependencies=guarded)

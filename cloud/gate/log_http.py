@@ -241,16 +241,7 @@ def _add_validators(router: APIRouter, log: PublishedLog) -> None:
     @router.post("/evidence")
     async def evidence(request: Request) -> Response:
         """Two roots of one size cosigned by a validator: its bound stake is slashed."""
-        try:
-            found = parse_evidence(await _body(request))
-            check_evidence(found)
-        except EvidenceError as error:
-            raise HTTPException(422, str(error)) from error
-        keys = log.writer.core.bank.stakes.keys
-        validator = next((name for name, key in keys.items() if key == found.key), None)
-        if validator is None:
-            raise HTTPException(404, "the evidence holds, but its key has no stake here")
-        await log.writer.submit(SlashStake(validator, found.kind, found.first, found.second))
+        await log.writer.submit(slashing(log.writer, await _body(request)))
         return Response(status_code=204)
 
     @router.post("/cosignatures")
@@ -263,6 +254,20 @@ def _add_validators(router: APIRouter, log: PublishedLog) -> None:
         except CosignatureError as error:
             raise HTTPException(error.status, str(error)) from error
         return Response(status_code=204)
+
+
+def slashing(writer: Writer, text: str | bytes) -> SlashStake:
+    """The command that this evidence asks for, once it was checked."""
+    try:
+        found = parse_evidence(text)
+        check_evidence(found)
+    except EvidenceError as error:
+        raise HTTPException(422, str(error)) from error
+    keys = writer.core.bank.stakes.keys
+    validator = next((name for name, key in keys.items() if key == found.key), None)
+    if validator is None:
+        raise HTTPException(404, "the evidence holds, but its key has no stake here")
+    return SlashStake(validator, found.kind, found.first, found.second)
 
 
 async def _body(request: Request) -> bytes:

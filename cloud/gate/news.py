@@ -10,6 +10,7 @@ from cloud.facts import (
     OfferRefused,
     OfferRested,
     Traded,
+    TradeVoided,
 )
 from protos import common_pb2
 from protos import gateway_pb2 as pb
@@ -25,7 +26,7 @@ def refused(reason: int) -> common_pb2.Refused:
     return common_pb2.Refused(reason=refusal, name=refusal.name, advice=ADVICE[refusal])
 
 
-OfferFact = OfferRested | Traded | OfferCancelled | OfferRefused
+OfferFact = OfferRested | Traded | OfferCancelled | OfferRefused | TradeVoided
 
 
 def outcome_of(fact: OfferFact) -> Iterator[tuple[DeviceId, pb.OfferOutcome]]:
@@ -54,6 +55,14 @@ def outcome_of(fact: OfferFact) -> Iterator[tuple[DeviceId, pb.OfferOutcome]]:
                         price_micro_per_kwh=fact.price_micro_per_kwh,
                     ),
                 )
+        case TradeVoided():
+            for device, number in (
+                (fact.buyer_device, fact.buyer_number),
+                (fact.seller_device, fact.seller_number),
+            ):
+                outcome = pb.OfferOutcome(number=number, state=pb.OFFER_STATE_CANCELLED)
+                outcome.refused.CopyFrom(refused(fact.reason))
+                yield device, outcome
         case OfferCancelled():
             outcome = pb.OfferOutcome(number=fact.number, state=pb.OFFER_STATE_CANCELLED)
             if fact.reason:

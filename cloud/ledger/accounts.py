@@ -10,25 +10,27 @@ is that less debits_pending: a reservation counts as spent until it is captured 
 on its way in counts only once it is posted.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from heapq import heappop, heappush
 
 from cloud.facts import Posted
+from cloud.ledger.columns import (
+    AMOUNT_MAX,
+    ASSET_NUMBER,
+    ASSETS,
+    CLAIM,
+    CO2,
+    GC,
+    GT,
+    GTX,
+    MONEY,
+    Columns,
+    unsound_row,
+)
 from protos.ids import AccountId
 from protos.messages import Refusal
-
-GT = "GT"
-MONEY = "MONEY"
-GTX = "GTX"
-GC = "GC"
-CO2 = "CO2"
-CLAIM = "CLAIM"
-"""Micro-units that an account owes the utility, which advanced them: debtor minus, utility plus."""
-
-ASSETS = (GT, MONEY, GTX, GC, CO2, CLAIM)
-AMOUNT_MAX = (1 << 63) - 1
 
 
 class Kind(StrEnum):
@@ -43,10 +45,14 @@ class Kind(StrEnum):
     CLEARING = "clearing"
     MINT = "mint"
     FURNACE = "furnace"
+    ISSUER = "issuer"
 
 
 OPENABLE = (Kind.PROSUMER, Kind.CONSUMER)
 """Kinds that anybody may be given; the others belong to the bank."""
+
+TRANSFERABLE = (*OPENABLE, Kind.PROVIDER, Kind.ISSUER)
+"""Kinds between which transfers in bulk may run; all others move by their own rules alone."""
 
 Floors = dict[str, int | None]
 _CUSTOMER: Floors = {GT: 0, MONEY: 0, GTX: 0, GC: 0, CO2: 0, CLAIM: None}
@@ -60,37 +66,9 @@ FLOORS: dict[Kind, Floors] = {
     Kind.CLEARING: {GT: 0, MONEY: 0},
     Kind.MINT: {GT: None, GTX: None},
     Kind.FURNACE: {GT: 0, GTX: 0},
+    Kind.ISSUER: {GC: None, CO2: None},
 }
 """The lowest spendable balance by asset; None is no floor, an absent asset cannot be held."""
-
-
-@dataclass(slots=True)
-class Account:
-    """One account's book in one asset, in that asset's unit (Wh, micro-units, grams)."""
-
-    floor: int | None
-    debits_pending: int = 0
-    debits_posted: int = 0
-    credits_pending: int = 0
-    credits_posted: int = 0
-
-    @property
-    def balance(self) -> int:
-        return self.credits_posted - self.debits_posted
-
-    @property
-    def spendable(self) -> int:
-        return self.credits_posted - self.debits_posted - self.debits_pending
-
-    def is_sound(self) -> bool:
-        return self.floor is None or self.spendable >= self.floor
-
-    def fits(self) -> bool:
-        """Every column, and what the pending ones will make of it, within signed 64 bits."""
-        return (
-            self.debits_posted + self.debits_pending <= AMOUNT_MAX
-            and self.credits_posted + self.credits_pending <= AMOUNT_MAX
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +121,11 @@ class Ledger:
     owners: dict[AccountId, Owner] = field(default_factory=dict)
     names: list[AccountId] = field(default_factory=list)
     pendings: dict[str, Pending] = field(default_factory=dict)
-    _books: dict[str, dict[AccountId, Account]] = field(
-        default_factory=lambda: {asset: {} for asset in ASSETS}
-    )
+    columns: Columns = field(default_factory=Columns)
+    usable: bytearray = field(default_factory=bytearray)
+    """A byte for each account: whether transfers in bulk may name it."""
     _sums: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ASSETS, 0))
+    _touched: list[int] = field(default_factory=list)
     _deadlines: list[int] = field(default_factory=list)
     _due: dict[int, dict[str, Pending]] = field(default_factory=dict)
     _done: dict[str, str] = field(default_factory=dict)
@@ -157,6 +136,8 @@ class Ledger:
         if owner is None:
             self.owners[account] = Owner(kind, zone, len(self.names))
             self.names.append(account)
+            self.columns.open(FLOORS[kind])
+            self.usable.append(kind in TRANSFERABLE)
         elif owner.kind is not kind or owner.zone != zone:
             return Refusal.CHANGED_REPLAY
         return None
@@ -188,6 +169,7 @@ class Ledger:
         BAD_PRICE (64 bits) and INSUFFICIENT_FUNDS.
         """
         taken: list[Pending] = []
+        self._touched.clear()
         done = 0
         refusal: Refusal | None = None
         for step in steps:
@@ -196,7 +178,7 @@ class Ledger:
                 break
             done += 1
         if refusal is None:
-            refusal = self._first_unsound(steps)
+            refusal = self._first_unsound()
         if refusal is not None:
             self._undo(steps[:done], taken)
             return refusal
@@ -211,28 +193,31 @@ class Ledger:
             self._release(pending)
         return expired
 
+    def row(self, account: AccountId, asset: str) -> int:
+        """Where the columns have this account's asset. Raises KeyError for an unknown one."""
+        return self.owners[account].number * len(ASSETS) + ASSET_NUMBER[asset]
+
     def spendable(self, account: AccountId, asset: str) -> int:
-        book = self._books[asset].get(account)
-        return 0 if book is None else book.spendable
+        """What the account can still spend; 0 for one that is not known."""
+        return self.columns.spendable(self.row(account, asset)) if account in self.owners else 0
 
     def balance(self, account: AccountId, asset: str) -> int:
-        book = self._books[asset].get(account)
-        return 0 if book is None else book.balance
+        return self.columns.balance(self.row(account, asset)) if account in self.owners else 0
 
     def balances(self, account: AccountId) -> dict[str, int]:
-        """The posted balance in every asset the account ever held."""
+        """The posted balance in every asset that the account ever held."""
+        if account not in self.owners:
+            return {}
+        rows = {asset: self.row(account, asset) for asset in ASSETS}
         return {
-            asset: self._books[asset][account].balance
-            for asset in ASSETS
-            if account in self._books[asset]
+            asset: self.columns.balance(row)
+            for asset, row in rows.items()
+            if self.columns.is_used(row)
         }
 
     def sums(self) -> dict[str, int]:
         """Each asset's balances added up, account by account: zero, or money was made."""
-        return {
-            asset: sum(book.balance for book in books.values())
-            for asset, books in self._books.items()
-        }
+        return self.columns.sums()
 
     def check(self) -> None:
         """What must hold after every step, at a cost that does not grow with the accounts."""
@@ -241,21 +226,27 @@ class Ledger:
     def audit(self) -> None:
         """The same from the accounts themselves, all of them."""
         assert not any(self.sums().values()), f"the balances do not sum to zero: {self.sums()}"
-        for asset, books in self._books.items():
-            for account, book in books.items():
-                assert book.is_sound(), f"{account} has {book.spendable} {asset}, under its floor"
+        row = unsound_row(self.columns)
+        assert row < 0, self._unsound(row)
+
+    def _unsound(self, row: int) -> str:
+        number, asset = divmod(row, len(ASSETS))
+        spendable = self.columns.spendable(row)
+        return f"{self.names[number]} has {spendable} {ASSETS[asset]}, under its floor"
 
     def state(self) -> object:
+        columns = self.columns
         return {
             "owners": [
                 [name, self.owners[name].kind.value, self.owners[name].zone] for name in self.names
             ],
             "books": {
                 asset: {
-                    name: [b.debits_pending, b.debits_posted, b.credits_pending, b.credits_posted]
-                    for name, b in books.items()
+                    name: columns.state(row)
+                    for name in self.names
+                    if columns.is_used(row := self.row(name, asset))
                 }
-                for asset, books in self._books.items()
+                for asset in ASSETS
             },
             "pendings": {
                 p.transfer_id: [p.debit, p.credit, p.asset, p.amount, p.expires_ns]
@@ -264,20 +255,16 @@ class Ledger:
             "done": dict(self._done),
         }
 
-    def _book(self, account: AccountId, asset: str) -> Account | Refusal:
-        books = self._books.get(asset)
-        if books is None:
+    def _holding(self, account: AccountId, asset: str) -> int | Refusal:
+        """The row of an account that may hold the asset."""
+        number = ASSET_NUMBER.get(asset)
+        if number is None:
             return Refusal.WRONG_ASSET
-        book = books.get(account)
-        if book is not None:
-            return book
         owner = self.owners.get(account)
         if owner is None:
             return Refusal.UNKNOWN_ACCOUNT
-        if asset not in FLOORS[owner.kind]:
-            return Refusal.WRONG_ASSET
-        book = books[account] = Account(FLOORS[owner.kind][asset])
-        return book
+        row = owner.number * len(ASSETS) + number
+        return row if self.columns.holds[row] else Refusal.WRONG_ASSET
 
     def _do(self, step: Step, taken: list[Pending]) -> Refusal | None:
         if type(step) is Posted:
@@ -288,32 +275,41 @@ class Ledger:
         return self._reserve(step)
 
     def _post(self, posted: Posted) -> Refusal | None:
-        debit = self._book(posted.debit, posted.asset)
-        credit = self._book(posted.credit, posted.asset)
+        debit = self._holding(posted.debit, posted.asset)
+        credit = self._holding(posted.credit, posted.asset)
         if isinstance(debit, Refusal):
             return debit
         if isinstance(credit, Refusal):
             return credit
-        amount = posted.amount
+        amount, columns = posted.amount, self.columns
         assert amount > 0, f"a transfer moves something: {posted}"
-        debit.debits_posted += amount
+        paid, received = columns.debits_posted, columns.credits_posted
+        if max(paid[debit], received[credit]) + amount > AMOUNT_MAX:
+            return Refusal.BAD_PRICE
+        self._touched += (debit, credit)
+        paid[debit] += amount
         self._sums[posted.asset] -= amount
-        credit.credits_posted += amount
+        received[credit] += amount
         self._sums[posted.asset] += amount
         return None
 
     def _reserve(self, pending: Pending) -> Refusal | None:
-        debit = self._book(pending.debit, pending.asset)
-        credit = self._book(pending.credit, pending.asset)
+        debit = self._holding(pending.debit, pending.asset)
+        credit = self._holding(pending.credit, pending.asset)
         if isinstance(debit, Refusal):
             return debit
         if isinstance(credit, Refusal):
             return credit
         if pending.transfer_id in self.pendings:
             return Refusal.CHANGED_REPLAY
-        assert pending.amount > 0, f"a reservation reserves something: {pending}"
-        debit.debits_pending += pending.amount
-        credit.credits_pending += pending.amount
+        amount, columns = pending.amount, self.columns
+        assert amount > 0, f"a reservation reserves something: {pending}"
+        paid, received = columns.debits_pending, columns.credits_pending
+        if max(paid[debit], received[credit]) + amount > AMOUNT_MAX:
+            return Refusal.BAD_PRICE
+        self._touched += (debit, credit)
+        paid[debit] += amount
+        received[credit] += amount
         self.pendings[pending.transfer_id] = pending
         if pending.expires_ns not in self._due:
             self._due[pending.expires_ns] = {}
@@ -343,39 +339,36 @@ class Ledger:
         return None
 
     def _release(self, pending: Pending) -> None:
-        books = self._books[pending.asset]
-        books[pending.debit].debits_pending -= pending.amount
-        books[pending.credit].credits_pending -= pending.amount
+        columns = self.columns
+        columns.debits_pending[self.row(pending.debit, pending.asset)] -= pending.amount
+        columns.credits_pending[self.row(pending.credit, pending.asset)] -= pending.amount
         del self.pendings[pending.transfer_id]
         self._due.get(pending.expires_ns, {}).pop(pending.transfer_id, None)
 
-    def _first_unsound(self, steps: Sequence[Step]) -> Refusal | None:
-        for move in _moves(steps):
-            books = self._books[move.asset]
-            debit, credit = books[move.debit], books[move.credit]
-            if not debit.fits() or not credit.fits():
+    def _first_unsound(self) -> Refusal | None:
+        """Whether one of the rows that the group touched is over 64 bits or under its floor."""
+        columns = self.columns
+        paid, paying = columns.debits_posted, columns.debits_pending
+        received, receiving = columns.credits_posted, columns.credits_pending
+        floor = columns.floor
+        for row in dict.fromkeys(self._touched):
+            spent, earned = paid[row] + paying[row], received[row]
+            if spent > AMOUNT_MAX or earned + receiving[row] > AMOUNT_MAX:
                 return Refusal.BAD_PRICE
-            if not debit.is_sound() or not credit.is_sound():
+            if earned - spent < floor[row]:
                 return Refusal.INSUFFICIENT_FUNDS
         return None
 
     def _undo(self, steps: Sequence[Step], taken: Sequence[Pending]) -> None:
+        columns = self.columns
         for step in reversed(steps):
             if type(step) is Pending:
                 self._release(step)
                 continue
             posted = step.posted if type(step) is Capture else step
             if type(posted) is Posted:
-                books = self._books[posted.asset]
-                books[posted.debit].debits_posted -= posted.amount
-                books[posted.credit].credits_posted -= posted.amount
+                columns.debits_posted[self.row(posted.debit, posted.asset)] -= posted.amount
+                columns.credits_posted[self.row(posted.credit, posted.asset)] -= posted.amount
         for pending in taken:
             refusal = self._reserve(pending)
             assert refusal is None, f"a reservation could not be put back: {refusal!r}"
-
-
-def _moves(steps: Sequence[Step]) -> Iterator[Posted | Pending]:
-    for step in steps:
-        move = step.posted if isinstance(step, Capture) else step
-        if move is not None:
-            yield move

@@ -10,6 +10,7 @@ it trades and frees a slot's reservation when the slot is settled; the bank name
 in the facts before that one, so that between the two the zone can only be too careful.
 """
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from heapq import heappop, heappush
 
@@ -21,6 +22,7 @@ from cloud.commands import (
     Deposit,
     OpenAccount,
     OpenLedger,
+    PostTransfers,
     RecordErasure,
     ReserveTrades,
     SealBlock,
@@ -32,22 +34,18 @@ from cloud.commands import (
 from cloud.facts import (
     AccountOpened,
     AllowanceChanged,
+    AllowancesChanged,
     BankRefused,
     BlockSealed,
     Fact,
     Posted,
+    TransfersExpired,
+    TransfersPosted,
 )
-from cloud.ledger.accounts import (
-    CLAIM,
-    GT,
-    MONEY,
-    OPENABLE,
-    Kind,
-    Ledger,
-    Replay,
-)
+from cloud.ledger.accounts import OPENABLE, Kind, Ledger, Replay
 from cloud.ledger.books import (
     FURNACE,
+    ISSUER,
     MINT,
     PROVIDER,
     RESERVED_PREFIX,
@@ -59,13 +57,15 @@ from cloud.ledger.books import (
     unpack,
     zone_accounts,
 )
+from cloud.ledger.columns import ASSET_NUMBER, ASSETS, CLAIM, GT, MONEY
 from cloud.ledger.log import TransparencyLog
 from cloud.ledger.postings import Run, posted_in, steps
 from cloud.ledger.privacy_log import Commitments
-from cloud.ledger.reserving import Reserving
+from cloud.ledger.reserving import Reserving, refuse_trades
 from cloud.ledger.settlement import FUND_SHARES, Outcome, rules_are_sound, settle
 from cloud.ledger.stake import Stakes
 from cloud.ledger.statements import accepted_meters, slot_settled, statements, verified_wh
+from cloud.ledger.transfers import RECORD, Transfers, records_root
 from cloud.ledger.venue_share import VenueShares, homes_paid
 from protos.clock import slot_at, slot_end_ns
 from protos.ids import AccountId, effect_id
@@ -82,6 +82,7 @@ class Bank:
         self.stakes = Stakes(self._ledger)
         self.commitments = Commitments()
         self.venue_shares = VenueShares(self._ledger)
+        self._transfers = Transfers()
         self._zones: dict[str, ZoneAccounts] = {}
         self._books: dict[tuple[str, int], SlotBook] = {}
         self._finals: list[tuple[int, str, int]] = []
@@ -93,6 +94,7 @@ class Bank:
         self._ledger.open(FURNACE, Kind.FURNACE, "")
         for name in FUND_SHARES:
             self._ledger.open(fund(name), Kind.FUND, "")
+        self._ledger.open(ISSUER, Kind.ISSUER, "")
 
     @property
     def minted_wh(self) -> int:
@@ -126,6 +128,8 @@ class Bank:
                 facts += self._open_account(command)
             case Deposit():
                 facts += self._deposit(command)
+            case PostTransfers():
+                facts += self._post_transfers(command, at_ns)
             case ReserveTrades():
                 facts += self._reserve(command, at_ns)
             case SettleSlot():
@@ -156,6 +160,7 @@ class Bank:
             "allowances": dict(self._allowances),
             "verified_wh": self._verified_wh,
             "blocks": self._blocks,
+            "transfers": self._transfers.state(),
             "stakes": self.stakes.state(),
             "commitments": self.commitments.state(),
             "venue_shares": self.venue_shares.state(),
@@ -218,6 +223,44 @@ class Bank:
         facts += self._allowance(command.account)
         return facts
 
+    def account_number(self, account: AccountId) -> int | None:
+        """What stands for the account in a packed transfer; None for one that is not open."""
+        owner = self._ledger.owners.get(account)
+        return None if owner is None else owner.number
+
+    def _post_transfers(self, command: PostTransfers, at_ns: int) -> list[Fact]:
+        refusal = self._transfers.refuse(command.hour, command.records, at_ns)
+        if refusal is not None:
+            return _refuse(f"transfers/{command.hour}", refusal)
+        ledger = self._ledger
+        done = self._transfers.post(
+            ledger.columns, ledger.usable, command.hour, command.records, at_ns
+        )
+        if not done.posted and not done.refused:
+            return []
+        root = records_root(command.records, done.refused)
+        count = len(command.records) // RECORD.size
+        fact = TransfersPosted(command.hour, count, done.posted, root, tuple(done.refused))
+        return [fact, *self._grouped_allowances(done.touched)]
+
+    def _grouped_allowances(self, numbers: Iterable[int]) -> list[Fact]:
+        """The allowances that changed among accounts given by number, one fact a zone."""
+        zones: dict[str, dict[AccountId, int]] = {}
+        names, owners, known = self._ledger.names, self._ledger.owners, self._allowances
+        columns = self._ledger.columns
+        received, paid = columns.credits_posted, columns.debits_posted
+        for number in numbers:
+            row = number * len(ASSETS) + ASSET_NUMBER[MONEY]
+            allowance, account = received[row] - paid[row], names[number]
+            if known.get(account, 0) != allowance:
+                known[account] = allowance
+                zones.setdefault(owners[account].zone, {})[account] = allowance
+        return [
+            AllowancesChanged(zone, tuple(changed), tuple(changed.values()))
+            for zone, changed in zones.items()
+            if zone
+        ]
+
     def _collect(self, account: AccountId, cause: str, slot: int) -> list[Posted]:
         """Pays back what the utility advanced, as far as the account can."""
         owed = -self._ledger.balance(account, CLAIM)
@@ -258,18 +301,18 @@ class Bank:
         return book
 
     def _reserve(self, command: ReserveTrades, at_ns: int) -> list[Fact]:
-        subject = f"{command.zone}/{command.slot}"
         zone = self._zones.get(command.zone)
         if zone is None:
-            return _refuse(subject, Refusal.UNKNOWN_ACCOUNT)
+            return refuse_trades(command, command.trades, Refusal.UNKNOWN_ACCOUNT)
         if command.slot > slot_at(at_ns) + 2 * SLOTS_AHEAD_MAX:
-            return _refuse(subject, Refusal.UNKNOWN_SLOT)
+            return refuse_trades(command, command.trades, Refusal.UNKNOWN_SLOT)
         if at_ns >= final_ns(command.slot):
-            return _refuse(subject, Refusal.TOO_OLD)
+            return refuse_trades(command, command.trades, Refusal.TOO_OLD)
         book = self._book(command.zone, command.slot)
         if book.is_settled:
-            trades, _ = unpack(book.archive, self._ledger.names)
-            return [] if {*command.trades} <= {*trades} else _refuse(subject, Refusal.GATE_CLOSED)
+            known = {*unpack(book.archive, self._ledger.names)[0]}
+            late = [terms for terms in command.trades if terms not in known]
+            return refuse_trades(command, late, Refusal.GATE_CLOSED) if late else []
         return Reserving(self._ledger, zone, book).reserve(command)
 
     def _settle_slot(self, command: SettleSlot, at_ns: int) -> list[Fact]:
@@ -307,7 +350,10 @@ class Bank:
             return _refuse(f"{command.zone}/{command.slot}", refusal)
         facts: list[Fact] = [*refused, *posted_in(all_steps)]
         facts += self._after_run(
-            group_id, command.slot, sorted({*before.accounts, *after.accounts})
+            group_id,
+            command.slot,
+            sorted({*before.accounts, *after.accounts}),
+            grouped=command.grouped,
         )
         self._ledger.remember(group_id, _fingerprint(command))
         verified = verified_wh(meters)
@@ -327,9 +373,16 @@ class Bank:
         trades, meters = unpack(book.archive, self._ledger.names)
         return trades, settle(trades, meters, zone.rules)
 
-    def _after_run(self, group_id: str, slot: int, accounts: list[AccountId]) -> list[Fact]:
+    def _after_run(
+        self, group_id: str, slot: int, accounts: list[AccountId], *, grouped: bool
+    ) -> list[Fact]:
         """Arrears that can now be paid, then the new allowances."""
         collected: list[Fact] = []
+        if grouped:
+            for account in accounts:
+                collected += self._collect(account, group_id, slot)
+            owners = self._ledger.owners
+            return collected + self._grouped_allowances(owners[name].number for name in accounts)
         allowances: list[Fact] = []
         for account in accounts:
             collected += self._collect(account, group_id, slot)
@@ -339,6 +392,9 @@ class Bank:
     def _finalise(self, at_ns: int) -> list[Fact]:
         """Slots whose last day has come: what nobody metered is void, and the books close."""
         facts = self.stakes.release(at_ns)
+        ended = self._transfers.expire(self._ledger.columns, at_ns)
+        if ended:
+            facts.append(TransfersExpired(tuple(ended)))
         if not self._finals or self._finals[0][0] > at_ns:
             return facts
         self._ledger.expire(at_ns)

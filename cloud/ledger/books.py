@@ -18,6 +18,8 @@ from protos.limits import READING_AGE_NS_MAX
 PROVIDER = AccountId("@provider")
 MINT = AccountId("@mint")
 FURNACE = AccountId("@furnace")
+ISSUER = AccountId("@issuer")
+"""Where certificates and grams of carbon come from, and where they go when they are retired."""
 RESERVED_PREFIX = "@"
 """Account names that begin like this belong to the bank."""
 

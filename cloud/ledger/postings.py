@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cloud.facts import Posted
-from cloud.ledger.accounts import CLAIM, GT, MONEY, Capture, Step
+from cloud.ledger.accounts import Capture, Step
 from cloud.ledger.books import FURNACE, MINT, ZoneAccounts, fund
+from cloud.ledger.columns import CLAIM, GT, MONEY
 from cloud.ledger.settlement import FUND_SHARES, NOTHING, Outcome, fund_split
 from protos.ids import AccountId, effect_id
 

@@ -5,17 +5,40 @@ buyer's price and grid fee, the seller's margin. One bad trade never takes the o
 with it. Must never move money.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from cloud.commands import ReserveTrades, TradeTerms
-from cloud.facts import BankRefused, Fact, TradesReserved
-from cloud.ledger.accounts import MONEY, Ledger, Pending
+from cloud.facts import BankRefused, Fact, TradesRefused, TradesReserved
+from cloud.ledger.accounts import Ledger, Pending
 from cloud.ledger.books import SlotBook, ZoneAccounts, final_ns
+from cloud.ledger.columns import MONEY
 from cloud.ledger.settlement import escrow, margin
 from protos.ids import AccountId, effect_id
 from protos.limits import OFFER_ENERGY_WH_MAX
 from protos.messages import Refusal
 from protos.units import val
+
+
+def refuse_trades(
+    command: ReserveTrades, trades: Sequence[TradeTerms], reason: Refusal
+) -> list[Fact]:
+    """None of these can be reserved for."""
+    refused: list[Fact] = [BankRefused(f"{command.zone}/{command.slot}", int(reason))]
+    if command.voidable and trades:
+        refused.append(trades_refused(command, [(terms, reason) for terms in trades]))
+    return refused
+
+
+def trades_refused(
+    command: ReserveTrades, refused: Sequence[tuple[TradeTerms, Refusal]]
+) -> TradesRefused:
+    """The zone's notice of its trades that could not be reserved for."""
+    return TradesRefused(
+        command.zone,
+        command.slot,
+        tuple(terms.trade for terms, _ in refused),
+        tuple(int(reason) for _, reason in refused),
+    )
 
 
 class Reserving:
@@ -30,17 +53,21 @@ class Reserving:
 
     def reserve(self, command: ReserveTrades) -> list[Fact]:
         """The facts of the step: refusals by trade, then what was reserved."""
-        refused = [
-            BankRefused(f"{command.zone}/{terms.trade}", refusal)
-            for terms, refusal in self._weigh(command.trades)
+        weighed = self._weigh(command.trades)
+        refused: list[Fact] = [
+            BankRefused(f"{command.zone}/{terms.trade}", refusal) for terms, refusal in weighed
         ]
+        # A trade that is told again in other words is reserved for as it was told first.
+        void = [pair for pair in weighed if pair[1] is not Refusal.CHANGED_REPLAY]
+        if command.voidable and void:
+            refused.append(trades_refused(command, void))
         if not self._accepted:
-            return [*refused]
+            return refused
         first = next(iter(self._accepted))
         pendings = [self._pending(account, amount, first) for account, amount in self._holds()]
         refusal = self._ledger.link(pendings)
         if refusal is not None:
-            return [*refused, BankRefused(f"{command.zone}/{command.slot}", refusal)]
+            return refused + refuse_trades(command, [*self._accepted.values()], refusal)
         for pending in pendings:
             self._book.holds.setdefault(pending.debit, []).append(pending.transfer_id)
         self._book.trades.update(self._accepted)

@@ -38,8 +38,9 @@ from cloud.facts import (
     SupplyOpened,
     ValidatorRegistered,
 )
-from cloud.ledger.accounts import AMOUNT_MAX, GTX, MONEY, OPENABLE, Kind, Ledger, Replay
+from cloud.ledger.accounts import OPENABLE, Kind, Ledger, Replay
 from cloud.ledger.books import FURNACE, MINT, fund
+from cloud.ledger.columns import AMOUNT_MAX, GTX, MONEY
 from cloud.ledger.evidence import Evidence, EvidenceError, check_evidence
 from protos.clock import MINUTE_NS, SECOND_NS
 from protos.ids import AccountId, effect_id

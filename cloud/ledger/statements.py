@@ -78,6 +78,7 @@ def slot_settled(command: SettleSlot, before: Outcome, after: Outcome) -> SlotSe
         after.fees_micro - before.fees_micro,
         conservation_error_wh(after, command.meters),
         tuple(sorted({*before.accounts, *after.accounts})),
+        command.grouped,
     )
 
 

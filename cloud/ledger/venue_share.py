@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from cloud.commands import ShareRevenue
 from cloud.facts import BankRefused, Fact, Posted, RevenueShared
-from cloud.ledger.accounts import AMOUNT_MAX, MONEY, OPENABLE, Kind, Ledger
+from cloud.ledger.accounts import OPENABLE, Kind, Ledger
 from cloud.ledger.books import PROVIDER
+from cloud.ledger.columns import AMOUNT_MAX, MONEY
 from protos.ids import AccountId, effect_id
 from protos.messages import Refusal
 from protos.units import PER_MILLE, largest_remainder

@@ -96,6 +96,12 @@ class Purse:
         if owed:
             self.committed[slot] = self.committed.get(slot, 0) + owed
 
+    def uncommit(self, slot: int, owed: int) -> None:
+        """A trade was void: what it owed is free, if the slot was not released before."""
+        if owed and slot in self.committed:
+            self.committed[slot] -= owed
+            self.reserved_micro -= owed
+
     def release(self, slot: int) -> None:
         """The bank has settled the slot."""
         self.reserved_micro -= self.committed.pop(slot, 0)

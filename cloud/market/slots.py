@@ -43,6 +43,13 @@ class Market:
         self.volume_wh += energy_wh
         self.last_price_micro_per_kwh = price
 
+    def uncount(self, seller_node: int, buyer_node: int, energy_wh: int) -> None:
+        """One trade less; its price stays the last one."""
+        self.net_wh[seller_node] += energy_wh
+        self.net_wh[buyer_node] -= energy_wh
+        self.trades -= 1
+        self.volume_wh -= energy_wh
+
     def state(self) -> object:
         return (
             self.slot,

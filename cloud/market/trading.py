@@ -14,6 +14,7 @@ an auction, offers gather unmatched and are cleared with the book's rest when it
 
 from dataclasses import dataclass
 
+from cloud.commands import VoidTrades
 from cloud.facts import (
     EdgePrice,
     Fact,
@@ -27,6 +28,7 @@ from cloud.market.auction import Waiting, clear_offers
 from cloud.market.risk import Purse, Purses, owed_micro, unit_reserve_micro
 from cloud.market.slots import Market, Markets
 from cloud.market.streams import Gateway
+from cloud.market.voiding import Unsettled
 from ext import book as kernel
 from protos.limits import (
     OFFER_ENERGY_WH_MAX,
@@ -97,6 +99,7 @@ class Trading:
         self._offers: dict[int, OpenOffer] = {}
         self._by_number: dict[int, dict[int, OpenOffer]] = {}
         self._by_slot: dict[int, dict[int, OpenOffer]] = {}
+        self._unsettled = Unsettled(zone)
         self._books = kernel.Books(1, TICKS_MIN, 1)
 
     def begin(self, ticks: int) -> None:
@@ -167,6 +170,12 @@ class Trading:
                 facts.append(self._withdraw(entry, Refusal.NO_ALLOWANCE))
         return facts
 
+    def void(self, command: VoidTrades) -> list[Fact]:
+        """Undoes trades that the bank refused: purses, and the grid's room while the gate is open."""
+        market = self._markets.open.get(command.slot)
+        facts = self._unsettled.void(command, market, self._markets.rules)
+        return facts + (self.resweep(market) if market and facts else [])
+
     def close(self, slot: int) -> list[Fact]:
         """The gate closes: what still waits is cleared, the rest of it cancelled, oldest first,
         and the book goes.
@@ -193,6 +202,7 @@ class Trading:
             "orders": self._orders,
             "trades": self.trades,
             "offers": [entry.state() for _, entry in sorted(self._offers.items())],
+            "unsettled": self._unsettled.state(),
         }
 
     def _refuse(self, gateway: Gateway, offer: Offer, now_ns: int) -> Refusal | None:
@@ -330,7 +340,7 @@ class Trading:
                 self._forget(entry)
         market.count(seller.gateway.node, buyer.gateway.node, energy_wh, price)
         self.trades += 1
-        return Traded(
+        traded = Traded(
             self.zone,
             market.slot,
             self.trades,
@@ -344,6 +354,8 @@ class Trading:
             seller.number,
             rent_micro,
         )
+        self._unsettled.keep(traded, buyer, seller)
+        return traded
 
     def _lost(
         self, entry: OpenOffer, energy_wh: int, reason: int, offer: Offer | None

@@ -17,8 +17,11 @@ from cloud.commands import (
     Command,
     ExpelGateway,
     GrantAllowance,
+    GrantAllowances,
     OpenZone,
     ReleaseReservation,
+    ReleaseSlot,
+    VoidTrades,
     ZoneRules,
 )
 from cloud.facts import (
@@ -168,11 +171,14 @@ class Zone:
                 facts += self._append(command, at_ns, now_ns)
             case AdvanceZone():
                 facts += self._advance(now_ns)
-            case GrantAllowance():
-                purse = self._purses.of(command.account)
-                facts += self._trading.grant(purse, command.allowance_micro)
-            case ReleaseReservation():
-                self._purses.of(command.account).release(command.slot)
+            case (
+                GrantAllowance()
+                | GrantAllowances()
+                | ReleaseReservation()
+                | ReleaseSlot()
+                | VoidTrades()
+            ):
+                facts += self._hear_bank(command)
             case OpenZone():
                 facts += self._open(command, now_ns)
             case AdmitGateway():
@@ -181,6 +187,29 @@ class Zone:
                 facts += self._expel(command, now_ns)
             case _:
                 facts += self._grid.apply(command, now_ns)
+        return facts
+
+    def _hear_bank(
+        self,
+        command: GrantAllowance | GrantAllowances | ReleaseReservation | ReleaseSlot | VoidTrades,
+    ) -> list[Fact]:
+        """How much may be owed, which slots are settled, and which trades it refused."""
+        purse = self._purses.of
+        facts: list[Fact] = []
+        match command:
+            case GrantAllowance():
+                facts = self._trading.grant(purse(command.account), command.allowance_micro)
+            case GrantAllowances():
+                granted = zip(command.accounts, command.allowances_micro, strict=True)
+                for account, allowance in granted:
+                    facts += self._trading.grant(purse(account), allowance)
+            case ReleaseReservation():
+                purse(command.account).release(command.slot)
+            case ReleaseSlot():
+                for account in command.accounts:
+                    purse(account).release(command.slot)
+            case VoidTrades():
+                facts = self._trading.void(command)
         return facts
 
     def _open(self, command: OpenZone, now_ns: int) -> list[Fact]:

@@ -20,11 +20,14 @@ from cloud.commands import (
     Command,
     ExpelGateway,
     GrantAllowance,
+    GrantAllowances,
     ObserveFleet,
     RecordLease,
     ReleaseReservation,
+    ReleaseSlot,
     ReserveTrades,
     SettleSlot,
+    VoidTrades,
     decode_command,
 )
 from cloud.core import Core, UnknownZoneError
@@ -40,11 +43,14 @@ FOLLOWS_ONLY = (
     AdmitGateway,
     ExpelGateway,
     GrantAllowance,
+    GrantAllowances,
     ObserveFleet,
     RecordLease,
     ReleaseReservation,
+    ReleaseSlot,
     ReserveTrades,
     SettleSlot,
+    VoidTrades,
 )
 """Commands that are made from facts. From outside they would be the operator's own invention."""
 

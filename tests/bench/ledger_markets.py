@@ -1,10 +1,14 @@
 """Random markets through the settlement and through the oracle, and tampering at every record.
 
-Part of the ledger's bench. Bounded by time; the counts stand in the notes.
+Part of the ledger's bench. Bounded by time; the counts stand in the notes. The long run:
+
+    nice -n 10 python -m tests.bench.ledger_markets 1000000
 """
 
+import json
 import random
 import sqlite3
+import sys
 import time
 
 from cloud.ledger.settlement import conservation_error_wh, settle
@@ -17,31 +21,35 @@ SECONDS = 12.0
 TAMPERED = 2_000
 
 
-def measure_markets():
-    """Markets, those with any error in money, energy or bounds, and delivered per mille of optimum."""
+def measure_markets(count_max=sys.maxsize, seconds=SECONDS, first=0):
+    """Markets, those with any error in money, energy or bounds, and delivered % of the optimum."""
     count = wrong = delivered_wh = optimum_wh = 0
-    deadline = time.perf_counter() + SECONDS
-    while time.perf_counter() < deadline:
-        draw = random.Random(1_000_000 + count)
+    deadline = time.perf_counter() + seconds
+    while count < count_max and time.perf_counter() < deadline:
+        is_right, delivered, optimum = settled_as_the_oracle_says(1_000_000 + first + count)
         count += 1
-        rules, trades, exported, imported = markets.random_market(draw)
-        meters = markets.meters_of(exported, imported)
-        outcome = settle(trades, meters, rules)
-        delivered = markets.delivered_by_trade(trades, exported, imported)
-        optimum = oracle.optimum_wh(trades, exported, imported)
-        net, *system = oracle.money(trades, delivered, exported, imported, rules)
-        got = {name: totals.money_micro for name, totals in outcome.accounts.items()}
-        totals = [outcome.utility_micro, outcome.grid_fee_micro, outcome.trading_fee_micro]
-        every = [meter for group in meters.values() for meter in group]
-        is_right = got == net and totals == system and not conservation_error_wh(outcome, every)
-        try:
-            markets.check_bounds(rules, trades, outcome, count)
-        except AssertionError:
-            is_right = False
         wrong += not is_right
-        delivered_wh += outcome.delivered_wh
+        delivered_wh += delivered
         optimum_wh += optimum
     return count, wrong, 100 * delivered_wh / optimum_wh
+
+
+def settled_as_the_oracle_says(seed):
+    """One random market: whether it is right to the last unit, its Wh delivered, and the optimum."""
+    rules, trades, exported, imported = markets.random_market(random.Random(seed))
+    meters = markets.meters_of(exported, imported)
+    outcome = settle(trades, meters, rules)
+    delivered = markets.delivered_by_trade(trades, exported, imported)
+    net, *system = oracle.money(trades, delivered, exported, imported, rules)
+    got = {name: totals.money_micro for name, totals in outcome.accounts.items()}
+    totals = [outcome.utility_micro, outcome.grid_fee_micro, outcome.trading_fee_micro]
+    every = [meter for group in meters.values() for meter in group]
+    is_right = got == net and totals == system and not conservation_error_wh(outcome, every)
+    try:
+        markets.check_bounds(rules, trades, outcome, seed)
+    except AssertionError:
+        is_right = False
+    return is_right, outcome.delivered_wh, oracle.optimum_wh(trades, exported, imported)
 
 
 def measure_tampering(directory):
@@ -75,3 +83,8 @@ def measure_tampering(directory):
             db.execute("rollback")
     db.close()
     return tried, found
+
+
+if __name__ == "__main__":
+    markets_run, errors, optimum = measure_markets(int(sys.argv[1]), 86_400.0)
+    print(json.dumps({"markets": markets_run, "errors": errors, "delivered_of_optimum": optimum}))

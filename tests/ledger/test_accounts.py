@@ -3,18 +3,8 @@
 import pytest
 
 from cloud.facts import Posted
-from cloud.ledger.accounts import (
-    AMOUNT_MAX,
-    CLAIM,
-    CO2,
-    GT,
-    MONEY,
-    Capture,
-    Kind,
-    Ledger,
-    Pending,
-    Replay,
-)
+from cloud.ledger.accounts import Capture, Kind, Ledger, Pending, Replay
+from cloud.ledger.columns import AMOUNT_MAX, CLAIM, CO2, GT, MONEY
 from protos.messages import Refusal
 
 
@@ -45,14 +35,14 @@ def test_every_asset_sums_to_zero_over_all_accounts(ledger):
 
 
 def test_a_one_sided_change_of_an_account_stops_the_bank(ledger):
-    ledger._books[MONEY]["anna"].credits_posted += 1
+    ledger.columns.credits_posted[ledger.row("anna", MONEY)] += 1
     with pytest.raises(AssertionError, match="do not sum to zero"):
         ledger.audit()
 
 
 def test_an_account_under_its_floor_stops_the_bank(ledger):
-    ledger._books[MONEY]["anna"].debits_posted += 1_001
-    ledger._books[MONEY]["bank"].credits_posted += 1_001
+    ledger.columns.debits_posted[ledger.row("anna", MONEY)] += 1_001
+    ledger.columns.credits_posted[ledger.row("bank", MONEY)] += 1_001
     with pytest.raises(AssertionError, match="under its floor"):
         ledger.audit()
 
