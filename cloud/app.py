@@ -26,7 +26,7 @@ from cloud.commands import (
 )
 from cloud.config import CloudConfig, ZoneConfig
 from cloud.core import Core
-from cloud.facts import BlockSealed
+from cloud.facts import Awarded, AwardMetered, BidPrepared, BlockSealed, GateClosed
 from cloud.gate.authority import CertificateAuthority, write_secret
 from cloud.gate.gateways import EnrolmentGate, GatewayGate
 from cloud.gate.http import HttpServices, make_http
@@ -39,6 +39,7 @@ from cloud.grid.shipped import network_named
 from cloud.gridwork import GridWork
 from cloud.ledger.checkpoint import CheckpointSigner
 from cloud.pumps import MarketStores, Wholesale
+from cloud.signatures import fast_checker
 from cloud.store.journal import SqliteJournal
 from cloud.store.views import Views
 from cloud.writer import Writer, WriterStoppedError
@@ -76,7 +77,7 @@ class App:
         self.journal = SqliteJournal(config.state_dir / JOURNAL_FILE)
         self.reader = SqliteJournal(config.state_dir / JOURNAL_FILE, read_only=True)
         self.signer = CheckpointSigner(config.origin, log_key(config.state_dir))
-        self.writer = Writer(self.core, self.journal, clock, self._sign_block)
+        self.writer = Writer(self.core, self.journal, clock, self._sign_block, fast_checker())
         self.views = Views()
         self.writer.listen(self.views.update)
         self.authority = CertificateAuthority(config.state_dir / "ca")
@@ -95,7 +96,7 @@ class App:
         """Recovers, opens the ports and starts the pumps."""
         replayed = await self.writer.start()
         log.info("replayed %d commands", replayed)
-        self.writer.listen(self.gridwork.listen)
+        self.writer.listen(self.gridwork.listen, GateClosed)
         await self._open_books()
         await self.gridwork.open()
         config = self.config
@@ -108,7 +109,7 @@ class App:
         )
         http_port = await self._start_http()
         self.wholesale.restore()
-        self.writer.listen(self.wholesale.listen)
+        self.writer.listen(self.wholesale.listen, BidPrepared, Awarded, AwardMetered)
         for name, pump in (
             ("ticks", self._ticks),
             ("blocks", self._blocks),

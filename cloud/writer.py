@@ -20,11 +20,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from cloud.commands import RULES_VERSION, Command, encode_command
+from cloud.commands import RULES_VERSION, Command, SealBlock, encode_command
 from cloud.core import Core
 from cloud.facts import BlockSealed, Fact
 from cloud.flows import follow
 from cloud.replay import FactListener, compare_published, rebuild
+from cloud.signatures import Checker, OneByOne, Signed
 from cloud.store.journal import Journal, Record, TamperedJournalError
 from protos.clock import Clock
 from protos.limits import WRITER_INBOX_MAX
@@ -74,7 +75,7 @@ class _Entry:
     cause: tuple[int, int] = (0, 0)
     following: int = 0
     answer: Answer | None = None
-    is_authentic: Callable[[], bool] | None = None
+    signed: Signed | None = None
 
     def tell(self, outcome: list[Fact] | Exception) -> None:
         answer, self.answer = self.answer, None
@@ -85,8 +86,16 @@ class _Entry:
 class Writer:
     """The one that applies commands. `start` recovers from the journal first."""
 
-    def __init__(self, core: Core, journal: Journal, clock: Clock, sign: CheckpointSigner) -> None:
+    def __init__(
+        self,
+        core: Core,
+        journal: Journal,
+        clock: Clock,
+        sign: CheckpointSigner,
+        checker: Checker | None = None,
+    ) -> None:
         self.core = core
+        self.checker = checker or OneByOne()
         self.commands = 0
         self.problem: BaseException | None = None
         self._journal = journal
@@ -100,7 +109,7 @@ class Writer:
         self._room = asyncio.Event()
         self._room.set()
         self._idle = asyncio.Event()
-        self._listeners: list[FactListener] = []
+        self._listeners: list[tuple[FactListener, frozenset[type[Fact]]]] = []
         self._checkpoint_listeners: list[CheckpointListener] = []
         self._seq = 0
         self._at_ns = 0
@@ -110,9 +119,13 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
 
-    def listen(self, listener: FactListener) -> None:
-        """Calls back with the facts of every commit, in order, also during recovery."""
-        self._listeners.append(listener)
+    def listen(self, listener: FactListener, *kinds: type[Fact]) -> None:
+        """Calls back with the facts of every commit, in order, also during recovery.
+
+        Where `kinds` are named, only with facts of these kinds, and only if there are any: most of
+        the facts come of readings and concern few.
+        """
+        self._listeners.append((listener, frozenset(kinds)))
 
     def listen_checkpoints(self, listener: CheckpointListener) -> None:
         """Calls back with (number, size, note) of every root once it is stored."""
@@ -140,13 +153,11 @@ class Writer:
         self._task = asyncio.create_task(self._run(), name="writer")
         return found.commands
 
-    async def submit(
-        self, command: Command, is_authentic: Callable[[], bool] | None = None
-    ) -> list[Fact]:
+    async def submit(self, command: Command, signed: Signed | None = None) -> list[Fact]:
         """Journals and applies one command; returns its facts.
 
-        `is_authentic`, where given, is called in the worker thread before the commit; if it says
-        no, ForgedError is raised and nothing is journaled.
+        `signed`, where given, is checked in the worker thread before the commit; if it is not
+        valid, ForgedError is raised and nothing is journaled.
         """
         await self.wait_for_room()
         future: asyncio.Future[list[Fact]] = asyncio.get_running_loop().create_future()
@@ -159,12 +170,17 @@ class Writer:
             else:
                 future.set_result(outcome)
 
-        self.hand_over(command, answer, is_authentic)
+        self.hand_over(command, answer, signed)
         return await future
+
+    @property
+    def is_full(self) -> bool:
+        """Whether `wait_for_room` would wait."""
+        return len(self._inbox) >= WRITER_INBOX_MAX
 
     async def wait_for_room(self) -> None:
         """Until the inbox has room, or the writer has stopped."""
-        while len(self._inbox) >= WRITER_INBOX_MAX:
+        while self.is_full:
             self._room.clear()
             await self._room.wait()
 
@@ -172,7 +188,7 @@ class Writer:
         self,
         command: Command,
         answer: Answer | None = None,
-        is_authentic: Callable[[], bool] | None = None,
+        signed: Signed | None = None,
     ) -> None:
         """`submit` for callers that bound themselves and keep the order of their calls.
 
@@ -181,7 +197,7 @@ class Writer:
         self.core.check(command)
         if self._stopping or self.problem is not None:
             raise WriterStoppedError("the writer has stopped; the process restarts by replay")
-        self._inbox.append(_Entry(command, answer=answer, is_authentic=is_authentic))
+        self._inbox.append(_Entry(command, answer=answer, signed=signed))
         self._wake.set()
 
     async def keep_checkpoint(self, number: int, size: int, note: bytes) -> None:
@@ -283,7 +299,8 @@ class Writer:
         for index, command in enumerate(follow(facts)):
             assert following <= FOLLOWING_MAX, f"{type(command).__name__} follows without an end"
             self._follow_ups.append(_Entry(command, (record.seq, index), following))
-        self._blocks.extend(fact for fact in facts if isinstance(fact, BlockSealed))
+        if isinstance(entry.command, SealBlock):
+            self._blocks.extend(fact for fact in facts if isinstance(fact, BlockSealed))
         return facts
 
     def _commit(self, batch: Sequence[_Entry], at_ns: int) -> list[Record | None]:
@@ -291,8 +308,9 @@ class Writer:
         records: list[Record | None] = []
         kept: list[Record] = []
         seq = self._seq
+        checked = iter(self.checker.are_valid([e.signed for e in batch if e.signed is not None]))
         for entry in batch:
-            if entry.is_authentic is not None and not entry.is_authentic():
+            if entry.signed is not None and not next(checked):
                 records.append(None)
                 continue
             seq += 1
@@ -329,8 +347,11 @@ class Writer:
         return await loop.run_in_executor(self._thread, call, *arguments)
 
     def _publish(self, facts: Sequence[Fact], at_ns: int) -> None:
-        for listener in self._listeners:
-            listener(facts, at_ns)
+        for listener, kinds in self._listeners:
+            if not kinds:
+                listener(facts, at_ns)
+            elif concerned := [fact for fact in facts if type(fact) in kinds]:
+                listener(concerned, at_ns)
 
     def _is_done(self) -> bool:
         return self._idle.is_set() and not (self._inbox or self._follow_ups or self._batch)

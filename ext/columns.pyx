@@ -18,9 +18,11 @@ cdef extern from * nogil:
     """
     #define gtx_add_overflows(a, b, out) __builtin_add_overflow((a), (b), (out))
     #define gtx_sub_overflows(a, b, out) __builtin_sub_overflow((a), (b), (out))
+    #define gtx_mul_overflows(a, b, out) __builtin_mul_overflow((a), (b), (out))
     """
     bint gtx_add_overflows(int64_t a, int64_t b, int64_t* out)
     bint gtx_sub_overflows(int64_t a, int64_t b, int64_t* out)
+    bint gtx_mul_overflows(int64_t a, int64_t b, int64_t* out)
 
 cdef enum Fault:
     NONE = 0
@@ -106,12 +108,92 @@ cdef Fault _decode(
     return LONG if fault == NONE else fault
 
 
+cdef class Columns:
+    """Decoded columns: a sequence of tuples, each made when it is first asked for.
+
+    Most columns of a batch are kept as evidence and never looked at, so an integer costs eight
+    bytes and no object until then.
+    """
+
+    cdef int64_t* _values
+    cdef Py_ssize_t _first, _count, _sweeps
+    cdef list _made
+    cdef Columns _owner
+
+    def __dealloc__(self):
+        if self._owner is None:
+            PyMem_Free(self._values)
+
+    def __len__(self):
+        return self._count
+
+    def __getitem__(self, Py_ssize_t index):
+        if not 0 <= index < self._count:
+            raise IndexError(f"column {index} of {self._count}")
+        made = self._made[index]
+        if made is None:
+            made = self._made[index] = _tuple(
+                self._values + (self._first + index) * self._sweeps, self._sweeps, 0, 0, 1
+            )
+        return made
+
+    def times(
+        self, Py_ssize_t devices, int64_t base_ms, int64_t period_ms, int64_t unit_ms, int64_t end_ms
+    ):
+        """Reply times out of the first columns, and the newest; ValueError unless in (0, end_ms)."""
+        cdef Py_ssize_t c, t
+        cdef int64_t at, newest = 0
+        cdef int64_t* offset = self._values + self._first * self._sweeps
+        if not 0 <= devices <= self._count:
+            raise IndexError(f"{devices} of {self._count} columns")
+        for c in range(devices):
+            for t in range(self._sweeps):
+                if (
+                    gtx_mul_overflows(offset[0], unit_ms, &at)
+                    or gtx_add_overflows(at, base_ms + t * period_ms, &at)
+                    or not 0 < at < end_ms
+                ):
+                    raise ValueError("sweeps: a reply time is out of range")
+                newest = max(newest, at)
+                offset += 1
+        offset = self._values + self._first * self._sweeps
+        made = tuple([
+            _tuple(offset + c * self._sweeps, self._sweeps, base_ms, period_ms, unit_ms)
+            for c in range(devices)
+        ])
+        return made, newest
+
+    def after(self, Py_ssize_t count):
+        """The columns behind the first `count`, sharing their memory."""
+        if not 0 <= count <= self._count:
+            raise IndexError(f"{count} of {self._count} columns")
+        cdef Columns rest = Columns.__new__(Columns)
+        rest._owner = self if self._owner is None else self._owner
+        rest._values = self._values
+        rest._first = self._first + count
+        rest._count = self._count - count
+        rest._sweeps = self._sweeps
+        rest._made = [None] * rest._count
+        return rest
+
+
+cdef tuple _tuple(
+    const int64_t* at, Py_ssize_t sweeps, int64_t base, int64_t period, int64_t unit
+):
+    """base + t * period + unit * value for each sweep."""
+    cdef Py_ssize_t t
+    column = PyTuple_New(sweeps)
+    for t in range(sweeps):
+        value = PyLong_FromLongLong(base + t * period + unit * at[t])
+        Py_INCREF(value)
+        PyTuple_SET_ITEM(column, t, value)
+    return column
+
+
 def decode(bytes data not None, Py_ssize_t columns, Py_ssize_t sweeps):
     """`columns` tuples of `sweeps` integers each. Raises ValueError like the treaty's twin."""
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), c, t
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
     cdef const uint8_t* raw = <const uint8_t*>PyBytes_AS_STRING(data)
-    cdef int64_t* values
-    cdef int64_t* at
     cdef Fault fault
     if columns < 0:
         columns = 0
@@ -120,27 +202,18 @@ def decode(bytes data not None, Py_ssize_t columns, Py_ssize_t sweeps):
     # Every value takes a byte at least: more values than bytes are never worth any memory.
     if sweeps and columns > size // sweeps:
         raise ValueError(_MESSAGES[_decode(raw, size, columns, sweeps, NULL)])
-    values = <int64_t*>PyMem_Malloc((columns * sweeps + 1) * sizeof(int64_t))
-    if values == NULL:
+    cdef Columns result = Columns.__new__(Columns)
+    result._values = <int64_t*>PyMem_Malloc((columns * sweeps + 1) * sizeof(int64_t))
+    if result._values == NULL:
         raise MemoryError
-    try:
-        with nogil:
-            fault = _decode(raw, size, columns, sweeps, values)
-        if fault != NONE:
-            raise ValueError(_MESSAGES[fault])
-        result = []
-        at = values
-        for c in range(columns):
-            column = PyTuple_New(sweeps)
-            for t in range(sweeps):
-                value = PyLong_FromLongLong(at[0])
-                Py_INCREF(value)
-                PyTuple_SET_ITEM(column, t, value)
-                at += 1
-            result.append(column)
-        return result
-    finally:
-        PyMem_Free(values)
+    with nogil:
+        fault = _decode(raw, size, columns, sweeps, result._values)
+    if fault != NONE:
+        raise ValueError(_MESSAGES[fault])
+    result._count = columns
+    result._sweeps = sweeps
+    result._made = [None] * columns
+    return result
 
 
 def decode_into(

@@ -10,7 +10,7 @@ counts and trailing bytes are all checked, because these bytes come from a stran
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -53,8 +53,29 @@ VALUE_MAX = (1 << 62) - 1
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 _VARINT_BYTES_MAX = 10
 
-ColumnDecoder = Callable[[bytes, int, int], Sequence[Sequence[int]]]
+_TIME_END_MS = 1 << 53
 _Enum = TypeVar("_Enum", bound=int)
+
+
+class Columns(Protocol):
+    """Decoded columns, a tuple each."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> tuple[int, ...]: ...
+    def times(
+        self, devices: int, base_ms: int, period_ms: int, unit_ms: int, end_ms: int
+    ) -> tuple[tuple[tuple[int, ...], ...], int]:
+        """Reply times out of the first columns, and the newest of them.
+
+        Time t of a device is base + t * period + offset * unit. Raises ValueError unless every one
+        lies between 0 and `end_ms`.
+        """
+
+    def after(self, count: int) -> Sequence[tuple[int, ...]]:
+        """The columns behind the first `count`."""
+
+
+ColumnDecoder = Callable[[bytes, int, int], Columns]
 
 
 class Malformed(ValueError):
@@ -78,11 +99,29 @@ def encode_columns(columns: Iterable[Sequence[int]]) -> bytes:
     return bytes(out)
 
 
-def decode_columns(data: bytes, columns: int, sweeps: int) -> Sequence[Sequence[int]]:
+class _Columns(list[tuple[int, ...]]):
+    """The readable form of `Columns`."""
+
+    def times(
+        self, devices: int, base_ms: int, period_ms: int, unit_ms: int, end_ms: int
+    ) -> tuple[tuple[tuple[int, ...], ...], int]:
+        times = tuple(
+            tuple(base_ms + t * period_ms + offset * unit_ms for t, offset in enumerate(column))
+            for column in self[:devices]
+        )
+        if any(not 0 < at < end_ms for column in times for at in column):
+            raise Malformed("sweeps: a reply time is out of range")
+        return times, max((at for column in times for at in column), default=0)
+
+    def after(self, count: int) -> tuple[tuple[int, ...], ...]:
+        return tuple(self[count:])
+
+
+def decode_columns(data: bytes, columns: int, sweeps: int) -> _Columns:
     """The inverse of `encode_columns`; refuses short, long, overlong and overflowing input."""
     varints = _varints(data)
     try:
-        result = []
+        result = _Columns()
         for _ in range(columns):
             value = 0
             column = []
@@ -292,26 +331,24 @@ def _sweeps_from_pb(message: payload_pb2.SweepBatch, columns: ColumnDecoder) -> 
         raise Malformed("sweeps: more devices or registers than a map can have, or none")
     if sweeps * (devices + registers) > VALUES_PER_BATCH_MAX:
         raise Malformed(f"sweeps: more than {VALUES_PER_BATCH_MAX} values in a batch")
-    if not 0 < message.unit_ms <= 1_000 or not 0 < message.base_ms < 1 << 53:
+    if not 0 < message.unit_ms <= 1_000 or not 0 < message.base_ms < _TIME_END_MS:
         raise Malformed("sweeps: time unit or base out of range")
-    decoded = columns(message.columns, devices + registers, sweeps)
-    times = tuple(
-        tuple(
-            message.base_ms + t * message.period_ms + offset * message.unit_ms
-            for t, offset in enumerate(decoded[d])
+    try:
+        decoded = columns(message.columns, devices + registers, sweeps)
+        times, newest_ms = decoded.times(
+            devices, message.base_ms, message.period_ms, message.unit_ms, _TIME_END_MS
         )
-        for d in range(devices)
-    )
-    if any(not 0 < at < 1 << 53 for column in times for at in column):
-        raise Malformed("sweeps: a reply time is out of range")
+    except ValueError as error:
+        raise Malformed(str(error)) from error
     return SweepBatch(
         message.map_id,
         message.boot_id,
         message.monotonic_ms,
         _enum(ClockQuality, message.clock_quality, "clock quality"),
         times,
-        tuple(tuple(column) for column in decoded[devices:]),
-        _marks(message.marks, sweeps, registers),
+        decoded.after(devices),
+        _marks(message.marks, sweeps, registers) if message.marks else (),
+        newest_ms,
     )
 
 

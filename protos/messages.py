@@ -5,7 +5,8 @@ Signs: power and energy are seen from the grid connection. `import` flows from t
 home. A generator's or a battery's own power is positive when it produces or discharges.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from protos.ids import DeviceId
@@ -107,7 +108,8 @@ class SweepBatch:
 
     `times_ms[d][t]` is when device d answered sweep t, UTC; `values[r][t]` is register r's integer
     in its quantity's unit. Both are column-major because that is how they travel. A value whose
-    mark says NOT_AVAILABLE repeats the last one and means nothing.
+    mark says NOT_AVAILABLE repeats the last one and means nothing. `newest_ms` is the last of all
+    times, where whoever made the batch had it at hand; else 0.
     """
 
     map_id: int
@@ -115,8 +117,9 @@ class SweepBatch:
     monotonic_ms: int
     clock_quality: ClockQuality
     times_ms: tuple[tuple[int, ...], ...]
-    values: tuple[tuple[int, ...], ...]
+    values: Sequence[tuple[int, ...]]
     marks: tuple[QualityMark, ...] = ()
+    newest_ms: int = field(default=0, compare=False)
 
     @property
     def sweeps(self) -> int:

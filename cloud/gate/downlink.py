@@ -11,22 +11,30 @@ from collections import deque
 from protos import gateway_pb2 as pb
 from protos.limits import DOWNLINK_QUEUE_MAX
 
+RECEIPT = 2 << 3 | 2
+OFFERS = 5 << 3 | 2
+OUTCOME = 1 << 3 | 2
+"""Tags of ConnectResponse.receipt, ConnectResponse.offers and OfferNews.outcomes on the wire."""
+
 OUTCOMES_QUEUED_MAX = 40 * DOWNLINK_QUEUE_MAX
 """A gateway's window of full offer batches makes more than it; one that reads never has so many."""
 
 
 class Downlink:
-    """One stream's outgoing lanes. `next` waits for the most urgent message."""
+    """One stream's outgoing lanes. `next` waits for the most urgent message.
+
+    Lanes hold bytes as they will be sent: what goes to everybody is serialised once.
+    """
 
     def __init__(self) -> None:
         self._is_closed = False
-        self._urgent: deque[pb.ConnectResponse] = deque()
-        self._leases: deque[pb.ConnectResponse] = deque()
-        self._outcomes: deque[pb.OfferOutcome] = deque()
+        self._urgent: deque[bytes] = deque()
+        self._leases: deque[bytes] = deque()
+        self._outcomes: deque[bytes] = deque()
         self._durable_seq = 0
         self._receipt_due = False
         self._checkpoint: bytes | None = None
-        self._market: pb.MarketNews | None = None
+        self._market: bytes | None = None
         self._ready = asyncio.Event()
         self._closed = asyncio.Event()
 
@@ -47,15 +55,17 @@ class Downlink:
             self.close()
             return
         if not self._is_closed:
-            self._outcomes.append(outcome)
+            self._outcomes.append(_framed(OUTCOME, outcome.SerializeToString()))
             self._ready.set()
 
-    def checkpoint(self, note: bytes) -> None:
-        self._checkpoint = note
+    def checkpoint(self, message: bytes) -> None:
+        """The newest signed root, as `checkpoint_message` makes it."""
+        self._checkpoint = message
         self._ready.set()
 
-    def market(self, news: pb.MarketNews) -> None:
-        self._market = news
+    def market(self, message: bytes) -> None:
+        """The newest closed gate, as `market_message` makes it."""
+        self._market = message
         self._ready.set()
 
     def close(self) -> None:
@@ -73,8 +83,8 @@ class Downlink:
         """Waits for `close`."""
         await self._closed.wait()
 
-    async def next(self) -> pb.ConnectResponse | None:
-        """The most urgent message; None when the stream is to end."""
+    async def next(self) -> bytes | None:
+        """The most urgent ConnectResponse; None when the stream is to end."""
         while True:
             if self._is_closed:
                 return None
@@ -84,29 +94,45 @@ class Downlink:
             self._ready.clear()
             await self._ready.wait()
 
-    def _take(self) -> pb.ConnectResponse | None:
+    def _take(self) -> bytes | None:
         for lane in (self._urgent, self._leases):
             if lane:
                 return lane.popleft()
         if self._receipt_due:
             self._receipt_due = False
-            return pb.ConnectResponse(receipt=pb.Receipt(durable_seq=self._durable_seq))
+            return _framed(RECEIPT, pb.Receipt(durable_seq=self._durable_seq).SerializeToString())
         if self._outcomes:
             count = min(len(self._outcomes), DOWNLINK_QUEUE_MAX)
-            outcomes = [self._outcomes.popleft() for _ in range(count)]
-            return pb.ConnectResponse(offers=pb.OfferNews(outcomes=outcomes))
+            return _framed(OFFERS, b"".join([self._outcomes.popleft() for _ in range(count)]))
         if self._checkpoint is not None:
-            note, self._checkpoint = self._checkpoint, None
-            return pb.ConnectResponse(checkpoint=pb.Checkpoint(note=note))
-        if self._market is not None:
-            news, self._market = self._market, None
-            return pb.ConnectResponse(market=news)
-        return None
+            message, self._checkpoint = self._checkpoint, None
+            return message
+        news, self._market = self._market, None
+        return news
 
-    def _append(self, lane: deque[pb.ConnectResponse], message: pb.ConnectResponse) -> None:
+    def _append(self, lane: deque[bytes], message: pb.ConnectResponse) -> None:
         if len(lane) >= DOWNLINK_QUEUE_MAX:
             self.close()
             return
         if not self._is_closed:
-            lane.append(message)
+            lane.append(message.SerializeToString())
             self._ready.set()
+
+
+def checkpoint_message(note: bytes) -> bytes:
+    return pb.ConnectResponse(checkpoint=pb.Checkpoint(note=note)).SerializeToString()
+
+
+def market_message(news: pb.MarketNews) -> bytes:
+    return pb.ConnectResponse(market=news).SerializeToString()
+
+
+def _framed(tag: int, body: bytes) -> bytes:
+    """A length-delimited protobuf field: tag, length, bytes."""
+    size = len(body)
+    octets = bytearray((tag,))
+    while size > 0x7F:
+        octets.append(size & 0x7F | 0x80)
+        size >>= 7
+    octets.append(size)
+    return bytes(octets) + body

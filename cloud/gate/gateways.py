@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import grpc
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from google.protobuf.message import DecodeError
 
 from cloud.commands import EnrolDevice
 from cloud.facts import (
@@ -31,7 +32,7 @@ from cloud.facts import (
     TradeVoided,
 )
 from cloud.gate.authority import BadRequestError, CertificateAuthority
-from cloud.gate.downlink import Downlink
+from cloud.gate.downlink import Downlink, checkpoint_message, market_message
 from cloud.gate.news import OfferBacklog, lease_order, market_news, outcome_of
 from cloud.gate.peers import advise, device_of
 from cloud.gate.stream import Stream
@@ -60,6 +61,18 @@ DRAIN_JITTER_S = 4
 DRAIN_SLICE = 256
 DRAIN_WORD_S = 0.1
 """How long the word to come back later has to reach everybody, and each slice to be gone."""
+
+TOLD = (
+    OfferRested,
+    Traded,
+    TradeVoided,
+    OfferCancelled,
+    OfferRefused,
+    LeaseIssued,
+    GateClosed,
+    DeviceRevoked,
+)
+"""The facts that gateways hear of."""
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +175,7 @@ def _now_s() -> float:
     return asyncio.get_running_loop().time()
 
 
-class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
+class GatewayGate:
     """One stream a device; a newer one replaces the older."""
 
     def __init__(self, writer: Writer, authority: CertificateAuthority, clock: Clock) -> None:
@@ -173,7 +186,7 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
         self._backlog = OfferBacklog()
         self._unheard = 0
         self._is_draining = False
-        writer.listen(self._on_facts)
+        writer.listen(self._on_facts, *TOLD)
         writer.listen_checkpoints(self.tell_checkpoint)
 
     async def Renew(self, request: pb.RenewRequest, context: Any) -> pb.RenewResponse:  # noqa: N802
@@ -193,7 +206,7 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
                 grpc.StatusCode.RESOURCE_EXHAUSTED, "this gate is full; try again later"
             )
         hello = await self._hear(context)
-        if hello is grpc.aio.EOF:
+        if hello is None:
             return
         if hello.WhichOneof("body") != "hello" or hello.hello.device_id != device:
             await context.abort(
@@ -201,7 +214,7 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
                 "the first message is a hello with the certificate's own device id",
             )
         if self._is_draining:
-            await context.write(_drain())
+            await context.write(_drain().SerializeToString())
             return
         zone = self._zone_of(device)
         if zone is None:
@@ -209,15 +222,26 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
         downlink = self._open(device, zone)
         log.info("gateway %s connected, agent %s", device, hello.hello.agent_version)
         expiry = asyncio.get_running_loop().call_later(max(0.0, valid_for_s), downlink.close)
-        stream = Stream(
-            device, Ed25519PublicKey.from_public_bytes(key), zone, downlink, self._writer
-        )
+        stream = Stream(device, key, zone, downlink, self._writer)
         try:
             await stream.run(context, self._clock)
         finally:
             expiry.cancel()
             if self.streams.get(device) is downlink:
                 del self.streams[device]
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Serves the stream as bytes: a message object a batch would cost more than its checks."""
+        service = pb.DESCRIPTOR.services_by_name["GatewayService"].full_name
+        handlers = {
+            "Connect": grpc.stream_stream_rpc_method_handler(self.Connect),
+            "Renew": grpc.unary_unary_rpc_method_handler(
+                self.Renew, pb.RenewRequest.FromString, pb.RenewResponse.SerializeToString
+            ),
+        }
+        generic = grpc.method_handlers_generic_handler(service, handlers)
+        server.add_generic_rpc_handlers((generic,))
+        server.add_registered_method_handlers(service, handlers)
 
     async def drain(self) -> None:
         """Asks every gateway to come back later, takes no new one, and ends the streams."""
@@ -232,17 +256,23 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
                 downlink.close()
             await asyncio.sleep(DRAIN_WORD_S)
 
-    async def _hear(self, context: Any) -> Any:
-        """The first message of a stream, if it comes in time."""
+    async def _hear(self, context: Any) -> pb.ConnectRequest | None:
+        """The first message of a stream, if it comes in time; None if the stream ends instead."""
         self._unheard += 1
         try:
-            return await asyncio.wait_for(context.read(), HELLO_WITHIN_S)
+            message = await asyncio.wait_for(context.read(), HELLO_WITHIN_S)
         except TimeoutError:
             await context.abort(
                 grpc.StatusCode.DEADLINE_EXCEEDED, f"no hello within {HELLO_WITHIN_S} s"
             )
         finally:
             self._unheard -= 1
+        if message is grpc.aio.EOF:
+            return None
+        try:
+            return pb.ConnectRequest.FromString(message)
+        except DecodeError:
+            return pb.ConnectRequest()
 
     async def _identify(self, context: Any) -> tuple[DeviceId, bytes, float]:
         peer = device_of(context)
@@ -300,9 +330,9 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
                     if device in self.streams:
                         self.streams[device].lease(order)
                 case GateClosed():
-                    news = market_news(fact)
+                    message = market_message(market_news(fact))
                     for downlink in self.streams.values():
-                        downlink.market(news)
+                        downlink.market(message)
                 case DeviceRevoked(device=device) if device in self.streams:
                     self.streams[device].close()
 
@@ -314,8 +344,9 @@ class GatewayGate(gateway_pb2_grpc.GatewayServiceServicer):
             downlink.outcome(outcome)
 
     def tell_checkpoint(self, _number: int, _size: int, note: bytes) -> None:
+        message = checkpoint_message(note)
         for downlink in self.streams.values():
-            downlink.checkpoint(note)
+            downlink.checkpoint(message)
 
 
 def _drain() -> pb.ConnectResponse:

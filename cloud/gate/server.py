@@ -32,6 +32,8 @@ OPTIONS = (
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION_MAX),
     ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS_MAX),
+    # On by default: a second aggregator would take every other gateway without a word.
+    ("grpc.so_reuseport", 0),
 )
 
 
@@ -72,7 +74,7 @@ async def serve(
     mutual_credentials = _credentials(identity, authority.certificate_pem)
 
     gateways = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=CALLS_MAX)
-    gateway_pb2_grpc.add_GatewayServiceServicer_to_server(gateway_gate, gateways)
+    gateway_gate.add_to(gateways)
     gateway_port = _bind(gateways, f"{ports.host}:{ports.gateway}", mutual_credentials)
     enrolment_gate.gateway_address = f"{ports.host}:{gateway_port}"
 

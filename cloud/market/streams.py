@@ -9,6 +9,7 @@ would sit at the head of the gateway's outbox for ever. It then changes nothing 
 """
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from cloud.commands import AppendSealed
 from cloud.metering.columns import MapPlan
@@ -19,7 +20,7 @@ from protos.codec import ColumnDecoder, Malformed, decode_payload
 from protos.ids import AccountId, DeviceId
 from protos.limits import CLOCK_AHEAD_NS_MAX, READING_AGE_NS_MAX
 from protos.messages import Payload, Refusal, SweepBatch
-from protos.seal import GENESIS, Sealed, link
+from protos.seal import GENESIS, signed_bytes
 
 MAPS_KEPT_MAX = 16
 """Register maps remembered per gateway; the oldest is forgotten when a new one comes."""
@@ -111,8 +112,9 @@ def refuse_position(gateway: Gateway | None, envelope: AppendSealed) -> Refusal 
 
 
 def link_of(envelope: AppendSealed) -> bytes:
-    sealed = Sealed(envelope.seq, envelope.previous, envelope.payload, envelope.signature)
-    return link(envelope.device, sealed)
+    """The name of the envelope, which the next one must carry."""
+    signed = signed_bytes(envelope.device, envelope.seq, envelope.previous, envelope.payload)
+    return sha256(signed).digest()
 
 
 def open_payload(data: bytes, columns: ColumnDecoder) -> Payload | Refusal:

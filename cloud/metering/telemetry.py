@@ -43,14 +43,18 @@ class Snapshot:
 
 
 def newest_ms(batch: SweepBatch) -> int:
-    return max(map(max, batch.times_ms))
+    return batch.newest_ms or max(map(max, batch.times_ms))
 
 
 def observe(plan: MapPlan, batch: SweepBatch, last: Snapshot) -> Snapshot:
     """The snapshot after a batch that is newer than `last`."""
-    bad = frozenset((m.register, m.sweep) for m in batch.marks if m.quality is not Quality.GOOD)
+    bad = frozenset([(m.register, m.sweep) for m in batch.marks if m.quality is not Quality.GOOD])
 
     def total(columns: Sequence[int], known: int) -> int:
+        if not columns:
+            return 0
+        if not bad:
+            return sum([batch.values[column][-1] for column in columns])
         return _total(batch, columns, bad, known)
 
     grid_w = total(plan.grid_power, last.grid_w)
@@ -91,8 +95,6 @@ def _total(
     batch: SweepBatch, columns: Sequence[int], bad: frozenset[tuple[int, int]], known: int
 ) -> int:
     """The sum of the columns' newest good values; `known` if any column has none."""
-    if not columns:
-        return 0
     total = 0
     for column in columns:
         value = _newest(batch, column, bad)
@@ -104,8 +106,6 @@ def _total(
 
 def _newest(batch: SweepBatch, column: int, bad: frozenset[tuple[int, int]]) -> int | None:
     values = batch.values[column]
-    if not bad:
-        return values[-1]
     for sweep in range(len(values) - 1, -1, -1):
         if (column, sweep) not in bad:
             return values[sweep]

@@ -112,3 +112,38 @@ def test_a_value_that_the_twin_refuses_is_not_written():
 def test_a_difference_that_no_reader_would_take_is_not_written():
     with pytest.raises(ValueError, match="difference"):
         columns.encode([[-LARGE - 1, LARGE + 1]])
+
+
+@settings(max_examples=400)
+@given(
+    tables(),
+    st.integers(0, 8),
+    st.integers(1, 1 << 53),
+    st.integers(0, (1 << 32) - 1),
+    st.integers(0, 1_000),
+)
+def test_reply_times_are_worked_out_or_refused_as_by_the_twin(table, devices, base, period, unit):
+    wide, tall, values = table
+    data = encode_columns(values)
+    devices = min(devices, wide)
+    said = []
+    for decode in (columns.decode, decode_columns):
+        try:
+            said.append(decode(data, wide, tall).times(devices, base, period, unit, 1 << 53))
+        except ValueError as error:
+            said.append(str(error))
+    assert said[0] == said[1]
+
+
+def test_columns_are_made_when_they_are_asked_for_and_outlive_their_owner():
+    table = [(1, 2), (3, 4), (5, 6)]
+    rest = columns.decode(encode_columns(table), 3, 2).after(1)
+    assert len(rest) == 2
+    assert list(rest) == table[1:]
+    assert rest[1] is rest[1]
+    assert list(rest.after(1)) == table[2:]
+    for beyond in (2, -1):
+        with pytest.raises(IndexError):
+            rest[beyond]
+    with pytest.raises(IndexError):
+        rest.after(3)

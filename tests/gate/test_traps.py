@@ -15,7 +15,12 @@ from cloud.app import App
 from cloud.commands import CreateSite, EnrolDevice, IssueToken
 from cloud.config import CloudConfig, ZoneConfig
 from cloud.gate import gateways, server
-from cloud.gate.downlink import OUTCOMES_QUEUED_MAX, Downlink
+from cloud.gate.downlink import (
+    OUTCOMES_QUEUED_MAX,
+    Downlink,
+    checkpoint_message,
+    market_message,
+)
 from protos import gateway_pb2 as pb
 from protos import gateway_pb2_grpc
 from protos.clock import SystemClock
@@ -210,10 +215,10 @@ def test_outcomes_that_nobody_takes_end_the_stream():
 async def test_news_replaces_older_news_and_never_queues():
     downlink = Downlink()
     for number in range(1_000):
-        downlink.market(pb.MarketNews(slot=number))
-        downlink.checkpoint(b"%d" % number)
+        downlink.market(market_message(pb.MarketNews(slot=number)))
+        downlink.checkpoint(checkpoint_message(b"%d" % number))
         downlink.receipt(number)
-    said = [await downlink.next() for _ in range(3)]
+    said = [pb.ConnectResponse.FromString(await downlink.next()) for _ in range(3)]
     assert [message.WhichOneof("body") for message in said] == ["receipt", "checkpoint", "market"]
     assert (said[0].receipt.durable_seq, said[2].market.slot) == (999, 999)
     with pytest.raises(TimeoutError):

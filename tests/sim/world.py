@@ -39,11 +39,12 @@ from cloud.core import Core
 from cloud.facts import BatchRefused
 from cloud.grid.shipped import network_named
 from cloud.replay import verify
+from cloud.signatures import Signed, fast_checker
 from cloud.store.journal import SqliteJournal
 from cloud.writer import ForgedError, Writer, WriterStoppedError
 from protos.clock import MINUTE_NS, SECOND_NS, slot_at
 from protos.messages import Refusal
-from protos.seal import is_authentic
+from protos.seal import signed_bytes
 from tests.sim.checks import Checks, promise
 from tests.sim.homes import Home, Key
 from tests.sim.loop import VirtualClock, run_virtual
@@ -222,7 +223,7 @@ class World:
     async def _start(self):
         core = self._core({ZONE: NETWORK})
         disk = FailingDisk(self._journal(self._path), self)
-        writer = Writer(core, disk, self._clock, _sign)
+        writer = Writer(core, disk, self._clock, _sign, fast_checker())
         self.checks.begin(core.bank)
         writer.listen(self.checks.see)
         await writer.start()
@@ -249,12 +250,12 @@ class World:
         if isinstance(problem, Exception) and not isinstance(problem, OSError):
             raise problem
 
-    async def _submit(self, command, check=None):
+    async def _submit(self, command, signed=None):
         """What any pump does: hand over, and try again after a crash. None when it did not land."""
         await self._serving.wait()
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                return await self.writer.submit(command, check)
+                return await self.writer.submit(command, signed)
         except (WriterStoppedError, TimeoutError):
             return None
 
@@ -395,9 +396,9 @@ class World:
         command = AppendSealed(
             ZONE, home.device, sealed.seq, sealed.previous, sealed.payload, sealed.signature
         )
-        return await self._submit(
-            command, lambda: is_authentic(home.key.public, home.device, sealed)
-        )
+        message = signed_bytes(home.device, sealed.seq, sealed.previous, sealed.payload)
+        key = self.writer.checker.open(home.key.public.public_bytes_raw())
+        return await self._submit(command, Signed(key, sealed.signature, message))
 
 
 def _sign(block):

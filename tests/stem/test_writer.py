@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud.commands import (
     AdvanceZone,
@@ -19,6 +20,7 @@ from cloud.commands import (
 from cloud.core import Core, UnknownZoneError
 from cloud.facts import AccountOpened, BlockSealed, GatewayAdmitted, SiteCreated, ZoneOpened
 from cloud.replay import rebuild, verify
+from cloud.signatures import Signed
 from cloud.store.journal import SqliteJournal, TamperedJournalError
 from cloud.writer import ForgedError, WriterStoppedError
 from tests.stem.conftest import NETWORK
@@ -60,9 +62,12 @@ async def test_what_follows_is_journaled_with_its_cause(stem, open_zone):
 
 async def test_a_forged_command_is_never_journaled(stem, open_zone):
     await stem.writer.submit(open_zone)
+    key = Ed25519PrivateKey.generate()
+    opened = stem.writer.checker.open(key.public_key().public_bytes_raw())
+    signature = key.sign(b"advance")
     with pytest.raises(ForgedError):
-        await stem.writer.submit(AdvanceZone("tiny"), lambda: False)
-    await stem.writer.submit(AdvanceZone("tiny"), lambda: True)
+        await stem.writer.submit(AdvanceZone("tiny"), Signed(opened, signature, b"another"))
+    await stem.writer.submit(AdvanceZone("tiny"), Signed(opened, signature, b"advance"))
     await stem.writer.settle()
     assert stem.writer._journal.last()[0] == stem.writer.commands
 
