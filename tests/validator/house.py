@@ -98,7 +98,7 @@ class Operator:
             await asyncio.sleep(0.001)
         return self.log.size
 
-    async def final(self, size, within_s=15):
+    async def final(self, size, within_s=60):
         """Waits until that size is final; whether it became so."""
         deadline = time.monotonic() + within_s
         while self.log.finality.final_size < size and time.monotonic() < deadline:
