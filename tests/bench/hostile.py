@@ -142,7 +142,7 @@ def slaves() -> ModuleType:
 
 
 @contextlib.contextmanager
-def _without_kernel_timers() -> Iterator[None]:
+def without_kernel_timers() -> Iterator[None]:
     """The kernel knows nothing of computed time; the engine has another way for such machines."""
     before = alarm._kernel_timer
     alarm._kernel_timer = lambda: (None, -1)
@@ -221,7 +221,7 @@ async def _session(kind: str, seed: int, reads: int, tally: Counter[str]) -> Non
 def struggle(kind: str, reads: int, first_seed: int = 1) -> Counter[str]:
     """right, wrong and refused reads of one kind of line, and how often each mischief struck."""
     tally: Counter[str] = Counter()
-    with _without_kernel_timers():
+    with without_kernel_timers():
         for seed in range(first_seed, first_seed + -(-reads // SESSION_READS)):
             left = min(SESSION_READS, reads - sum(tally[n] for n in ("right", "wrong", "refused")))
             with asyncio.Runner(loop_factory=ComputedTime) as runner:
