@@ -42,6 +42,7 @@ class Sampling:
         self._map_is_sealed = False
         self._offset_ns: int | None = None
         self._kept_slot = 0
+        self._stride = 1
         self._arrived = asyncio.Event()
         self._expected = 0
         self.started = asyncio.Event()
@@ -96,7 +97,8 @@ class Sampling:
         if not self._assembler.columns:
             return
         first_of_slot = now_ns // SLOT_NS != self._kept_slot
-        if not first_of_slot and now_ns // self._period_ns % self._outbox.stride:
+        self._say_fidelity(self._outbox.stride)
+        if not first_of_slot and now_ns // self._period_ns % self._stride:
             self._assembler.skip()
             self.thinned += 1
             return
@@ -107,6 +109,14 @@ class Sampling:
         # The slot's end is settled soonest when its last counter does not wait for a full batch.
         if full or first_of_slot or seal:
             await self.flush()
+
+    def _say_fidelity(self, stride: int) -> None:
+        """Coarser sampling is a decision about the owner's evidence: it is said when it changes."""
+        before, self._stride = self._stride, stride
+        if stride > before:
+            log.warning("the outbox fills, sampling gets coarser", extra={"keeps_one_in": stride})
+        elif stride < before:
+            log.info("the outbox empties, sampling gets finer", extra={"keeps_one_in": stride})
 
     def _clock_stepped(self, now_ns: int) -> bool:
         offset_ns = now_ns - self._clock.monotonic_ns()
