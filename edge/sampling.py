@@ -148,15 +148,22 @@ class Sampling:
             self._lose(sweeps, "the outbox is full; connect the gateway")
             self._assembler.drop()
             return
+        notes: dict[str, int | str] = {}
+        maps: list[bytes] = []
+        map_id = self._map_id
+        if not self._map_is_sealed:
+            # In one transaction with the first sweeps that it explains, and before them.
+            map_id += 1
+            maps, notes = [encode_payload(self._assembler.register_map(map_id))], {MAP_NOTE: map_id}
         try:
-            await self._seal_map()
             payloads = self._assembler.take_payloads(
-                self._map_id,
+                map_id,
                 self._boot_id,
                 self._clock.monotonic_ns() // 1_000_000,
                 self.clock_quality,
             )
-            await self._outbox.append(payloads)
+            await self._outbox.append([*maps, *payloads], notes)
+            self._map_id, self._map_is_sealed = map_id, True
         except OutboxError as error:
             self._lose(sweeps, str(error))
             self._assembler.drop()
@@ -168,14 +175,6 @@ class Sampling:
         if not self.started.is_set():
             self.started.set()
             log.info("first reading is durable", extra={"seq": self._outbox.head_seq})
-
-    async def _seal_map(self) -> None:
-        if self._map_is_sealed:
-            return
-        map_id = self._map_id + 1
-        payload = encode_payload(self._assembler.register_map(map_id))
-        await self._outbox.append([payload], {MAP_NOTE: map_id})
-        self._map_id, self._map_is_sealed = map_id, True
 
     def _lose(self, sweeps: int, problem: str) -> None:
         if problem != self.problem:
