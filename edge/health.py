@@ -17,6 +17,7 @@ from typing import TextIO
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 Status = dict[str, object]
+_PREFIX = "gridtokenx_edge"
 
 
 class JsonLines(logging.Formatter):
@@ -62,19 +63,36 @@ def watchdog_period_s() -> float:
     return int(text) / 2_000_000 if text.isdigit() else 0.0
 
 
+_BY_NAME = {"devices": ("device", "device"), "alarms": ("alarms", "alarm")}
+"""Parts of a status whose keys are anybody's words: they become labels, (metric, label)."""
+
+
 def as_metrics(status: Status) -> str:
-    """The numbers of a status as text for a collector: gridtokenx_edge_<path> <value>."""
+    """The numbers of a status in Prometheus' text format: gridtokenx_edge_<path> <value>.
+
+    What an installer or the cloud named, devices and alarms, is a label and never part of a name.
+    """
     lines: list[str] = []
-    _flatten("gridtokenx_edge", status, lines)
+    for key, value in status.items():
+        if key not in _BY_NAME:
+            _flatten(f"{_PREFIX}_{key}", "", value, lines)
+        elif isinstance(value, dict):
+            metric, label = _BY_NAME[key]
+            for name, item in value.items():
+                _flatten(f"{_PREFIX}_{metric}", f'{{{label}="{_escaped(name)}"}}', item, lines)
     return "\n".join(lines) + "\n"
 
 
-def _flatten(prefix: str, value: object, lines: list[str]) -> None:
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _flatten(name: str, labels: str, value: object, lines: list[str]) -> None:
     if isinstance(value, bool | int | float):
-        lines.append(f"{prefix} {int(value) if isinstance(value, bool) else value}")
+        lines.append(f"{name}{labels} {int(value) if isinstance(value, bool) else value}")
     elif isinstance(value, dict):
         for key, item in value.items():
-            _flatten(f"{prefix}_{str(key).replace('-', '_')}", item, lines)
+            _flatten(f"{name}_{key}", labels, item, lines)
 
 
 async def serve_status(path: Path, status: Callable[[], Status]) -> asyncio.Server:

@@ -56,14 +56,15 @@ class _Entry:
 
 
 def stride(used: int, bound: int) -> int:
-    """Which sweeps are still kept: every one, every second, fourth… as the outbox fills.
+    """Which sweeps are still kept: every one until three quarters are used, then every second,
+    fourth… as the outbox fills.
 
     Doubles each time half of what was left is used, so an outage is seen ever more coarsely and
     never becomes a gap. Billing counters are cumulative: coarser sampling loses no energy.
     """
     left = max(0, bound - used)
     result = 1
-    while result < STRIDE_MAX and left * 2 * result <= bound:
+    while result < STRIDE_MAX and left * 4 * result <= bound:
         result *= 2
     return result
 

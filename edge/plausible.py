@@ -21,7 +21,11 @@ COUNTER_SLACK_WH = 20
 """Rounding of a counter and of its reply time."""
 
 REPLACED_AFTER = 30
-"""A counter that stays lower for so many samples, and only grows, belongs to a new meter."""
+"""A counter that stays elsewhere for so many samples, and grows as one can, is a new meter's."""
+
+NEVER_COUNTED_AFTER = 10
+"""So many zeros in a row, where nothing else was ever seen, are a counter that never ran: export of a
+home without panels, and not a device that wakes up."""
 
 _WH_MAX = 1 << 53
 _RANGE: Mapping[Quantity, tuple[int, int]] = {
@@ -69,8 +73,9 @@ class _Track:
     value: int | None = None
     at_ns: int = 0
     moved_ns: int = 0
-    lower: int = 0
-    lower_value: int = 0
+    doubted: int = 0
+    doubted_value: int = 0
+    doubted_ns: int = 0
 
 
 class Screen:
@@ -85,18 +90,19 @@ class Screen:
         """The quality of each value. `monotonic_ns` never goes back, whatever the wall clock does."""
         assert len(values) == len(self._points)
         return tuple(
-            self._one(point.quantity, track, value, monotonic_ns)
+            self._one(point, track, value, monotonic_ns)
             for point, track, value in zip(self._points, self._tracks, values, strict=True)
         )
 
-    def _one(self, quantity: Quantity, track: _Track, value: int | None, at_ns: int) -> Quality:
+    def _one(self, point: Point, track: _Track, value: int | None, at_ns: int) -> Quality:
         if value is None:
             return Quality.NOT_AVAILABLE
+        quantity = point.quantity
         low, high = _RANGE.get(quantity, (-_WH_MAX, _WH_MAX))
         if not low <= value <= high:
             return Quality.SUSPECT
         if quantity in _COUNTERS:
-            return self._counter(track, value, at_ns)
+            return self._counter(point, track, value, at_ns)
         if quantity in _RAMP and not _ramps(_RAMP[quantity], track, value, at_ns):
             return Quality.SUSPECT
         if track.value != value:
@@ -106,30 +112,41 @@ class Screen:
             return Quality.STALE
         return Quality.GOOD
 
-    def _counter(self, track: _Track, value: int, at_ns: int) -> Quality:
-        if track.value is None:
-            track.value, track.at_ns = value, at_ns
-            return Quality.GOOD
-        if value < track.value:
-            return _lower(track, value, at_ns)
-        track.lower = 0
-        # W * ns / 3.6e12 = Wh; the reference stays where it is while a jump is doubted, so that
-        # the allowance grows with time and a true value is believed again in the end.
-        allowed = self._max_power_w * (at_ns - track.at_ns) // (3_600 * SECOND_NS)
-        if value - track.value > allowed + COUNTER_SLACK_WH:
-            return Quality.SUSPECT
-        track.value, track.at_ns = value, at_ns
-        return Quality.GOOD
+    def _counter(self, point: Point, track: _Track, value: int, at_ns: int) -> Quality:
+        if track.value is None and value:
+            return _believed(track, value, at_ns)
+        limit_w = min(self._max_power_w, point.max_rate_w or self._max_power_w)
+        # The reference stays where it is while a value is doubted, so that the allowance grows with
+        # time and a true value is believed again in the end.
+        if track.value is not None and _follows(
+            point, track.value, track.at_ns, value, at_ns, limit_w
+        ):
+            return _believed(track, value, at_ns)
+        goes_on = track.doubted > 0 and _follows(
+            point, track.doubted_value, track.doubted_ns, value, at_ns, limit_w
+        )
+        is_zero_again = track.value is not None and not track.doubted_value
+        track.doubted = track.doubted + 1 if goes_on and not is_zero_again else 1
+        track.doubted_value, track.doubted_ns = value, at_ns
+        if track.doubted >= (NEVER_COUNTED_AFTER if track.value is None else REPLACED_AFTER):
+            track.value, track.at_ns, track.doubted = value, at_ns, 0
+        return Quality.SUSPECT
 
 
-def _lower(track: _Track, value: int, at_ns: int) -> Quality:
-    """A counter below its own past: a wake-up zero, jitter, or after long enough a new meter."""
-    grows = value >= track.lower_value > 0
-    track.lower = track.lower + 1 if track.lower and grows else 1
-    track.lower_value = value
-    if track.lower >= REPLACED_AFTER:
-        track.value, track.at_ns, track.lower = value, at_ns, 0
-    return Quality.SUSPECT
+def _believed(track: _Track, value: int, at_ns: int) -> Quality:
+    track.value, track.at_ns, track.doubted = value, at_ns, 0
+    return Quality.GOOD
+
+
+def _follows(
+    point: Point, before: int, before_ns: int, value: int, at_ns: int, limit_w: int
+) -> bool:
+    """Whether a counter can have come from there to here in that time, round its end if need be."""
+    grown = value - before
+    if grown < 0:
+        grown += point.rollover_wh
+    # W * ns / 3.6e12 = Wh
+    return 0 <= grown <= limit_w * (at_ns - before_ns) // (3_600 * SECOND_NS) + COUNTER_SLACK_WH
 
 
 def _ramps(limit: tuple[int, int], track: _Track, value: int, at_ns: int) -> bool:

@@ -29,7 +29,10 @@ log = logging.getLogger("edge")
 
 
 def run_all(configs: Sequence[Config], log_level: str) -> int:
-    """Runs every gateway until SIGTERM or SIGINT; the highest exit code of all."""
+    """Runs every gateway until SIGTERM or SIGINT; the highest exit code of all.
+
+    The collector of cycles may be off; it is on from when the start is over.
+    """
     start_logging(log_level)
     for handler in logging.getLogger().handlers:
         handler.addFilter(_name_gateway)
@@ -54,9 +57,6 @@ async def _run(configs: Sequence[Config], clock: Clock) -> int:
     buses = BusPool()
     opener: Opener = partial(open_device, clock=clock, buses=buses)
     chores = [asyncio.create_task(_feed_watchdog()), asyncio.create_task(_stay_small())]
-    # What the imports left behind stays: without this every full collection walks it again.
-    gc.collect()
-    gc.freeze()
     notify("READY=1")
     codes = await asyncio.gather(*(_run_one(config, clock, opener, stop) for config in configs))
     notify("STOPPING=1")
@@ -89,7 +89,13 @@ async def _feed_watchdog() -> None:
 
 async def _stay_small() -> None:
     """A gateway shares its memory with others: what the start alone needed is given back."""
-    pause_s = SETTLED_S
+    await asyncio.sleep(SETTLED_S)
+    # What the imports left behind stays: without this every full collection walks it again. It
+    # takes longer than a first reading, so it waits until the start is over.
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+    pause_s = 0.01
     while pause_s:
         await asyncio.sleep(pause_s)
         pause_s = GIVE_BACK_S if await asyncio.to_thread(give_back) else 0.0

@@ -42,6 +42,7 @@ class Sampling:
         self._map_is_sealed = False
         self._offset_ns: int | None = None
         self._kept_slot = 0
+        self._stride = 1
         self._arrived = asyncio.Event()
         self._expected = 0
         self.started = asyncio.Event()
@@ -96,7 +97,8 @@ class Sampling:
         if not self._assembler.columns:
             return
         first_of_slot = now_ns // SLOT_NS != self._kept_slot
-        if not first_of_slot and now_ns // self._period_ns % self._outbox.stride:
+        self._say_fidelity(self._outbox.stride)
+        if not first_of_slot and now_ns // self._period_ns % self._stride:
             self._assembler.skip()
             self.thinned += 1
             return
@@ -107,6 +109,14 @@ class Sampling:
         # The slot's end is settled soonest when its last counter does not wait for a full batch.
         if full or first_of_slot or seal:
             await self.flush()
+
+    def _say_fidelity(self, stride: int) -> None:
+        """Coarser sampling is a decision about the owner's evidence: it is said when it changes."""
+        before, self._stride = self._stride, stride
+        if stride > before:
+            log.warning("the outbox fills, sampling gets coarser", extra={"keeps_one_in": stride})
+        elif stride < before:
+            log.info("the outbox empties, sampling gets finer", extra={"keeps_one_in": stride})
 
     def _clock_stepped(self, now_ns: int) -> bool:
         offset_ns = now_ns - self._clock.monotonic_ns()
@@ -138,15 +148,22 @@ class Sampling:
             self._lose(sweeps, "the outbox is full; connect the gateway")
             self._assembler.drop()
             return
+        notes: dict[str, int | str] = {}
+        maps: list[bytes] = []
+        map_id = self._map_id
+        if not self._map_is_sealed:
+            # In one transaction with the first sweeps that it explains, and before them.
+            map_id += 1
+            maps, notes = [encode_payload(self._assembler.register_map(map_id))], {MAP_NOTE: map_id}
         try:
-            await self._seal_map()
             payloads = self._assembler.take_payloads(
-                self._map_id,
+                map_id,
                 self._boot_id,
                 self._clock.monotonic_ns() // 1_000_000,
                 self.clock_quality,
             )
-            await self._outbox.append(payloads)
+            await self._outbox.append([*maps, *payloads], notes)
+            self._map_id, self._map_is_sealed = map_id, True
         except OutboxError as error:
             self._lose(sweeps, str(error))
             self._assembler.drop()
@@ -158,14 +175,6 @@ class Sampling:
         if not self.started.is_set():
             self.started.set()
             log.info("first reading is durable", extra={"seq": self._outbox.head_seq})
-
-    async def _seal_map(self) -> None:
-        if self._map_is_sealed:
-            return
-        map_id = self._map_id + 1
-        payload = encode_payload(self._assembler.register_map(map_id))
-        await self._outbox.append([payload], {MAP_NOTE: map_id})
-        self._map_id, self._map_is_sealed = map_id, True
 
     def _lose(self, sweeps: int, problem: str) -> None:
         if problem != self.problem:

@@ -45,6 +45,7 @@ class Slave:
         self.written = {}
         self.struck = dict.fromkeys(self.mischief, 0)
         self.gaps = []
+        self.held = None
         self._queue = asyncio.Queue()
 
     def answer(self, request):
@@ -104,6 +105,14 @@ class SerialSlave(Slave):
         if kind == "late":
             await asyncio.sleep(rng.uniform(*self.late_s))
             self.write(octets)
+        elif kind == "later":
+            # Long enough for several questions to be given up meanwhile; they are answered after it.
+            await asyncio.sleep(5 * rng.uniform(*self.late_s))
+            self.write(octets)
+        elif kind == "swap":
+            # A gateway's two queues: this answer comes after the next one's.
+            self.held = octets
+            return
         elif kind == "twice":
             self.write(octets)
             await asyncio.sleep(rng.choice(self.doubled_s))
@@ -136,6 +145,10 @@ class SerialSlave(Slave):
                 await asyncio.sleep(0)
         elif kind != "drop":
             self.write(octets)
+        if self.held is not None:
+            held, self.held = self.held, None
+            await asyncio.sleep(rng.uniform(0, 0.05))
+            self.write(held)
 
 
 class TcpSlave(Slave):
@@ -146,7 +159,6 @@ class TcpSlave(Slave):
         self.connections = 0
         self.open = set()
         self.zero_ids = False
-        self.held = None
 
     def connected(self, transport):
         self.connections += 1

@@ -318,7 +318,7 @@ def meter_spec(name: str = "meter", role: Role = Role.GRID) -> DeviceSpec:
     return DeviceSpec(name, role, "test/meter", "tcp", "127.0.0.1:1")
 
 
-async def eventually(condition: Callable[[], object], limit_s: float = 5.0) -> None:
+async def eventually(condition: Callable[[], object], limit_s: float = 20.0) -> None:
     """Waits until the condition holds; fails when it does not in time."""
     async with asyncio.timeout(limit_s):
         while not condition():

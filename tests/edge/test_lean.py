@@ -1,9 +1,12 @@
 """What the agent's process leaves out, puts off and gives back, each in a process of its own."""
 
+import asyncio
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
+from edge import process
 from edge.lean import _unchanged
 
 ROOT = Path(__file__).parents[2]
@@ -86,3 +89,16 @@ Anonymous:             0 kB
 Anonymous:             0 kB
 """
     assert list(_unchanged(text.splitlines())) == [(0x1000, 0x2000)]
+
+
+async def test_the_collector_is_on_again_once_the_start_is_over(monkeypatch, peers):
+    monkeypatch.setattr(process, "SETTLED_S", 0.0)
+    gc.disable()
+    chore = asyncio.create_task(process._stay_small())
+    try:
+        await peers.eventually(gc.isenabled)
+    finally:
+        chore.cancel()
+        await asyncio.gather(chore, return_exceptions=True)
+        gc.unfreeze()
+        gc.enable()

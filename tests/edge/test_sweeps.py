@@ -84,7 +84,8 @@ def test_no_batch_has_more_sweeps_or_registers_than_the_treaty_allows():
         assembler.add(column(REGISTERS_PER_MAP_MAX - 999))
 
 
-async def test_a_full_outbox_thins_the_sweeps_keeps_the_old_and_recovers(site, gate, peers):
+async def test_a_full_outbox_thins_the_sweeps_keeps_the_old_and_recovers(site, gate, peers, caplog):
+    caplog.set_level("INFO", "edge.sampling")
     gate.withhold_receipts = True
     site.change(sampling=type(site.config.sampling)(period_s=0.02, sweeps_per_batch=1))
     agent = await site.start()
@@ -103,6 +104,10 @@ async def test_a_full_outbox_thins_the_sweeps_keeps_the_old_and_recovers(site, g
     await peers.eventually(lambda: box.waiting < 5 and box.stride == 1, 10)
     await peers.eventually(lambda: box.durable_seq >= kept[-1], 10)
     await site.end()
+    said = [
+        record.getMessage().split()[-1] for record in caplog.records if "sampling" in record.msg
+    ]
+    assert (said[0], said[-1]) == ("coarser", "finer"), "what was reduced is said, and its end"
 
 
 async def test_a_step_of_the_clock_is_noticed_and_ends_the_batch(site, peers):

@@ -44,25 +44,16 @@ asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
 """
 
 
-@pytest.mark.parametrize(
-    ("call", "error"),
-    [("pwrite64", "EIO"), ("pwrite64", "EROFS"), ("pwrite64", "ENOSPC"), ("fdatasync", "EIO")],
-)
+FAULTS = [("pwrite64", "EIO"), ("pwrite64", "EROFS"), ("pwrite64", "ENOSPC"), ("fdatasync", "EIO")]
+
+
+@pytest.mark.parametrize(("call", "error"), FAULTS)
 def test_a_disk_that_fails_for_a_while_loses_nothing_and_needs_no_help(tmp_path, call, error):
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
-    load_or_create_signer(tmp_path)
-    first, last = (60, 110) if call == "pwrite64" else (20, 35)
-    done = subprocess.run(
-        ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(tmp_path / "outbox.db"),
-         "-P", str(tmp_path / "outbox.db-wal"), "-e", f"trace={call}",
-         "-e", f"inject={call}:error={error}:when={first}..{last}",
-         sys.executable, "-c", SESSION, str(tmp_path), str(TRIES)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    if "ptrace" in done.stderr:
+    done = under_fault(tmp_path, call, error)
+    if done is None:
         pytest.skip("this container may not trace processes")
-    assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
     failed = [line for line in lines if line.startswith("E")]
     told = [int(line.split()[1]) for line in lines if line.startswith("A")]
@@ -71,6 +62,23 @@ def test_a_disk_that_fails_for_a_while_loses_nothing_and_needs_no_help(tmp_path,
     head = whole_chain(tmp_path)
     assert told == sorted(set(told))
     assert head == told[-1] == int(lines[-1].split()[1])
+
+
+def under_fault(directory, call, error):
+    """The session's end with a window of such errors; None where processes may not be traced."""
+    load_or_create_signer(directory)
+    first, last = (60, 110) if call == "pwrite64" else (20, 35)
+    done = subprocess.run(
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(directory / "outbox.db"),
+         "-P", str(directory / "outbox.db-wal"), "-e", f"trace={call}",
+         "-e", f"inject={call}:error={error}:when={first}..{last}",
+         sys.executable, "-c", SESSION, str(directory), str(TRIES)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    if "ptrace" in done.stderr:
+        return None
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done
 
 
 def whole_chain(directory):
