@@ -257,7 +257,7 @@ def _steering(dispatch: Status) -> str:
         return f'<p class="quiet">Nobody: {rest}.</p>'
     rows = "".join(
         f'<tr><th scope="row">{escape(lease["id"])}</th><td>{escape(lease["orders"])}</td>'
-        f"<td>{escape(lease['state'].lower())}</td>"
+        f"<td class='kept'>{escape(lease['state'].lower())}</td>"
         f'<td class="n">ends in {_age(lease["left_s"])}</td></tr>'
         for lease in dispatch["leases"]
     )
