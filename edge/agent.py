@@ -20,7 +20,7 @@ from edge.devices.device import Device, DeviceSpec, Sample
 from edge.dispatch import Dispatch
 from edge.enrol import EnrolmentError, enrol, load_enrolment, load_identity
 from edge.health import Status, serve_status
-from edge.home import FRESH_POLLS, Home, steerable
+from edge.home import FRESH_POLLS, Home, shown, steerable
 from edge.keys import KeyFileError, load_or_create_signer, load_signer
 from edge.outbox import ChainForked, Outbox, OutboxError
 from edge.poller import Opener, Poller
@@ -363,6 +363,7 @@ class Agent:
                 "holding": self._dispatch.holding,
                 "idle": self._dispatch.is_idle,
                 "droop_per_mille": self._dispatch.droop_per_mille,
+                "leases": self._dispatch.standing(self._clock.now_ns()),
             },
             "offers": {
                 "open": self._trading.open_offers,
@@ -377,6 +378,9 @@ class Agent:
                     "failing": poller.count.failing,
                     "problem": poller.count.problem,
                     "age_s": self._age_s(poller),
+                    "role": poller.spec.role.name,
+                    "profile": poller.spec.profile,
+                    "values": shown(poller),
                 }
                 for poller in self._pollers
             },

@@ -26,6 +26,7 @@ from edge.leases import (
     asked_w,
     charge_shares,
     known,
+    orders_of,
     power_range,
     problem_of,
     report,
@@ -108,6 +109,18 @@ class Dispatch:
     @property
     def holding(self) -> int:
         return len(self._held)
+
+    def standing(self, at_ns: int) -> list[dict[str, object]]:
+        """The leases that are held, for people: what they order, how they stand, what is left."""
+        return [
+            {
+                "id": item.lease.lease_id,
+                "orders": orders_of(item.lease),
+                "state": item.reported.name if item.lease.not_before_ns <= at_ns else "WAITING",
+                "left_s": max(0, item.lease.expires_ns - at_ns) // SECOND_NS,
+            }
+            for item in self._held
+        ]
 
     def recover(self, devices: tuple[str, ...], leases: tuple[str, ...]) -> None:
         """What a former run left steering: restored as soon as the devices are there again."""

@@ -105,6 +105,24 @@ def steerable(poller: Poller) -> Steerable | None:
     return Steerable(poller.spec.name, limits, stores)
 
 
+def shown(poller: Poller) -> list[dict[str, object]]:
+    """The device's newest values as the gateway's own page shows them, empty before the first."""
+    device, sample = poller.device, poller.latest
+    if device is None or sample is None:
+        return []
+    return [
+        {
+            "quantity": point.quantity.name.lower(),
+            "phase": point.phase,
+            "value": value,
+            "quality": quality.name,
+        }
+        for point, value, quality in zip(
+            device.points, sample.values, poller.qualities, strict=True
+        )
+    ]
+
+
 def _has(poller: Poller, quantity: Quantity) -> bool:
     device = poller.device
     return device is not None and any(point.quantity is quantity for point in device.points)

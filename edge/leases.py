@@ -96,6 +96,19 @@ def asked_w(lease: Lease, kind: type[Setpoint]) -> int | None:
     return lease.export_limit_w if kind is SetExportLimit else lease.charge_limit_w
 
 
+def orders_of(lease: Lease) -> str:
+    """What a lease asks for, in words."""
+    orders = []
+    if lease.power_w is not None:
+        verb = "charge with" if lease.power_w < 0 else "discharge with"
+        orders.append(f"{verb} {abs(lease.power_w)} W")
+    if lease.export_limit_w is not None:
+        orders.append(f"feed in {lease.export_limit_w} W at most")
+    if lease.charge_limit_w is not None:
+        orders.append(f"cars draw {lease.charge_limit_w} W at most")
+    return ", ".join(orders)
+
+
 def charge_shares(limit_w: int, chargers: Sequence[Steerable]) -> list[int]:
     """A limit for all chargers together, split so that no car is offered less than it can take:
     where it does not reach for all, the last ones pause.

@@ -9,10 +9,9 @@ import asyncio
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from html import escape
-from typing import Any
 
 from edge.health import Status, as_metrics
+from edge.page import SCRIPT_HASH, page, part
 
 ADDRESS = "127.0.0.1"
 HEAD_BYTES_MAX = 8_192
@@ -20,73 +19,10 @@ READ_TIMEOUT_S = 5.0
 CONNECTIONS_MAX = 8
 _HOSTS = ("127.0.0.1", "localhost")
 _PLAIN = "text/plain; charset=utf-8"
-_STYLE = """
-body{margin:0;background:#d3d5d7;color:#1d2429;font:13px/1.4 "DejaVu Sans",Verdana,sans-serif}
-header{padding:7px 14px;background:#c3c7ca;border-bottom:1px solid #b4b9bd}
-main{padding:10px;display:grid;gap:10px;grid-template-columns:repeat(auto-fit,minmax(300px,1fr))}
-section{background:#e3e5e7;border:1px solid #b4b9bd;padding:7px 10px;overflow-x:auto}
-h1{font-size:15px;margin:0}
-h2{font-size:12px;letter-spacing:.03em;text-transform:uppercase;color:#454f56;margin:0 0 4px}
-table{border-collapse:collapse;width:100%}
-th{text-align:left;font-weight:600;white-space:nowrap}
-th,td{padding:2px 7px 2px 0;border-bottom:1px solid #cfd3d6;vertical-align:top}
-td{font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
-.bad{color:#8f1420;font-weight:700}
-"""
-
-
-def page(status: dict[str, Any]) -> str:
-    """The status document as one self-contained page; colour only where something is wrong."""
-    parts = [
-        _table("Cloud", _pairs(status["uplink"], good={"connected": True})),
-        _table("Outbox on disk", _pairs(status["outbox"])),
-        _table("Readings", _pairs(status["sampling"])),
-        _table("Setpoints and offers", _pairs({**status["dispatch"], **status["offers"]})),
-        _table("Certificate", _pairs(status["certificate"])),
-        _table("Alarms", _pairs(status["alarms"], bad=True) or [_row("none", "", bad=False)]),
-        _table("Devices", [_device(name, item) for name, item in status["devices"].items()]),
-    ]
-    name = escape(str(status["name"]))
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="5">'
-        f"<title>{name}</title><style>{_STYLE}</style></head><body><header><h1>{name}</h1>"
-        f"{escape(str(status['site']))}, zone {escape(str(status['zone']))},"
-        f" device {escape(str(status['device']))}</header>"
-        f"<main>{''.join(parts)}</main></body></html>"
-    )
-
-
-def _pairs(
-    values: dict[str, Any], *, good: dict[str, object] | None = None, bad: bool = False
-) -> list[str]:
-    wanted = good or {}
-    rows = []
-    for key, value in values.items():
-        wrong = bad or (key == "problem" and bool(value)) or wanted.get(key, value) != value
-        if key != "problem" or value:
-            rows.append(_row(key.replace("_", " "), _text(value), bad=wrong))
-    return rows
-
-
-def _text(value: object) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-
-
-def _device(name: str, item: dict[str, Any]) -> str:
-    age = "never" if item["age_s"] is None else f"{item['age_s']} s ago"
-    said = f"answered {age}; {item['reads']} reads, {item['failures']} failures"
-    problem = str(item["problem"])
-    return _row(name, f"{said}. {problem}" if problem else said, bad=bool(problem))
-
-
-def _row(name: str, text: str, *, bad: bool) -> str:
-    mark = ' class="bad"' if bad else ""
-    return f'<tr><th scope="row">{escape(name)}</th><td{mark}>{escape(text)}</td></tr>'
-
-
-def _table(title: str, rows: list[str]) -> str:
-    return f"<section><h2>{title}</h2><table>{''.join(rows)}</table></section>"
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; connect-src 'self';"
+    f" script-src 'sha256-{SCRIPT_HASH}'; base-uri 'none'; form-action 'none'"
+)
 
 
 async def serve_local(port: int, status: Callable[[], Status]) -> asyncio.Server:
@@ -125,6 +61,8 @@ def _answer(head: bytes, status: Callable[[], Status]) -> bytes:
     match words[1]:
         case "/":
             return _response("200 OK", "text/html; charset=utf-8", page(status()), bare=bare)
+        case "/part":
+            return _response("200 OK", "text/html; charset=utf-8", part(status()), bare=bare)
         case "/metrics":
             kind = "text/plain; version=0.0.4; charset=utf-8"
             return _response("200 OK", kind, as_metrics(status()), bare=bare)
@@ -138,6 +76,6 @@ def _response(code: str, kind: str, text: str, *, bare: bool = False) -> bytes:
     head = (
         f"HTTP/1.1 {code}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
         "Connection: close\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-        "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n\r\n"
+        f"Content-Security-Policy: {_POLICY}\r\n\r\n"
     )
     return head.encode() + (b"" if bare else body)

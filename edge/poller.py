@@ -46,6 +46,7 @@ class Poller:
         self.device: Device | None = None
         self.count = PollCount()
         self.latest: Sample | None = None
+        self.qualities: tuple[Quality, ...] = ()
         self._opener = opener
         self._clock = clock
         self._period_s = period_s
@@ -62,6 +63,7 @@ class Poller:
                     assert self._screen is not None
                     self.latest = sample
                     qualities = self._screen.judge(sample.values, sample.monotonic_ns)
+                    self.qualities = qualities
                     listener(self, sample, qualities)
         finally:
             await self.close()

@@ -6,13 +6,11 @@ a device, never hold more than one connection, and never search a network larger
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 
 from edge.devices.catalog import load_profiles
@@ -24,12 +22,9 @@ from edge.devices.modbus.timing import Manner
 from edge.devices.profile import PointMap, Profile
 from edge.devices.sunspec import SunspecDevice
 from edge.devices.sunspec_map import BATTERIES, INVERTERS, METERS
+from edge.neighbours import expand_hosts, knock, present
 from protos.clock import SystemClock
 from protos.messages import Quantity, Role
-
-MAX_ADDRESSES = 256
-KNOCK_S = 0.3
-"""How long a host may take to accept a connection: it is on the same network."""
 
 PORTS = (502, 1502)
 BAUDS = (9600, 19200)
@@ -37,6 +32,7 @@ UNITS = (1, 2, 3, 126, 200, 240)
 """Units that makers ship with; 126 is Fronius', 200 and 240 its meters', 3 SMA's."""
 
 QUICK = Manner(turnaround_s=0.015)
+UNKNOWN = "unknown"
 SIGNED = 1000
 """The score of a model that named itself: above any count of plausible values."""
 
@@ -74,24 +70,6 @@ class Place:
 OnProgress = Callable[[Progress], None]
 
 
-def expand_hosts(texts: Iterable[str]) -> list[str]:
-    """Hosts, addresses and networks such as 192.168.1.0/24 as single hosts.
-
-    Raises ValueError for a network of more than 256 addresses.
-    """
-    hosts: list[str] = []
-    for text in texts:
-        if "/" not in text:
-            hosts.append(text)
-            continue
-        network = ip_network(text, strict=False)
-        if network.num_addresses > MAX_ADDRESSES:
-            raise ValueError(f"{text} is larger than a /24; name the home's own network")
-        inside = network.hosts() if isinstance(network, IPv4Network) else iter(network)
-        hosts.extend(str(address) for address in inside)
-    return hosts
-
-
 async def scan(
     hosts: Sequence[str],
     ports: Sequence[int],
@@ -101,7 +79,8 @@ async def scan(
     bauds: Sequence[int] = BAUDS,
 ) -> list[Finding]:
     """Everything that answers at these places, one connection at a time. Raises ValueError."""
-    places = [Place("tcp", f"{host}:{port}") for host in expand_hosts(hosts) for port in ports] + [
+    there = await present(expand_hosts(hosts))
+    places = [Place("tcp", f"{host}:{port}") for host in there for port in ports] + [
         Place("rtu", path, baud) for path in serial_paths for baud in bauds
     ]
     found: list[Finding] = []
@@ -124,7 +103,7 @@ async def scan(
 async def _search(
     place: Place, units: Sequence[int], profiles: dict[str, Profile]
 ) -> AsyncIterator[Finding]:
-    if place.transport == "tcp" and not await _knock(place.address):
+    if place.transport == "tcp" and not await knock(place.address):
         return
     pool = BusPool()
     try:
@@ -142,20 +121,6 @@ async def _search(
         await pool.close()
 
 
-async def _knock(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        async with asyncio.timeout(KNOCK_S):
-            _, writer = await asyncio.open_connection(host, int(port))
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        # Some devices serve one client: the next connection must find this one gone.
-        await writer.wait_closed()
-    return True
-
-
 async def _identify(spec: DeviceSpec, bus: Bus, profiles: dict[str, Profile]) -> list[Finding]:
     """What is behind one unit: nothing, a SunSpec device in each of its roles, or a profile."""
     bus.introduce(spec.unit, QUICK)
@@ -168,13 +133,14 @@ async def _identify(spec: DeviceSpec, bus: Bus, profiles: dict[str, Profile]) ->
     scores = [(await _score(heard, spec.unit, profile), name) for name, profile in profiles.items()]
     best = max(scores)
     if best[0] >= SIGNED:
-        profile = profiles[best[1]]
-        label = " ".join(profile.products[0]) if profile.products else profile.id
-        return [Finding(replace(spec, profile=profile.id), label, sure=True)]
-    if best[0] == 0:
+        signed = sorted(name for score, name in scores if score == best[0])
         return [
-            Finding(replace(spec, profile="unknown"), "speaks Modbus, model unknown", sure=False)
+            Finding(replace(spec, profile=name, role=profiles[name].roles[0]), label, sure=True)
+            for name in signed
+            if (label := await _is_there(heard, spec.unit, profiles[name]))
         ]
+    if best[0] == 0:
+        return [Finding(replace(spec, profile=UNKNOWN), "speaks Modbus, model unknown", sure=False)]
     # Of models with one map the name decides nothing: the fullest is offered first.
     equal = sorted(
         (name for score, name in scores if score == best[0]),
@@ -272,6 +238,22 @@ async def _score(heard: _Heard, unit: int, profile: Profile) -> int:
     return score
 
 
+async def _is_there(heard: _Heard, unit: int, profile: Profile) -> str:
+    """What a part of a device is called, "" where it says that it has no such part: an inverter
+    answers for a meter and a battery behind it also where there is none.
+    """
+    powers = {Quantity.POWER_W, Quantity.DC_POWER_W}
+    for point in profile.points:
+        if point.quantity in powers and point.phase == 0:
+            try:
+                words = await heard.read(unit, point.function, point.value.addr, point.value.width)
+            except BusError:
+                return ""
+            if point.value.canonical(words) is None:
+                return ""
+    return " ".join(profile.products[0]) if profile.products else profile.id
+
+
 async def _plausible(heard: _Heard, unit: int, point: PointMap) -> bool:
     try:
         words = await heard.read(unit, point.function, point.value.addr, point.value.width)
@@ -291,6 +273,11 @@ def _named(found: Sequence[Finding]) -> list[Finding]:
     named: list[Finding] = []
     for finding in found:
         role = finding.spec.role
+        if role is Role.GRID and counts.get(role) and finding.spec.profile != UNKNOWN:
+            # Only one meter is billed. Which of them is at the connection, a person must say.
+            role = Role.LOAD
+            note = f"{finding.label}; a second meter: if it is at the connection, change the roles"
+            finding = replace(finding, spec=replace(finding.spec, role=role), label=note)  # noqa: PLW2901
         counts[role] = counts.get(role, 0) + 1
         name = f"{role.name.lower()}-{counts[role]}"
         named.append(replace(finding, spec=replace(finding.spec, name=name)))
@@ -298,11 +285,14 @@ def _named(found: Sequence[Finding]) -> list[Finding]:
 
 
 def as_toml(findings: Sequence[Finding]) -> str:
-    """The devices section of an agent's configuration. Pure."""
+    """The devices section of an agent's configuration, what cannot be read as a comment. Pure."""
     lines: list[str] = []
     for finding in findings:
         spec = finding.spec
         lines.append(f"# {_plain(finding.label)}")
+        if spec.profile == UNKNOWN:
+            lines.append(f"# it answers at {_plain(spec.address)} as unit {spec.unit}\n")
+            continue
         lines.append("[[devices]]")
         for key, value in (
             ("name", spec.name),
@@ -318,6 +308,31 @@ def as_toml(findings: Sequence[Finding]) -> str:
             lines.append(f'parity = "{spec.parity}"')
         lines.append("")
     return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What a whole configuration needs beside its devices."""
+
+    state_dir: Path
+    ca: Path
+    cloud: str
+
+
+def as_config(home: Home, findings: Sequence[Finding]) -> str:
+    """A whole configuration that the agent runs as it is. Pure."""
+    head = [
+        "# Found by gridtokenx-edge scan. Compare each device with its type plate before you trust it.",
+        "[agent]",
+        f'state_dir = "{_escaped(str(home.state_dir))}"',
+        "",
+        "[cloud]",
+        f'ca = "{_escaped(str(home.ca))}"',
+        f'enrolment = "{_escaped(home.cloud)}"',
+        "",
+        "",
+    ]
+    return "\n".join(head) + as_toml(findings)
 
 
 def as_json(findings: Sequence[Finding]) -> str:
@@ -360,10 +375,19 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--units", type=int, nargs="+", default=list(UNITS))
     parser.add_argument("--bauds", type=int, nargs="+", default=list(BAUDS))
     parser.add_argument("--json", action="store_true", help="the findings as one JSON list")
-    parser.add_argument("--output", type=Path, help="write the [[devices]] there instead")
+    parser.add_argument("--output", type=Path, help="write to this file instead")
+    whole = parser.add_argument_group(
+        "a whole configuration", "with all three the agent runs what is written as it is"
+    )
+    whole.add_argument("--state-dir", type=Path, metavar="DIR")
+    whole.add_argument("--ca", type=Path, metavar="FILE", help="the cloud's ca.pem")
+    whole.add_argument("--cloud", metavar="HOST:PORT", help="the enrolment service")
     options = parser.parse_args(list(argv))
     if not options.hosts and not options.serial:
         parser.error("name hosts, a network, or --serial PATH")
+    given = [options.state_dir, options.ca, options.cloud]
+    if any(given) and not all(given):
+        parser.error("--state-dir, --ca and --cloud belong together")
     try:
         found = asyncio.run(
             scan(options.hosts, options.ports, options.serial, options.units, _show, options.bauds)
@@ -371,8 +395,15 @@ def main(argv: Sequence[str]) -> int:
     except ValueError as error:
         sys.stderr.write(f"gridtokenx-edge scan: {error}\n")
         return USAGE
-    sys.stderr.write("\n")
-    text = as_json(found) if options.json else as_toml(found)
+    if sys.stderr.isatty():
+        sys.stderr.write("\n")
+    if options.json:
+        text = as_json(found)
+    elif all(given):
+        home = Home(options.state_dir.resolve(), options.ca.resolve(), options.cloud)
+        text = as_config(home, found)
+    else:
+        text = as_toml(found)
     if options.output is not None:
         options.output.write_text(text, encoding="utf-8")
     else:
@@ -381,7 +412,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _show(progress: Progress) -> None:
-    sys.stderr.write(
-        f"\r{progress.done}/{progress.total} {progress.place:<32} found {progress.found}"
-    )
+    """One line that is written over on a terminal, else a line for each tenth of the way."""
+    line = f"{progress.done}/{progress.total} {progress.place:<32} found {progress.found}"
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{line}")
+    elif progress.done % max(1, progress.total // 10) == 0:
+        sys.stderr.write(f"{line.rstrip()}\n")
     sys.stderr.flush()

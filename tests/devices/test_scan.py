@@ -11,6 +11,7 @@ from edge.config import load
 from edge.devices.catalog import load_profiles
 from edge.devices.device import DeviceSpec
 from edge.devices.profile import RegisterValue, Signature
+from edge.neighbours import absent, present
 from edge.scan import SIGNED, Finding, _Heard, _score, as_toml, expand_hosts, main, scan
 from protos.messages import Quantity, Role
 
@@ -141,3 +142,63 @@ def test_the_command_says_what_is_wrong_with_its_arguments(capsys):
 
 def test_the_command_answers_five_when_nothing_is_there(capsys):
     assert main(["127.0.0.1", "--ports", "1"]) == 5
+
+
+TABLE = """IP address       HW type     Flags       HW address            Mask     Device
+10.0.0.1         0x1         0x2         02:42:ac:11:00:01     *        eth0
+10.0.0.7         0x1         0x0         00:00:00:00:00:00     *        eth0
+10.0.0.9         0x1         0x6         02:42:ac:11:00:09     *        eth0
+"""
+
+
+def test_addresses_that_nobody_has_are_told_from_those_that_answer():
+    assert absent(TABLE) == {"10.0.0.7"}
+    assert absent("") == frozenset()
+
+
+async def test_what_the_machine_cannot_tell_is_knocked_at():
+    hosts = [f"127.0.0.{n}" for n in range(1, 12)]
+    assert await present(hosts) == hosts
+    assert await present(["meter.local"]) == ["meter.local"]
+
+
+async def test_a_second_meter_is_not_billed_beside_the_first(yard):
+    slave, spec = await yard.tcp()
+    only(slave, live(PROFILES["abb/b23"]))
+    host, port = spec.address.split(":")
+    found = await scan([host], [int(port)], [], [1, 2], lambda _: None)
+    assert [(f.spec.name, f.spec.role) for f in found] == [
+        ("grid-1", Role.GRID),
+        ("load-1", Role.LOAD),
+    ]
+    assert "change the roles" in found[1].label
+
+
+async def test_an_inverter_that_names_itself_answers_for_what_is_really_behind_it(yard):
+    slave, spec = await yard.tcp()
+    words = {30000 + i: w for i, w in enumerate((0x5355, 0x4E32, 0x3030, 0x302D, *[0] * 11))}
+    for name in ("huawei/sun2000", "huawei/luna2000"):
+        for (_, start), raw in PROFILES[name].selftests[0].raw.items():
+            words.update(enumerate(raw, start))
+    meter = next(p for p in PROFILES["huawei/power_sensor"].points if p.id == "power")
+    words.update({meter.value.addr: 0x7FFF, meter.value.addr + 1: 0xFFFF})
+    only(slave, words)
+    host, port = spec.address.split(":")
+    found = await scan([host], [int(port)], [], [1], lambda _: None)
+    assert [(f.spec.profile, f.spec.role, f.sure) for f in found] == [
+        ("huawei/luna2000", Role.BATTERY, True),
+        ("huawei/sun2000", Role.PV, True),
+    ]
+
+
+def test_what_nobody_knows_is_a_comment_and_not_a_device():
+    spec = DeviceSpec("grid-1", Role.GRID, "unknown", "tcp", "10.0.0.4:502", 7)
+    text = as_toml([Finding(spec, "speaks Modbus, model unknown", sure=False)])
+    assert tomllib.loads(text) == {}
+    assert "10.0.0.4:502 as unit 7" in text
+
+
+def test_half_a_configuration_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["127.0.0.1", "--ca", "ca.pem"])
+    assert "belong together" in capsys.readouterr().err

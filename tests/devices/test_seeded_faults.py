@@ -75,7 +75,9 @@ class Gateway:
         self.meter = MeterImage(PROFILES["abb/b23"], home)
         self.tcp = TcpDevice(Station({1: self.meter}, now_ns))
         self.solar = TcpDevice(Station({1: SolarImage(home, SECOND_NS)}, now_ns))
-        self.bus = SerialBus(Station({1: MeterImage(PROFILES["eastron/sdm630"], home)}, now_ns))
+        self.bus = SerialBus(
+            Station({1: MeterImage(PROFILES["eastron/sdm630"], home)}, now_ns), 115_200
+        )
         path = self.bus.start(self.directory / "meter.tty")
         address, solar = await self.tcp.start(), await self.solar.start()
         chain = certificate(self.directory / "server.pem")
@@ -98,7 +100,7 @@ class Gateway:
             (
                 DeviceSpec("grid", Role.GRID, "abb/b23", "tcp", address),
                 DeviceSpec("pv", Role.PV, "sunspec", "tcp", solar),
-                DeviceSpec("heat", Role.LOAD, "eastron/sdm630", "rtu", path),
+                DeviceSpec("heat", Role.LOAD, "eastron/sdm630", "rtu", path, baud=115_200),
             ),
             "localhost",
             own.with_suffix(".key"),

@@ -1,6 +1,8 @@
 """The page and the metrics on loopback, asked over real sockets."""
 
 import asyncio
+import base64
+import hashlib
 import json
 import re
 import socket
@@ -8,7 +10,7 @@ import socket
 import pytest
 
 from edge.config import LocalSection
-from edge.local import page
+from edge.page import page
 
 
 def free_port() -> int:
@@ -46,8 +48,21 @@ async def test_the_page_is_small_needs_nothing_else_and_shows_a_dead_device(site
     assert head.startswith("HTTP/1.1 200 OK")
     assert len(body) < 100_000
     assert "check the wire" in body
-    assert re.search(r"answered \d+ s ago", body)
-    assert not re.search(r"src=|href=|https?://|@import|<script", body)
+    assert re.search(r"read \d+ s ago", body)
+    assert not re.search(r"src=|href=|https?://|@import|url\(", body)
+    assert body.count("<script") == 1
+    script = re.search(r"<script>(.*?)</script>", body, re.DOTALL)[1]
+    hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{hashed}'" in head
+    assert "unsafe-eval" not in head
+
+
+async def test_the_part_that_changes_can_be_asked_alone(port):
+    head, body = await ask(port, get("/part"))
+    assert head.startswith("HTTP/1.1 200 OK")
+    assert body.startswith("<section")
+    assert "power" in body
+    assert "1.500 kW" in body
 
 
 async def test_metrics_and_status_are_those_of_the_socket(port):
@@ -107,4 +122,5 @@ async def test_names_from_a_configuration_cannot_change_the_page(site, peers):
     await peers.eventually(lambda: site.chain.seq >= 1)
     status = {**site.agent.status(), "name": "<script>alert(1)</script>"}
     await site.end()
-    assert "<script" not in page(status)
+    assert page(status).count("<script") == 1
+    assert "alert(1)</script>" not in page(status)

@@ -15,7 +15,7 @@ from edge.__main__ import main
 from protos import gateway_pb2
 from protos.clock import SECOND_NS, SystemClock
 from protos.codec import decode_payload
-from protos.messages import LeaseReports, SweepBatch
+from protos.messages import LeaseReports, RegisterMap, SweepBatch
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,6 +120,42 @@ async def test_systemd_is_told_when_the_agent_is_ready_and_fed_while_it_lives(tm
         agent.terminate()
         await agent.communicate()
     assert told == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+
+
+async def test_what_a_scan_writes_is_run_as_it_is(tmp_path, gate, street, peers):
+    gate.now_ns = SystemClock().now_ns
+    ports = [d["address"].split(":")[1] for d in street if d["transport"] == "tcp"]
+    lines = [f"--serial={d['address']}" for d in street if d["transport"] == "rtu"]
+    state, config = tmp_path / "state", tmp_path / "agent.toml"
+    scan = await spawn(
+        *("scan", "127.0.0.1", *lines, "--bauds", "9600", "--units", "1", "--ports", *ports),
+        *("--output", str(config), "--state-dir", str(state)),
+        *("--ca", str(gate.authority.path), "--cloud", gate.enrolment_address),
+    )
+    _, progress = await scan.communicate()
+    assert scan.returncode == 0
+    assert progress.decode().splitlines()[-1].split() == ["3/3", "found", "3"]
+    token = ["--token", "seven-lemons", "--cloud", gate.enrolment_address, "--ca"]
+    enrol = await spawn(
+        *("enrol", *token, str(gate.authority.path)),
+        *("--state-dir", str(state), "--server-name", "localhost"),
+    )
+    assert await enrol.wait() == 0
+    check = await spawn("run", "--check", str(config))
+    assert await check.wait() == 0
+
+    agent = await spawn("run", str(config), GRIDTOKENX_EDGE_CLOUD_SERVER_NAME="localhost")
+    await peers.eventually(lambda: registers(gate) == {"grid-1", "pv-1", "battery-1"}, 20)
+    agent.send_signal(signal.SIGTERM)
+    await asyncio.wait_for(agent.communicate(), 15)
+    assert agent.returncode == 0
+
+
+def registers(gate) -> set[str]:
+    """The devices of the newest map that the gate has."""
+    payloads = [payload for chain in gate.chains.values() for payload in chain.payloads]
+    maps = [item for item in map(decode_payload, payloads) if isinstance(item, RegisterMap)]
+    return {device.name for device in maps[-1].devices} if maps else set()
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
