@@ -78,6 +78,14 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     demo.add_argument("--directory", type=Path, default=Path(".demo"))
     demo.add_argument("--keep", action="store_true", help="go on with the state of the last run")
     demo.add_argument("--headless", action="store_true", help="any free port, no page to open")
+    demo.add_argument(
+        "--oasis",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a recorded OASIS price file (PRC_LMP, PRC_RTPD_LMP) to trade on; may be repeated",
+    )
     demo.add_argument("--json", action="store_true", help="one JSON object as the last line")
     demo.set_defaults(run=_demo)
 
@@ -209,6 +217,7 @@ def _demo(options: argparse.Namespace) -> int:
             keep=options.keep,
             headless=options.headless,
             as_json=options.json,
+            oasis=tuple(options.oasis),
         )
     )
 

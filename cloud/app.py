@@ -29,11 +29,13 @@ from cloud.core import Core
 from cloud.facts import Awarded, AwardMetered, BidPrepared, BlockSealed, GateClosed
 from cloud.gate.authority import CertificateAuthority, write_secret
 from cloud.gate.gateways import EnrolmentGate, GatewayGate
-from cloud.gate.http import HttpServices, make_http
-from cloud.gate.markets_http import MarketServices
+from cloud.gate.http import HttpServices, make_http, operator_token
+from cloud.gate.market_news import TOLD, MarketNews
+from cloud.gate.markets import MarketServices
 from cloud.gate.screen import Screen
 from cloud.gate.server import GateServers, Ports, serve
 from cloud.gate.utility import UtilityGate
+from cloud.gate.vpp import VppGate
 from cloud.grid.network import Network
 from cloud.grid.shipped import network_named
 from cloud.gridwork import GridWork
@@ -42,6 +44,7 @@ from cloud.pumps import MarketStores, Wholesale
 from cloud.signatures import fast_checker
 from cloud.store.journal import SqliteJournal
 from cloud.store.views import Views
+from cloud.venues.replayed import replayed
 from cloud.writer import Writer, WriterStoppedError
 from protos.clock import SECOND_NS, Clock, slot_at
 from protos.codec import ColumnDecoder, decode_columns
@@ -86,7 +89,21 @@ class App:
         self.utility = UtilityGate(self.writer, self.views, clock)
         self.screen = Screen(self.views, clock, self.core.zones)
         self.market_stores = MarketStores(config.state_dir)
-        self.wholesale = Wholesale(self.writer, clock, self.market_stores, self.views.alarm)
+        self.market_news = MarketNews()
+        self.wholesale = Wholesale(
+            self.writer,
+            clock,
+            self.market_stores,
+            self._market_alarm,
+            replayed([Path(one) for one in config.desk.oasis_files]),
+        )
+        self._market_services = MarketServices(
+            self.writer,
+            clock,
+            self.market_stores.prices,
+            self.market_stores.settlements,
+            self.wholesale,
+        )
         self.gridwork = GridWork(self.writer, clock, self.networks, _grid_rules(config))
         self._pumps: list[asyncio.Task[None]] = []
         self._servers: GateServers | None = None
@@ -106,10 +123,12 @@ class App:
             self.enrolment,
             self.gateways,
             self.utility,
+            VppGate(self._market_services, self.market_news, operator_token(config.state_dir)),
         )
         http_port = await self._start_http()
         self.wholesale.restore()
         self.writer.listen(self.wholesale.listen, BidPrepared, Awarded, AwardMetered)
+        self.writer.listen(self.market_news.listen, *TOLD)
         for name, pump in (
             ("ticks", self._ticks),
             ("blocks", self._blocks),
@@ -186,13 +205,8 @@ class App:
             self.authority,
             self.signer,
             self.reader,
-            MarketServices(
-                self.writer,
-                self.clock,
-                self.market_stores.prices,
-                self.market_stores.settlements,
-                self.wholesale,
-            ),
+            self._market_services,
+            self.market_news,
         )
         settings = uvicorn.Config(
             make_http(services),
@@ -233,6 +247,11 @@ class App:
         while True:
             await asyncio.sleep(BLOCK_NS / SECOND_NS)
             await self.writer.submit(SealBlock())
+
+    def _market_alarm(self, key: str, priority: int, at_ns: int, source: str, text: str) -> None:
+        """Old or jumping prices: an alarm on the screen, and news for whoever listens."""
+        self.views.alarm(key, priority, at_ns, source, text)
+        self.market_news.tell("Alert", at_ns, {"key": key, "source": source, "message": text})
 
     def _sign_block(self, block: BlockSealed) -> bytes:
         return self.signer.sign_block(block).encode()

@@ -45,6 +45,8 @@ class DeskConfig:
     power_max_w: int = 500_000
     exposure_max_micro: int = 10_000_000_000
     power_min_w: int = 100_000
+    oasis_files: tuple[str, ...] = ()
+    """Recorded OASIS price files whose days the paper exchange repeats instead of a made day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,10 @@ def _record(kind: type[T], values: dict[str, Any], where: str) -> T:
 def _typed(key: str, kind: Any, value: Any) -> Any:
     if kind is Path and isinstance(value, str):
         return Path(value)
+    if kind == tuple[str, ...] and isinstance(value, list):
+        if not all(isinstance(one, str) for one in value):
+            raise ConfigError(f"{key} = {value!r}: write a list of texts")
+        return tuple(value)
     wanted = {int: int, str: str, bool: bool}.get(kind)
     if wanted is None or type(value) is not wanted:
         name = "a whole number" if kind is int else "a text"

@@ -69,6 +69,7 @@ class DemoOptions:
     keep: bool = False
     headless: bool = False
     as_json: bool = False
+    oasis: tuple[Path, ...] = ()
 
 
 class DemoError(OSError):
@@ -198,7 +199,8 @@ def _prepare(options: DemoOptions) -> Demo:
         f'state_dir = "{directory / "cloud"}"\n'
         f"http_port = {ports['http']}\ngateway_port = {ports['gateway']}\n"
         f"enrolment_port = {ports['enrolment']}\nutility_port = {ports['utility']}\n"
-        f"opening_deposit_micro = {DEPOSIT_MICRO}\n",
+        f"opening_deposit_micro = {DEPOSIT_MICRO}\n"
+        f"[desk]\noasis_files = {json.dumps([str(one.resolve()) for one in options.oasis])}\n",
         encoding="utf-8",
     )
     return Demo(options, clock, ports)

@@ -12,13 +12,14 @@ from operator import attrgetter
 from pathlib import Path
 
 from cloud.commands import ObservePrice
-from cloud.facts import BidPrepared, Fact
+from cloud.facts import BidPrepared, DeskHalted, Fact
 from cloud.feeds.intervals import EASTERN, HOUR_NS, PACIFIC, Interval, trade_date, trade_day
 from cloud.feeds.prices import PARSERS, Due, observations, schedule
 from cloud.store.prices import PriceStore, Series, alerts
 from cloud.store.settlements import SettlementStore
+from cloud.venues.days import publication
 from cloud.venues.paper import RULES, PaperExchange
-from cloud.venues.shell import PaperVenue, VenuePump
+from cloud.venues.shell import PaperVenue, Publication, VenuePump
 from cloud.vpp.bids import OFFERED
 from cloud.writer import Writer
 from protos.clock import MINUTE_NS, Clock
@@ -60,7 +61,12 @@ class Wholesale:
     """Everything between the desk and its venues. `listen` is a fact listener of the writer."""
 
     def __init__(
-        self, writer: Writer, clock: Clock, stores: MarketStores, alarm: Alarm | None = None
+        self,
+        writer: Writer,
+        clock: Clock,
+        stores: MarketStores,
+        alarm: Alarm | None = None,
+        published: Publication = publication,
     ) -> None:
         self._stores = stores
         self._alarm = alarm
@@ -68,12 +74,14 @@ class Wholesale:
         self._clock = clock
         self._exchange = PaperExchange()
         self._venues = {
-            name: PaperVenue(self._exchange, name, clock) for name in self._exchange.venues
+            name: PaperVenue(self._exchange, name, clock, published)
+            for name in self._exchange.venues
         }
         self._pump = VenuePump(self._venues, clock, writer.submit)
         self._prepared: asyncio.Queue[tuple[BidPrepared, bool]] = asyncio.Queue(SUBMISSIONS_MAX)
         self._loaded: set[tuple[str, str, date]] = set()
         self._due: list[Due] = []
+        self._halted = asyncio.Event()
 
     def restore(self) -> None:
         """After a restart: accepted bids stand again, unanswered ones are submitted again."""
@@ -90,6 +98,8 @@ class Wholesale:
         for fact in facts:
             if isinstance(fact, BidPrepared):
                 self._prepared.put_nowait((fact, False))
+            if isinstance(fact, DeskHalted) and fact.is_halted:
+                self._halted.set()
             self._stores.settlements.note(fact)
 
     async def cancel(self, bid: BidPrepared, *, rebid: bool = False) -> bool:
@@ -101,9 +111,20 @@ class Wholesale:
         the desk has at most one bid an hour and a day of hours, which bounds them.
         """
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._withdrawals())
             while True:
                 bid, again = await self._prepared.get()
                 tasks.create_task(self._pump.submit(bid, again=again))
+
+    async def _withdrawals(self) -> None:
+        """The kill switch takes back every bid whose gate has not passed."""
+        while True:
+            await self._halted.wait()
+            self._halted.clear()
+            now_ns = self._clock.now_ns()
+            for bid in self._writer.core.desk.live_bids(now_ns):
+                if bid.cancellation_objection(now_ns) is None:
+                    await self._pump.cancel(bid.prepared)
 
     async def awards(self) -> None:
         await self._pump.run(AWARD_POLL_S)

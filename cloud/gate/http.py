@@ -33,6 +33,7 @@ from cloud.gate.authority import BadRequestError, CertificateAuthority, public_k
 from cloud.gate.bank_http import bank_router
 from cloud.gate.console.fleet import FILTER_LENGTH_MAX, WINDOW_ROWS_MAX, Order, Wanted
 from cloud.gate.log_http import PublishedLog, finality_metrics, load_policy, log_router
+from cloud.gate.market_news import MarketNews
 from cloud.gate.markets_http import MarketServices, markets_router
 from cloud.gate.screen import Screen
 from cloud.gate.summary import metrics, summary
@@ -68,6 +69,7 @@ class HttpServices:
     signer: CheckpointSigner
     journal: Journal
     markets: MarketServices
+    market_news: MarketNews
 
 
 class _Body(BaseModel):
@@ -213,7 +215,7 @@ def _add_commands(app: FastAPI, services: HttpServices) -> None:
             )
 
     guarded = [Depends(operator)]
-    app.include_router(markets_router(services.markets, guarded))
+    app.include_router(markets_router(services.markets, guarded, services.market_news))
     app.include_router(bank_router(services.writer, services.clock, guarded))
     submit = services.writer.submit
 

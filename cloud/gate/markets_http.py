@@ -1,299 +1,202 @@
-"""The wholesale side over HTTP: markets, prices, forecast, bids, settlements.
+"""The wholesale side over HTTP: markets, prices, forecast, bids, settlements, risk, and its news.
 
-Reading is open like the rest of the console's address; withdrawing a bid and reconciling a
-statement are the operator's. Numbers go out as integers in the units their names end with. Decides
-nothing: the desk, the venues and the shadow settlement do.
+Reading is open like the rest of the console's address; withdrawing a bid, reconciling a statement
+and the desk's rules are the operator's. All answers are those of `Markets`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
 from datetime import date
-from typing import Annotated, Any, Protocol
+from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, params
+from pydantic import BaseModel, ConfigDict, Field
+from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from cloud.commands import RecordStatement, Statement, StatementLine
-from cloud.facts import BidPrepared
-from cloud.feeds.intervals import EASTERN, PACIFIC, Interval, trade_day
-from cloud.store.prices import Known, PriceStore, Series
-from cloud.store.settlements import SettlementStore
-from cloud.venues.statements import parse_statement
-from cloud.venues.venue import BadAnswer
-from cloud.vpp.bids import OFFERED, Bid, Product
-from cloud.vpp.settlement import (
-    DayAccount,
-    Dispute,
-    Position,
-    SettlementPrices,
-    shadow,
+from cloud.commands import LimitDay
+from cloud.gate.market_news import MarketNews, TooManyListeners
+from cloud.gate.markets import (
+    PUBLISHED,
+    STATEMENT_BYTES_MAX,
+    BidView,
+    Forecast,
+    Market,
+    MarketProblem,
+    Markets,
+    MarketServices,
+    Prices,
+    Risk,
+    SettlementView,
+    StatementDay,
 )
-from cloud.writer import Writer
-from protos.clock import MINUTE_NS, Clock
-from protos.messages import ADVICE
 
-HOUR_NS = 60 * MINUTE_NS
+__all__ = ["PUBLISHED", "MarketServices", "markets_router"]
+
 FORECAST_HOURS = 24
-ROWS_MAX = 5_000
-STATEMENT_BYTES_MAX = 8 * 1024 * 1024
-ZONES = {"caiso": PACIFIC, "pjm": EASTERN}
-PUBLISHED = {"RTM": "RTPD", "DAM": "DAM", "RT": "RT", "DA": "DA"}
-"""The publications' names of the desk's markets."""
+PING_S = 15
 
 
-class Withdrawals(Protocol):
-    """Whoever speaks to the venues."""
+class Halt(BaseModel):
+    """The kill switch and why it is turned."""
 
-    async def cancel(self, bid: BidPrepared, *, rebid: bool = False) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class MarketServices:
-    """What the wholesale routes stand on."""
-
-    writer: Writer
-    clock: Clock
-    prices: PriceStore
-    settlements: SettlementStore
-    venues: Withdrawals
+    model_config = ConfigDict(extra="forbid")
+    is_halted: bool
+    reason: str = Field(min_length=1, max_length=200)
 
 
-def markets_router(services: MarketServices, guarded: Sequence[params.Depends]) -> APIRouter:
+class DayLimits(BaseModel):
+    """What a UTC day of delivery may go wrong by; 0 is no limit."""
+
+    model_config = ConfigDict(extra="forbid")
+    deviation_max_wh: int = Field(ge=0, le=1 << 50)
+    loss_max_micro: int = Field(ge=0, le=1 << 60)
+    soc_min_per_mille: int = Field(default=0, ge=0, le=1_000)
+    soc_max_per_mille: int = Field(default=1_000, ge=0, le=1_000)
+
+
+def markets_router(
+    services: MarketServices, guarded: Sequence[params.Depends], news: MarketNews | None = None
+) -> APIRouter:
     """All wholesale routes; `guarded` is what the operator's ones ask for."""
-    router = APIRouter(prefix="/api")
-    _add_prices(router, services)
-    _add_bids(router, services, guarded)
-    _add_settlements(router, services, guarded)
+    router = APIRouter(prefix="/api", tags=["wholesale"])
+    markets = Markets(services)
+    _add_prices(router, markets)
+    _add_bids(router, markets, guarded)
+    _add_settlements(router, markets, guarded)
+    _add_risk(router, markets, guarded)
+    if news is not None:
+        _add_news(router, news)
     return router
 
 
-def _add_prices(router: APIRouter, services: MarketServices) -> None:
-    @router.get("/markets")
-    async def markets() -> list[dict[str, Any]]:
-        now_ns = services.clock.now_ns()
-        return [_market(product, now_ns) for product in OFFERED]
+def _told(problem: MarketProblem) -> HTTPException:
+    return HTTPException(problem.trouble.value, problem.text)
 
-    @router.get("/markets/{iso}/prices")
+
+def _add_prices(router: APIRouter, markets: Markets) -> None:
+    @router.get("/markets", summary="The ISOs, their next gates and how fresh their prices are")
+    async def list_markets() -> list[Market]:
+        return markets.markets()
+
+    @router.get("/markets/{iso}/prices", summary="Prices of one market, as known at a moment")
     async def prices(
-        iso: str,
-        market: str = "",
-        from_ns: int = 0,
-        to_ns: int = 0,
-        as_of_ns: int = 0,
-    ) -> dict[str, Any]:
-        product = _product(iso)
-        now_ns = services.clock.now_ns()
-        start_ns = from_ns or now_ns // HOUR_NS * HOUR_NS - 12 * HOUR_NS
-        span = Interval(start_ns, to_ns or start_ns + 24 * HOUR_NS)
-        named = PUBLISHED.get(market or product.market)
-        if named is None:
-            raise HTTPException(404, f"{iso} has {product.market} and {product.ahead}")
-        series = Series(iso, named, product.node)
-        found = services.prices.as_of(series, span, as_of_ns or now_ns)
-        return {
-            "iso": iso,
-            "node": product.node,
-            "market": named,
-            "age_ns": services.prices.age_ns(series, now_ns),
-            "prices": [_price(one) for one in found[:ROWS_MAX]],
-        }
+        iso: str, market: str = "", from_ns: int = 0, to_ns: int = 0, as_of_ns: int = 0
+    ) -> Prices:
+        try:
+            return markets.prices(iso, market, from_ns, to_ns, as_of_ns)
+        except MarketProblem as problem:
+            raise _told(problem) from problem
 
-    @router.get("/forecast")
+    @router.get("/forecast", summary="The reference price of each coming hour")
     async def forecast(
         iso: str, hours: Annotated[int, Query(ge=1, le=48)] = FORECAST_HOURS
-    ) -> dict[str, Any]:
-        product = _product(iso)
-        start_ns = services.clock.now_ns() // HOUR_NS * HOUR_NS
-        path = services.writer.core.desk.reference(product, start_ns, hours)
-        return {
-            "iso": iso,
-            "node": product.node,
-            "starts_ns": start_ns,
-            "step_ns": HOUR_NS,
-            "price_micro_per_mwh": path,
-        }
+    ) -> Forecast:
+        try:
+            return markets.forecast(iso, hours)
+        except MarketProblem as problem:
+            raise _told(problem) from problem
 
 
-def _add_bids(
-    router: APIRouter, services: MarketServices, guarded: Sequence[params.Depends]
-) -> None:
-    desk = services.writer.core.desk
+def _add_bids(router: APIRouter, markets: Markets, guarded: Sequence[params.Depends]) -> None:
+    @router.get("/bids", summary="The bids of the last days, by start")
+    async def bids(state: str = "", iso: str = "") -> list[BidView]:
+        try:
+            return markets.bids(state, iso)
+        except MarketProblem as problem:
+            raise _told(problem) from problem
 
-    @router.get("/bids")
-    async def bids(state: str = "") -> list[dict[str, Any]]:
-        return [_bid(one) for one in desk.bids() if state in {"", one.state.value}]
+    @router.get("/bids/{bid_id}", summary="One bid")
+    async def bid(bid_id: str) -> BidView:
+        try:
+            return markets.bid(bid_id)
+        except MarketProblem as problem:
+            raise _told(problem) from problem
 
-    @router.get("/bids/{bid_id}")
-    async def bid(bid_id: str) -> dict[str, Any]:
-        return _bid(_known(bid_id))
-
-    @router.delete("/bids/{bid_id}", dependencies=list(guarded))
-    async def withdraw(bid_id: str, *, rebid: bool = False) -> dict[str, Any]:
-        standing = _known(bid_id)
-        refusal = standing.cancellation_objection(services.clock.now_ns())
-        if refusal is not None:
-            raise HTTPException(409, f"{refusal.name}: {ADVICE[refusal]}")
-        if not await services.venues.cancel(standing.prepared, rebid=rebid):
-            raise HTTPException(409, f"{standing.prepared.venue} did not let the bid go; it stands")
-        return _bid(_known(bid_id))
-
-    def _known(bid_id: str) -> Bid:
-        found = next((one for one in desk.bids() if one.prepared.bid_id == bid_id), None)
-        if found is None:
-            raise HTTPException(404, f"no bid {bid_id!r} of the last days")
-        return found
+    @router.delete(
+        "/bids/{bid_id}", dependencies=list(guarded), summary="Withdraws a bid before its gate"
+    )
+    async def withdraw(bid_id: str, *, rebid: bool = False) -> BidView:
+        try:
+            return await markets.withdraw(bid_id, rebid=rebid)
+        except MarketProblem as problem:
+            raise _told(problem) from problem
 
 
 def _add_settlements(
-    router: APIRouter, services: MarketServices, guarded: Sequence[params.Depends]
+    router: APIRouter, markets: Markets, guarded: Sequence[params.Depends]
 ) -> None:
-    @router.get("/settlements")
-    async def settlements() -> list[dict[str, Any]]:
-        return [
-            {"iso": venue, "day": day, "version": version}
-            for venue, day, version in services.settlements.days()
-        ]
+    @router.get("/settlements", summary="The days that have a statement, with its newest version")
+    async def settlements() -> list[StatementDay]:
+        return markets.settlements()
 
-    @router.get("/settlements/{iso}/{day}")
-    async def settlement(iso: str, day: date) -> dict[str, Any]:
-        bodies = services.settlements.statements(iso, day.isoformat())
-        if not bodies:
-            raise HTTPException(404, f"no statement of {iso} for {day} yet")
-        return _account(services, iso, day, [parse_statement(body) for body in bodies])
-
-    @router.post("/settlements/reconcile", dependencies=list(guarded))
-    async def reconcile(request: Request) -> dict[str, Any]:
-        body = await request.body()
-        if len(body) > STATEMENT_BYTES_MAX:
-            raise HTTPException(413, f"a statement has at most {STATEMENT_BYTES_MAX} bytes")
+    @router.get("/settlements/{iso}/{day}", summary="A day's statement beside our own figures")
+    async def settlement(iso: str, day: date) -> SettlementView:
         try:
-            statement = parse_statement(body)
-            day = date.fromisoformat(statement.day)
-        except (BadAnswer, ValueError) as error:
-            raise HTTPException(422, str(error)) from error
-        if statement.venue not in ZONES:
-            raise HTTPException(422, f"no venue {statement.venue!r}; there are {', '.join(ZONES)}")
-        new = services.settlements.keep_statement(
-            statement.venue, statement.day, statement.version, body, services.clock.now_ns()
-        )
-        kept = services.settlements.statements(statement.venue, statement.day)
-        if not new and body not in kept:
-            raise HTTPException(409, f"version {statement.version} came before with other contents")
-        if new:
-            await _settle(services, statement)
-        versions = [parse_statement(one) for one in kept]
-        return _account(services, statement.venue, day, versions)
+            return markets.settlement(iso, day)
+        except MarketProblem as problem:
+            raise _told(problem) from problem
+
+    @router.post(
+        "/settlements/reconcile",
+        dependencies=list(guarded),
+        summary="Takes a statement (XML) and compares it line by line",
+        openapi_extra={"requestBody": {"content": {"text/xml": {"schema": {"type": "string"}}}}},
+    )
+    async def reconcile(request: Request) -> SettlementView:
+        try:
+            return await markets.reconcile(await _body(request))
+        except MarketProblem as problem:
+            raise _told(problem) from problem
 
 
-async def _settle(services: MarketServices, statement: Statement) -> None:
-    """Tells the desk what each of its bids is paid; bids it has forgotten are refused there."""
-    amounts: dict[str, int] = {}
-    for line in statement.lines:
-        amounts[line.bid_id] = amounts.get(line.bid_id, 0) + line.amount_cents
-    known = {one.prepared.bid_id for one in services.writer.core.desk.bids()}
-    for bid_id in sorted(amounts.keys() & known):
-        micro = amounts[bid_id] * 10_000
-        await services.writer.submit(RecordStatement(bid_id, statement.version, micro))
+async def _body(request: Request) -> bytes:
+    """The body, read no further than a statement may be long."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        parts.append(part)
+        size += len(part)
+        if size > STATEMENT_BYTES_MAX:
+            break
+    return b"".join(parts)
 
 
-def _account(
-    services: MarketServices, iso: str, day: date, versions: Sequence[Statement]
-) -> dict[str, Any]:
-    account = DayAccount(iso, day.isoformat())
-    lines, unpriced = _expected(services, iso, day)
-    for version in versions:
-        account.receive(version, lines)
-    newest = account.newest
-    assert newest is not None, "an account is made of at least one statement"
-    expected_cents = sum(line.amount_cents for line in lines)
-    return {
-        "iso": iso,
-        "day": day.isoformat(),
-        "versions": [one.version for one in versions],
-        "stated_cents": newest.total_cents,
-        "expected_cents": expected_cents,
-        "difference_cents": newest.total_cents - expected_cents,
-        "unpriced_intervals": unpriced,
-        "disputes": [_dispute(one) for one in account.open_disputes],
-    }
+def _add_risk(router: APIRouter, markets: Markets, guarded: Sequence[params.Depends]) -> None:
+    @router.get("/risk", summary="The desk's limits and what is used of them today")
+    async def risk() -> Risk:
+        return markets.risk()
+
+    @router.put("/risk/halt", dependencies=list(guarded), summary="Turns the kill switch")
+    async def halt(asked: Halt) -> Risk:
+        try:
+            return await markets.halt(is_halted=asked.is_halted, reason=asked.reason)
+        except MarketProblem as problem:
+            raise _told(problem) from problem
+
+    @router.put("/risk/day", dependencies=list(guarded), summary="Sets the limits of a day")
+    async def day(asked: DayLimits) -> Risk:
+        try:
+            return await markets.limit(
+                LimitDay(
+                    asked.deviation_max_wh,
+                    asked.loss_max_micro,
+                    asked.soc_min_per_mille,
+                    asked.soc_max_per_mille,
+                )
+            )
+        except MarketProblem as problem:
+            raise _told(problem) from problem
 
 
-def _expected(
-    services: MarketServices, iso: str, day: date
-) -> tuple[tuple[StatementLine, ...], list[int]]:
-    """Our lines of one trade day, and the starts that no price is known of."""
-    product = _product(iso)
-    span = trade_day(day, ZONES[iso])
-    series = Series(iso, PUBLISHED[product.market], product.node)
-    prices = {one.start_ns: one.value_micro for one in services.prices.latest(series, span)}
-    kept = services.settlements.positions(iso, span.start_ns, span.end_ns)
-    positions = [
-        Position(one.bid_id, one.starts_ns, one.awarded_wh, one.delivered_wh or 0)
-        for one in kept
-        if one.starts_ns in prices
-    ]
-    unpriced = sorted({one.starts_ns for one in kept} - prices.keys())
-    return shadow(iso, positions, SettlementPrices(prices, prices)), unpriced
+def _add_news(router: APIRouter, news: MarketNews) -> None:
+    async def events() -> AsyncIterator[ServerSentEvent]:
+        try:
+            async for one in news.follow():
+                if one.lost:
+                    yield ServerSentEvent(event="lost", data=str(one.lost))
+                yield ServerSentEvent(event=one.kind, id=str(one.at_ns), data=one.body)
+        except TooManyListeners:
+            yield ServerSentEvent(event="full", data="too many listeners; try again later")
 
-
-def _product(iso: str) -> Product:
-    found = next((product for product in OFFERED if product.venue == iso), None)
-    if found is None:
-        raise HTTPException(404, f"no market {iso!r}; there are {', '.join(ZONES)}")
-    return found
-
-
-def _market(product: Product, now_ns: int) -> dict[str, Any]:
-    gate_ns = (now_ns + product.gate_lead_ns) // HOUR_NS * HOUR_NS + HOUR_NS
-    return {
-        "iso": product.venue,
-        "node": product.node,
-        "real_time": product.market,
-        "day_ahead": product.ahead,
-        "step_ns": product.step_ns,
-        "next_gate_ns": gate_ns - product.gate_lead_ns,
-    }
-
-
-def _price(known: Known) -> dict[str, int]:
-    return {
-        "starts_ns": known.start_ns,
-        "ends_ns": known.end_ns,
-        "price_micro_per_mwh": known.value_micro,
-        "version": known.version,
-        "seen_ns": known.seen_ns,
-    }
-
-
-def _bid(bid: Bid) -> dict[str, Any]:
-    prepared = bid.prepared
-    return {
-        "bid_id": prepared.bid_id,
-        "iso": prepared.venue,
-        "node": prepared.node,
-        "market": prepared.market,
-        "state": bid.state.value,
-        "starts_ns": prepared.starts_ns,
-        "duration_ns": prepared.duration_ns,
-        "gate_ns": prepared.gate_ns,
-        "curve": [
-            {"power_w": one.power_w, "price_micro_per_mwh": one.price_micro_per_mwh}
-            for one in prepared.curve
-        ],
-        "reason": "" if bid.answer is None else bid.answer[2],
-        "revenue_micro": bid.revenue_micro,
-        "statement": None
-        if bid.statement is None
-        else {"version": bid.statement[0], "amount_micro": bid.statement[1]},
-    }
-
-
-def _dispute(dispute: Dispute) -> dict[str, Any]:
-    code, bid_id, starts_ns = dispute.difference.key
-    return {
-        "charge_code": code,
-        "bid_id": bid_id,
-        "starts_ns": starts_ns,
-        "reason": dispute.difference.reason.value,
-        "cents": dispute.difference.cents,
-        "since_version": dispute.opened_version,
-    }
+    @router.get("/markets/stream", summary="Prices, bids, awards and alerts as they happen (SSE)")
+    async def stream() -> EventSourceResponse:
+        return EventSourceResponse(events(), ping=PING_S)

@@ -14,7 +14,8 @@ from grpc_reflection.v1alpha import reflection
 from cloud.gate.authority import CertificateAuthority, ServerIdentity
 from cloud.gate.gateways import EnrolmentGate, GatewayGate
 from cloud.gate.utility import UtilityGate
-from protos import gateway_pb2_grpc, utility_pb2, utility_pb2_grpc
+from cloud.gate.vpp import VppGate
+from protos import gateway_pb2_grpc, utility_pb2, utility_pb2_grpc, vpp_pb2, vpp_pb2_grpc
 from protos.limits import MESSAGE_BYTES_MAX, STREAMS_MAX
 
 CLIENT_PING_FLOOR_MS = 5_000
@@ -67,6 +68,7 @@ async def serve(
     enrolment_gate: EnrolmentGate,
     gateway_gate: GatewayGate,
     utility_gate: UtilityGate,
+    vpp_gate: VppGate,
 ) -> GateServers:
     """Opens the three ports. Port 0 takes any free one."""
     identity = authority.server_identity((ports.host, "localhost"))
@@ -84,13 +86,16 @@ async def serve(
 
     utility = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=CALLS_MAX)
     utility_pb2_grpc.add_UtilityServiceServicer_to_server(utility_gate, utility)
+    vpp_pb2_grpc.add_VppServiceServicer_to_server(vpp_gate, utility)
     name = utility_pb2.DESCRIPTOR.services_by_name["UtilityService"].full_name
+    wholesale = vpp_pb2.DESCRIPTOR.services_by_name["VppService"].full_name
     reflection.enable_server_reflection(
-        (name, reflection.SERVICE_NAME, health.SERVICE_NAME), utility
+        (name, wholesale, reflection.SERVICE_NAME, health.SERVICE_NAME), utility
     )
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, utility)
-    await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    for service in (name, wholesale):
+        await checks.set(service, health_pb2.HealthCheckResponse.SERVING)
     utility_port = _bind(utility, f"{ports.host}:{ports.utility}", mutual_credentials)
 
     for server in (enrolment, gateways, utility):

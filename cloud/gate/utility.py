@@ -137,7 +137,7 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
         await self._authority(context)
         row = self._views.curtailments.get(request.request_id)
         if row is None:
-            await _abort(
+            await abort(
                 context,
                 grpc.StatusCode.NOT_FOUND,
                 Refusal.UNKNOWN_ELEMENT,
@@ -158,7 +158,7 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
             code = grpc.StatusCode.INVALID_ARGUMENT
             if error.reason in denied:
                 code = grpc.StatusCode.PERMISSION_DENIED
-            await _abort(context, code, error.reason, str(error))
+            await abort(context, code, error.reason, str(error))
         await self._zone(order.zone, context)
         known = self._orders.get(order.order_id)
         if known is None:
@@ -168,7 +168,7 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
                 known.signed = request.order
         if known is None or not known.is_of(order, request.order):
             reason = Refusal.CHANGED_REPLAY
-            await _abort(context, grpc.StatusCode.ALREADY_EXISTS, reason, ADVICE[reason])
+            await abort(context, grpc.StatusCode.ALREADY_EXISTS, reason, ADVICE[reason])
         return pb.SubmitOrderResponse(status=known.shown())
 
     async def GetOrder(  # noqa: N802
@@ -177,7 +177,7 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
         await self._authority(context)
         known = self._orders.get(request.order_id)
         if known is None:
-            await _abort(
+            await abort(
                 context,
                 grpc.StatusCode.NOT_FOUND,
                 Refusal.UNKNOWN_ELEMENT,
@@ -239,7 +239,7 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
         await self._authority(context)
         found = grid_state.state_of(await self._zone(request.zone, context))
         if found is None:
-            await _abort(
+            await abort(
                 context,
                 grpc.StatusCode.NOT_FOUND,
                 Refusal.TOO_EARLY,
@@ -250,7 +250,7 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
     async def _in_area(self, caller: str, zone: str, context: Any) -> None:
         if self._writer.core.registry.authorities[caller].area not in {zone, EVERYWHERE}:
             reason = Refusal.WRONG_AREA
-            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, reason, ADVICE[reason])
+            await abort(context, grpc.StatusCode.PERMISSION_DENIED, reason, ADVICE[reason])
 
     async def _carry_out(self, command: ZoneCommand, context: Any) -> list[Fact]:
         """The facts of a command that was not refused."""
@@ -259,7 +259,7 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
             if isinstance(fact, ZoneRefused):
                 reason = Refusal(fact.reason)
                 code = grpc.StatusCode.FAILED_PRECONDITION
-                await _abort(context, code, reason, ADVICE[reason])
+                await abort(context, code, reason, ADVICE[reason])
         return facts
 
     async def _check_order(
@@ -277,12 +277,12 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
         elif not request.reason:
             problem = Refusal.MALFORMED, "reason: give the code that is to be logged"
         if problem is not None:
-            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, *problem)
+            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, *problem)
 
     async def _authority(self, context: Any) -> str:
         peer = authority_of(context)
         if peer is None or peer.name not in self._writer.core.registry.authorities:
-            await _abort(
+            await abort(
                 context,
                 grpc.StatusCode.PERMISSION_DENIED,
                 Refusal.NOT_AUTHORISED,
@@ -294,7 +294,7 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
         zone = self._writer.core.zones.get(name)
         if zone is None:
             known = ", ".join(self._writer.core.zones)
-            await _abort(
+            await abort(
                 context,
                 grpc.StatusCode.NOT_FOUND,
                 Refusal.UNKNOWN_ELEMENT,
@@ -332,7 +332,7 @@ def _loading_per_mille(flow: ElementFlow) -> int:
 async def _page(size: int, token: str, count: int, context: Any) -> tuple[int, int]:
     """Start and end of a page. Sizes are coerced; what cannot be meant is refused."""
     if size < 0 or (token and not token.isdigit()):
-        await _abort(
+        await abort(
             context,
             grpc.StatusCode.INVALID_ARGUMENT,
             Refusal.MALFORMED,
@@ -342,7 +342,7 @@ async def _page(size: int, token: str, count: int, context: Any) -> tuple[int, i
     return start, min(start + (min(size, PAGE_MAX) or PAGE_DEFAULT), count)
 
 
-async def _abort(context: Any, code: grpc.StatusCode, reason: Refusal, message: str) -> NoReturn:
+async def abort(context: Any, code: grpc.StatusCode, reason: Refusal, message: str) -> NoReturn:
     """Ends the call with a rich status: the reason for programs, the sentence for people."""
     detail = any_pb2.Any()
     detail.Pack(error_details_pb2.ErrorInfo(reason=reason.name, domain="gridtokenx"))

@@ -123,6 +123,10 @@ class Desk:
         """Whether the desk has its limits."""
         return self._limits is not None
 
+    @property
+    def limits(self) -> Limits | None:
+        return self._limits
+
     def live_bids(self, at_ns: int) -> list[Bid]:
         """The bids whose hour is not over, by start: what a restarted venue pump must know."""
         live = [bid for bid in self._bids.values() if at_ns < bid.ends_ns]

@@ -5,15 +5,19 @@ import json
 import urllib.error
 import urllib.request
 
+import grpc
 import pytest
 
-from cloud.commands import RecordAward
+from cloud.commands import HaltDesk, RecordAward
 from cloud.facts import Awarded, AwardMetered
 from cloud.feeds.intervals import EASTERN, trade_date, trade_day
 from cloud.gate.markets_http import PUBLISHED
+from cloud.remote import register_authority
 from cloud.store.prices import Series
 from cloud.venues.statements import SettlementDesk
 from cloud.vpp.bids import OFFERED
+from protos import vpp_pb2 as pb
+from protos import vpp_pb2_grpc
 from protos.clock import MINUTE_NS
 
 HOUR_NS = 60 * MINUTE_NS
@@ -25,6 +29,8 @@ def ask(cloud, path, method="GET", body=None, token=True):
     request = urllib.request.Request(
         f"http://127.0.0.1:{cloud.listening.http_port}{path}", body, method=method
     )
+    if method == "PUT":
+        request.add_header("Content-Type", "application/json")
     if token:
         secret = (cloud.app.config.state_dir / "operator.token").read_text()
         request.add_header("Authorization", f"Bearer {secret}")
@@ -122,3 +128,162 @@ async def test_a_statement_is_reconciled_to_the_cent_and_its_error_disputed(clou
     venue.meters_wh["bid", starts] = 1
     changed = await asked(cloud, "/api/settlements/reconcile", "POST", venue.publish())
     assert changed[0] == 409
+
+
+# ---- risk, news, gRPC ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/api/markets/ercot/prices", "caiso, pjm"),
+        ("/api/markets/pjm/prices?market=DAM2", "ask for RT or DA"),
+        ("/api/markets/pjm/prices?from_ns=5&to_ns=4", "to_ns must lie after from_ns"),
+        ("/api/markets/pjm/prices?from_ns=1&to_ns=9999999999999999", "31 days"),
+        ("/api/bids?state=lost", "one of draft"),
+        ("/api/bids/none", "/api/bids lists them"),
+        ("/api/settlements/pjm/2026-01-01", "/api/settlements/reconcile"),
+    ],
+)
+async def test_a_wrong_request_is_told_what_to_do(cloud, path, says):
+    status, answer = await asked(cloud, path)
+    assert status in {404, 422}
+    assert says in answer["detail"]
+
+
+async def test_the_kill_switch_and_the_days_limits_are_turned_by_the_operator_alone(cloud):
+    body = json.dumps({"is_halted": True, "reason": "drill"}).encode()
+    assert (await asked(cloud, "/api/risk/halt", "PUT", body, token=False))[0] == 401
+    status, risk = await asked(cloud, "/api/risk/halt", "PUT", body)
+    assert (status, risk["is_halted"]) == (200, True)
+    assert (await asked(cloud, "/api/risk"))[1] == risk
+    day = json.dumps({"deviation_max_wh": 5, "loss_max_micro": 7, "soc_min_per_mille": 200})
+    status, risk = await asked(cloud, "/api/risk/day", "PUT", day.encode())
+    assert (risk["deviation_max_wh"], risk["soc_min_per_mille"]) == (5, 200)
+    wrong = json.dumps({"deviation_max_wh": 5, "loss_max_micro": 7, "soc_max_per_mille": 0})
+    status, answer = await asked(cloud, "/api/risk/day", "PUT", wrong.encode())
+    assert status == 422
+    assert "soc_min < soc_max" in answer["detail"]
+
+
+async def test_the_interface_description_names_every_route_and_its_answer(cloud):
+    _, described = await asked(cloud, "/openapi.json")
+    paths = described["paths"]
+    for path in (
+        "/api/markets",
+        "/api/markets/{iso}/prices",
+        "/api/forecast",
+        "/api/bids",
+        "/api/bids/{bid_id}",
+        "/api/settlements",
+        "/api/settlements/{iso}/{day}",
+        "/api/settlements/reconcile",
+        "/api/risk",
+    ):
+        for method, told in paths[path].items():
+            schema = told["responses"]["200"]["content"]["application/json"]["schema"]
+            assert schema, (path, method)
+            assert told["summary"]
+    assert "price_micro_per_mwh" in described["components"]["schemas"]["Price"]["properties"]
+
+
+async def test_news_reaches_a_listener_as_it_happens(cloud):
+    await priced(cloud)
+
+    def first_halt():
+        url = f"http://127.0.0.1:{cloud.listening.http_port}/api/markets/stream"
+        with urllib.request.urlopen(url, timeout=20) as stream:
+            for line in stream:
+                if line.startswith(b"event: DeskHalted"):
+                    return json.loads(next(stream).removeprefix(b"data: "))
+        return None
+
+    listening = asyncio.create_task(asyncio.to_thread(first_halt))
+    for number in range(40):
+        await cloud.app.writer.submit(HaltDesk(number % 2 == 0, "drill"))
+        await asyncio.sleep(0.1)
+        if listening.done():
+            break
+    assert (await listening)["reason"] == "drill"
+
+
+@pytest.fixture
+async def vpp(cloud, tmp_path):
+    made = await asyncio.to_thread(
+        register_authority,
+        f"http://127.0.0.1:{cloud.listening.http_port}",
+        cloud.app.config.state_dir,
+        "DESK",
+        1,
+        "tiny",
+        tmp_path / "authority",
+    )
+    port = cloud.listening.utility_port
+    channel = cloud.mutual_channel(made["key"].read_bytes(), made["pem"].read_bytes(), port)
+    yield vpp_pb2_grpc.VppServiceStub(channel)
+    await channel.close()
+
+
+def operator_of(cloud):
+    secret = (cloud.app.config.state_dir / "operator.token").read_text()
+    return (("authorization", f"Bearer {secret}"),)
+
+
+async def test_grpc_says_what_rest_says(cloud, vpp):
+    await priced(cloud)
+    _, rest = await asked(cloud, "/api/markets")
+    markets = (await vpp.ListMarkets(pb.ListMarketsRequest())).markets
+    assert [(one.iso, one.node, one.next_gate_ns) for one in markets] == [
+        (one["iso"], one["node"], one["next_gate_ns"]) for one in rest
+    ]
+    _, rest = await asked(cloud, "/api/markets/caiso/prices")
+    answer = await vpp.ListPrices(pb.ListPricesRequest(iso="caiso"))
+    assert [(p.starts_ns, p.price_micro_per_mwh) for p in answer.prices] == [
+        (one["starts_ns"], one["price_micro_per_mwh"]) for one in rest["prices"]
+    ]
+    hours = (await vpp.GetForecast(pb.GetForecastRequest(iso="pjm", hours=5))).hours
+    assert len(hours) == 5
+    assert (await vpp.GetRisk(pb.GetRiskRequest())).risk.power_max_w == 500_000
+    assert list((await vpp.ListBids(pb.ListBidsRequest())).bids) == []
+
+
+async def test_grpc_reconciles_and_halts_for_the_operator_alone(cloud, vpp):
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await vpp.HaltDesk(pb.HaltDeskRequest(is_halted=True, reason="x"))
+    assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    assert "authorization: Bearer" in raised.value.details()
+    token = operator_of(cloud)
+    answer = await vpp.HaltDesk(pb.HaltDeskRequest(is_halted=True, reason="x"), metadata=token)
+    assert answer.risk.is_halted
+    venue = SettlementDesk("pjm", "2026-07-15")
+    body = venue.publish()
+    settled = await vpp.Reconcile(pb.ReconcileRequest(statement=body), metadata=token)
+    assert (settled.settlement.difference_cents, list(settled.settlement.versions)) == (0, [1])
+    asked_for = pb.GetSettlementRequest(iso="pjm", day="2026-07-15")
+    assert (await vpp.GetSettlement(asked_for)).settlement == settled.settlement
+    for call, request, code in (
+        (vpp.Reconcile, pb.ReconcileRequest(statement=b"<x/>"), "INVALID_ARGUMENT"),
+        (vpp.WithdrawBid, pb.WithdrawBidRequest(bid_id="no"), "NOT_FOUND"),
+        (vpp.GetSettlement, pb.GetSettlementRequest(iso="pjm", day="soon"), "INVALID_ARGUMENT"),
+        (vpp.ListPrices, pb.ListPricesRequest(iso="mars"), "NOT_FOUND"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await call(request, metadata=token)
+        assert raised.value.code().name == code
+        assert raised.value.details()
+
+
+async def test_grpc_streams_the_news(cloud, vpp):
+    stream = vpp.WatchMarkets(pb.WatchMarketsRequest(kinds=["DeskHalted"]))
+
+    async def turn():
+        for number in range(100):
+            await cloud.app.writer.submit(HaltDesk(number % 2 == 0, "drill"))
+            await asyncio.sleep(0.05)
+
+    turning = asyncio.create_task(turn())
+    news = await asyncio.wait_for(stream.read(), 15)
+    turning.cancel()
+    assert news.kind == "DeskHalted"
+    assert json.loads(news.body_json)["reason"] == "drill"
+    stream.cancel()
