@@ -1,0 +1,216 @@
+"""Energy and reserves of one battery together: the linear programme of a day whose prices are known.
+
+A battery's power is one thing and its energy another, and every product asks for both: what is held
+back for upward reserve cannot be sold as energy, and whoever offers it must have it stored for as
+long as the product may call. Charge, discharge, regulation up and down and spinning reserve are
+continuous in each step; the state of charge carries over; a regulation signal moves a known part of
+the capacity, which is energy sold or bought at the energy price and wear. The programme goes to
+HiGHS as arrays. Its floats live here alone and are rounded once, in `_rounded`, inward: no plan
+promises a watt that the battery has not.
+
+Without reserve prices this is the same optimum as `optimum.best_plan`, which needs no solver.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import highspy
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.vpp.optimum import HOUR_S, Plant
+
+Floats = NDArray[np.float64]
+MEGA = 1_000_000
+PER_MILLE = 1_000
+
+CHARGE, DISCHARGE, UP, DOWN, SPIN, STORED = range(6)
+"""The variables of a step; a block of this many columns for each."""
+
+KINDS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveRules:
+    """How long each product must be able to run, and what part of its capacity a signal moves.
+
+    CAISO asks a storage for an hour of day-ahead regulation and half an hour of spinning reserve;
+    a tenth is a cautious reading of how much of regulation is energy.
+    """
+
+    regulation_s: int = 3_600
+    spinning_s: int = 1_800
+    moved_per_mille: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ReservePrices:
+    """Micro-units per MW and hour of capacity, one entry a step; empty where a product is not sold."""
+
+    up: Sequence[int] = ()
+    down: Sequence[int] = ()
+    spin: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JointPlan:
+    """Whole W by step, energy after each step in Wh, and the programme's money in micro-units."""
+
+    power_w: tuple[int, ...]
+    up_w: tuple[int, ...]
+    down_w: tuple[int, ...]
+    spin_w: tuple[int, ...]
+    stored_wh: tuple[int, ...]
+    money_micro: int
+
+
+class NoPlan(Exception):
+    """The solver found no optimum; says what it called the outcome."""
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Constraints as they are collected: row-wise, with their bounds."""
+
+    starts: list[int] = field(default_factory=lambda: [0])
+    columns: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    lower: list[float] = field(default_factory=list)
+    upper: list[float] = field(default_factory=list)
+
+    def add(self, entries: dict[int, float], lower: float, upper: float) -> None:
+        self.columns += entries
+        self.values += entries.values()
+        self.starts.append(len(self.columns))
+        self.lower.append(lower)
+        self.upper.append(upper)
+
+
+def joint_plan(
+    plant: Plant,
+    prices: Sequence[int],
+    reserves: ReservePrices,
+    step_s: int,
+    stored_wh: int = 0,
+    rules: ReserveRules | None = None,
+) -> JointPlan:
+    """The plan that earns most over `prices` (micro per MWh a step). Energy left at the end is
+    worth nothing. Raises NoPlan.
+    """
+    rules = rules or ReserveRules()
+    steps = len(prices)
+    assert steps > 0, "a plan needs at least one step"
+    hours = step_s / HOUR_S
+    costs, upper = _columns(plant, prices, reserves, hours, rules)
+    rows = _rows(plant, steps, hours, stored_wh, rules)
+    solver = highspy.Highs()  # type: ignore[no-untyped-call]
+    solver.setOptionValue("output_flag", False)
+    solver.setOptionValue("threads", 1)
+    solver.passModel(_model(costs, upper, rows))
+    solver.run()
+    if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        raise NoPlan(solver.modelStatusToString(solver.getModelStatus()))
+    solution = np.array(solver.getSolution().col_value).reshape(steps, KINDS)
+    return _rounded(solution, -float(solver.getInfo().objective_function_value))
+
+
+def _columns(
+    plant: Plant,
+    prices: Sequence[int],
+    reserves: ReservePrices,
+    hours: float,
+    rules: ReserveRules,
+) -> tuple[Floats, Floats]:
+    """Cost and upper bound of every variable; power in MW, energy in MWh, money in units."""
+    steps = len(prices)
+    price = np.array(prices, np.float64) / MEGA
+    wear = plant.wear_micro_per_mwh / MEGA
+    moved = rules.moved_per_mille / PER_MILLE
+    offered = [
+        np.array(one, np.float64) / MEGA if len(one) else np.full(steps, -np.inf)
+        for one in (reserves.up, reserves.down, reserves.spin)
+    ]
+    gains = np.zeros((steps, KINDS))
+    gains[:, CHARGE] = -price * hours
+    gains[:, DISCHARGE] = (price - wear) * hours
+    gains[:, UP] = np.where(np.isfinite(offered[0]), offered[0] + moved * (price - wear), 0) * hours
+    gains[:, DOWN] = np.where(np.isfinite(offered[1]), offered[1] - moved * price, 0) * hours
+    gains[:, SPIN] = np.where(np.isfinite(offered[2]), offered[2], 0) * hours
+    upper = np.zeros((steps, KINDS))
+    out, into = plant.discharge_w / MEGA, plant.charge_w / MEGA
+    upper[:, CHARGE], upper[:, DISCHARGE] = into, out
+    for kind, one in zip((UP, DOWN, SPIN), offered, strict=True):
+        upper[:, kind] = np.where(np.isfinite(one), out + into, 0)
+    upper[:, STORED] = plant.energy_wh / MEGA
+    return -gains.ravel(), upper.ravel()
+
+
+def _rows(plant: Plant, steps: int, hours: float, stored_wh: int, rules: ReserveRules) -> _Rows:
+    """Balance of the store, and what power and energy leave for each product."""
+    rows = _Rows()
+    efficiency = plant.efficiency_per_mille / PER_MILLE
+    moved = rules.moved_per_mille / PER_MILLE
+    out, into = plant.discharge_w / MEGA, plant.charge_w / MEGA
+    full = plant.energy_wh / MEGA
+    call_s = max(rules.regulation_s, 1)
+    for step in range(steps):
+        at = step * KINDS
+        held = {
+            at + STORED: 1.0,
+            at + CHARGE: -efficiency * hours,
+            at + DISCHARGE: hours / efficiency,
+            at + UP: moved * hours / efficiency,
+            at + DOWN: -moved * hours * efficiency,
+        }
+        before = stored_wh / MEGA
+        if step:
+            held[at - KINDS + STORED] = -1.0
+            before = 0.0
+        rows.add(held, before, before)
+        net = {at + DISCHARGE: 1.0, at + CHARGE: -1.0}
+        rows.add({**net, at + UP: 1.0, at + SPIN: 1.0}, -np.inf, out)
+        rows.add({**net, at + DOWN: -1.0}, -into, np.inf)
+        # Both at once would be more than the inverter has, and burn energy at negative prices.
+        rows.add(
+            {at + DISCHARGE: 1.0 / max(out, 1e-9), at + CHARGE: 1.0 / max(into, 1e-9)}, -np.inf, 1
+        )
+        call = call_s / HOUR_S
+        spin = rules.spinning_s / HOUR_S
+        rows.add(
+            {at + STORED: 1.0, at + UP: -call / efficiency, at + SPIN: -spin / efficiency},
+            0,
+            np.inf,
+        )
+        rows.add({at + STORED: 1.0, at + DOWN: call * efficiency}, -np.inf, full)
+    return rows
+
+
+def _model(costs: Floats, upper: Floats, rows: _Rows) -> highspy.HighsLp:
+    model = highspy.HighsLp()
+    model.num_col_, model.num_row_ = len(costs), len(rows.lower)
+    model.col_cost_, model.col_lower_, model.col_upper_ = costs, np.zeros(len(costs)), upper
+    model.row_lower_, model.row_upper_ = np.array(rows.lower), np.array(rows.upper)
+    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    model.a_matrix_.start_ = np.array(rows.starts)
+    model.a_matrix_.index_ = np.array(rows.columns)
+    model.a_matrix_.value_ = np.array(rows.values)
+    return model
+
+
+def _rounded(solution: Floats, money: float) -> JointPlan:
+    """The one rounding of this module: capacities and energy down to whole units, power towards
+    zero, money to the nearest micro-unit. A millionth of a watt short of a whole one is that one.
+    """
+    watts = solution * MEGA
+    net = watts[:, DISCHARGE] - watts[:, CHARGE]
+    power = np.sign(net) * np.floor(np.abs(net) + 1e-3)
+    up, down, spin, stored = (
+        np.floor(watts[:, kind] + 1e-3).astype(np.int64) for kind in (UP, DOWN, SPIN, STORED)
+    )
+    return JointPlan(
+        _whole(power), _whole(up), _whole(down), _whole(spin), _whole(stored), round(money * MEGA)
+    )
+
+
+def _whole(values: Floats | NDArray[np.int64]) -> tuple[int, ...]:
+    return tuple(int(one) for one in values)
