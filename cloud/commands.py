@@ -559,6 +559,36 @@ class SetSharing(DeskCommand, frozen=True, array_like=True, tag=62):
     rules: ShareRules
 
 
+class CurvePoint(msgspec.Struct, frozen=True, array_like=True):
+    """One step of an offer curve. Positive power discharges, negative charges."""
+
+    power_w: int
+    price_micro_per_mwh: int
+
+
+class BidAhead(DeskCommand, frozen=True, array_like=True, tag=63):
+    """An offer for one hour of a day-ahead market, made by the operator or a planner of theirs.
+
+    The desk makes none by itself. `gate_ns` is when that market closes for the hour's day.
+    """
+
+    venue: str
+    starts_ns: int
+    gate_ns: int
+    curve: tuple[CurvePoint, ...]
+
+
+class ForecastHomes(DeskCommand, frozen=True, array_like=True, tag=64):
+    """What the homes' own use is expected to take from their batteries and to put into them.
+
+    One entry a slot from `start_slot`, Wh, each the unfavourable bound of what may come.
+    """
+
+    start_slot: int
+    drawn_wh: tuple[int, ...]
+    charged_wh: tuple[int, ...]
+
+
 # ---- venue money ---------------------------------------------------------------------------
 
 
@@ -751,6 +781,8 @@ AnyCommand = (
     | HaltDesk
     | LimitDay
     | SetSharing
+    | BidAhead
+    | ForecastHomes
     | ShareRevenue
     | SetGridRules
     | SurveyGrid

@@ -311,7 +311,7 @@ class Markets:
     # ---- risk ------------------------------------------------------------------------------
 
     def risk(self) -> Risk:
-        limits, guard = self._desk.limits, self._desk.guard
+        limits, guard = self._desk.limits, self._desk.rules.guard
         today = guard.days.get(self._services.clock.now_ns() // (24 * HOUR_NS))
         return Risk(
             limits is not None,

@@ -186,17 +186,20 @@ class PaperExchange:
             key = (offer.bid_id, starts_ns)
             if key in book.awards or at_ns < starts_ns - book.rules.award_lead_ns:
                 continue
-            price = self._price(book.rules, offer.node, starts_ns)
+            price = self._price(book.rules, offer, starts_ns)
             if price is None:
                 continue
             power_w = cleared_w(offer.curve, price)
             if power_w:
                 book.awards[key] = RecordAward(offer.bid_id, starts_ns, step_ns, power_w, price)
 
-    def _price(self, rules: VenueRules, node: str, starts_ns: int) -> int | None:
-        """The price that covers the interval's start: real time, else day ahead, else none."""
-        for market in (rules.market, rules.ahead):
-            series = self._prices.get((rules.codec.venue, node, market), {})
+    def _price(self, rules: VenueRules, offer: Offer, starts_ns: int) -> int | None:
+        """The price that covers the interval's start: real time, else day ahead, else none. A
+        day-ahead offer clears at the day-ahead price alone.
+        """
+        markets = (rules.ahead,) if offer.market == rules.ahead else (rules.market, rules.ahead)
+        for market in markets:
+            series = self._prices.get((rules.codec.venue, offer.node, market), {})
             for start_ns in (starts_ns, starts_ns // HOUR_NS * HOUR_NS):
                 price = series.get(start_ns)
                 if price is not None and starts_ns < price.starts_ns + price.duration_ns:

@@ -1,13 +1,21 @@
 """What the desk's open bids and awards already bind: energy before an hour, money of a day."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
+from cloud.commands import BidAhead
 from cloud.vpp.awards import AwardBook
 from cloud.vpp.bids import Bid, Product, bid_id
+from cloud.vpp.capability import HOUR_NS
 from cloud.vpp.prices import DAY_NS
 from cloud.vpp.risk import buy_back_micro
+from protos.clock import MINUTE_NS
+from protos.messages import Refusal
 
 Bids = Mapping[str, Bid]
+SUBMIT_MARGIN_NS = MINUTE_NS
+"""Nothing is bid later than this before a gate: it would reach the venue too late."""
+
+AHEAD_NS_MAX = 3 * DAY_NS
 
 
 def promised_wh(bids: Bids, before_ns: int, at_ns: int) -> tuple[int, int]:
@@ -48,3 +56,17 @@ def revision(bids: Bids, product: Product, hour_ns: int) -> int:
     while bid_id(product, hour_ns, count) in bids:
         count += 1
     return count
+
+
+def ahead_objection(
+    command: BidAhead, product: Product | None, decided: Container[int], at_ns: int
+) -> Refusal | None:
+    """What is wrong with the time or the place of a day-ahead offer, or None."""
+    hour_ns = command.starts_ns
+    if product is None:
+        return Refusal.UNKNOWN_OFFER
+    if hour_ns % HOUR_NS or not command.gate_ns < hour_ns <= at_ns + AHEAD_NS_MAX:
+        return Refusal.BAD_INTERVAL
+    if at_ns > command.gate_ns - SUBMIT_MARGIN_NS:
+        return Refusal.GATE_CLOSED
+    return Refusal.DUPLICATE_NUMBER if hour_ns in decided else None

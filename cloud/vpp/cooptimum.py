@@ -68,22 +68,50 @@ class NoPlan(Exception):
     """The solver found no optimum; says what it called the outcome."""
 
 
+Terms = Sequence[tuple[int, float]]
+"""A constraint of one step: variable and factor."""
+
+
 @dataclass(slots=True)
 class _Rows:
-    """Constraints as they are collected: row-wise, with their bounds."""
+    """Constraints, each kind for all steps at once: row-wise, with their bounds."""
 
-    starts: list[int] = field(default_factory=lambda: [0])
-    columns: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-    lower: list[float] = field(default_factory=list)
-    upper: list[float] = field(default_factory=list)
+    steps: int
+    columns: list[NDArray[np.int32]] = field(default_factory=list)
+    values: list[Floats] = field(default_factory=list)
+    widths: list[NDArray[np.int32]] = field(default_factory=list)
+    lower: list[Floats] = field(default_factory=list)
+    upper: list[Floats] = field(default_factory=list)
 
-    def add(self, entries: dict[int, float], lower: float, upper: float) -> None:
-        self.columns += entries
-        self.values += entries.values()
-        self.starts.append(len(self.columns))
-        self.lower.append(lower)
-        self.upper.append(upper)
+    def add(self, terms: Terms, lower: float, upper: float) -> None:
+        """The same constraint for every step."""
+        kinds = np.array([kind for kind, _ in terms], np.int32)
+        at = np.arange(self.steps, dtype=np.int32)[:, None] * KINDS
+        self._put(at + kinds, np.tile([factor for _, factor in terms], (self.steps, 1)))
+        self.lower.append(np.full(self.steps, lower))
+        self.upper.append(np.full(self.steps, upper))
+
+    def chain(self, terms: Terms, before: int, first: float) -> None:
+        """The terms equal variable `before` of the step before; in the first step, `first`."""
+        kinds = np.array([kind for kind, _ in terms], np.int32)
+        at = np.arange(self.steps, dtype=np.int32)[:, None] * KINDS
+        factors = np.tile([factor for _, factor in terms], (self.steps, 1))
+        self._put((at + kinds)[:1], factors[:1])
+        if self.steps > 1:
+            earlier = at[1:] - KINDS + before
+            self._put(
+                np.hstack([at[1:] + kinds, earlier]),
+                np.hstack([factors[1:], np.full((self.steps - 1, 1), -1.0)]),
+            )
+        bound = np.zeros(self.steps)
+        bound[0] = first
+        self.lower.append(bound)
+        self.upper.append(bound)
+
+    def _put(self, columns: NDArray[np.int32], values: Floats) -> None:
+        self.columns.append(columns.ravel())
+        self.values.append(values.ravel())
+        self.widths.append(np.full(len(columns), columns.shape[1], np.int32))
 
 
 def joint_plan(
@@ -102,7 +130,7 @@ def joint_plan(
     assert steps > 0, "a plan needs at least one step"
     hours = step_s / HOUR_S
     costs, upper = _columns(plant, prices, reserves, hours, rules)
-    rows = _rows(plant, steps, hours, stored_wh, rules)
+    rows = _rows(plant, steps, hours, stored_wh, rules, reserves)
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
     solver.setOptionValue("output_flag", False)
     solver.setOptionValue("threads", 1)
@@ -145,55 +173,46 @@ def _columns(
     return -gains.ravel(), upper.ravel()
 
 
-def _rows(plant: Plant, steps: int, hours: float, stored_wh: int, rules: ReserveRules) -> _Rows:
-    """Balance of the store, and what power and energy leave for each product."""
-    rows = _Rows()
+def _rows(
+    plant: Plant,
+    steps: int,
+    hours: float,
+    stored_wh: int,
+    rules: ReserveRules,
+    reserves: ReservePrices,
+) -> _Rows:
+    """Balance of the store, and what power and energy leave for each product that is sold."""
+    rows = _Rows(steps)
     efficiency = plant.efficiency_per_mille / PER_MILLE
     moved = rules.moved_per_mille / PER_MILLE
     out, into = plant.discharge_w / MEGA, plant.charge_w / MEGA
-    full = plant.energy_wh / MEGA
-    call_s = max(rules.regulation_s, 1)
-    for step in range(steps):
-        at = step * KINDS
-        held = {
-            at + STORED: 1.0,
-            at + CHARGE: -efficiency * hours,
-            at + DISCHARGE: hours / efficiency,
-            at + UP: moved * hours / efficiency,
-            at + DOWN: -moved * hours * efficiency,
-        }
-        before = stored_wh / MEGA
-        if step:
-            held[at - KINDS + STORED] = -1.0
-            before = 0.0
-        rows.add(held, before, before)
-        net = {at + DISCHARGE: 1.0, at + CHARGE: -1.0}
-        rows.add({**net, at + UP: 1.0, at + SPIN: 1.0}, -np.inf, out)
-        rows.add({**net, at + DOWN: -1.0}, -into, np.inf)
-        # Both at once would be more than the inverter has, and burn energy at negative prices.
-        rows.add(
-            {at + DISCHARGE: 1.0 / max(out, 1e-9), at + CHARGE: 1.0 / max(into, 1e-9)}, -np.inf, 1
-        )
-        call = call_s / HOUR_S
-        spin = rules.spinning_s / HOUR_S
-        rows.add(
-            {at + STORED: 1.0, at + UP: -call / efficiency, at + SPIN: -spin / efficiency},
-            0,
-            np.inf,
-        )
-        rows.add({at + STORED: 1.0, at + DOWN: call * efficiency}, -np.inf, full)
+    kept = [(STORED, 1.0), (CHARGE, -efficiency * hours), (DISCHARGE, hours / efficiency)]
+    kept += [(UP, moved * hours / efficiency), (DOWN, -moved * hours * efficiency)]
+    rows.chain(kept, STORED, stored_wh / MEGA)
+    # Both at once would be more than the inverter has, and burn energy at negative prices.
+    rows.add([(DISCHARGE, 1 / max(out, 1e-9)), (CHARGE, 1 / max(into, 1e-9))], -np.inf, 1)
+    call, spin = rules.regulation_s / HOUR_S, rules.spinning_s / HOUR_S
+    net = [(DISCHARGE, 1.0), (CHARGE, -1.0)]
+    if reserves.up or reserves.spin:
+        rows.add([*net, (UP, 1.0), (SPIN, 1.0)], -np.inf, out)
+        needed = [(STORED, 1.0), (UP, -call / efficiency), (SPIN, -spin / efficiency)]
+        rows.add(needed, 0, np.inf)
+    if reserves.down:
+        rows.add([*net, (DOWN, -1.0)], -into, np.inf)
+        rows.add([(STORED, 1.0), (DOWN, call * efficiency)], -np.inf, plant.energy_wh / MEGA)
     return rows
 
 
 def _model(costs: Floats, upper: Floats, rows: _Rows) -> highspy.HighsLp:
     model = highspy.HighsLp()
-    model.num_col_, model.num_row_ = len(costs), len(rows.lower)
+    lower, upper_rows = np.concatenate(rows.lower), np.concatenate(rows.upper)
+    model.num_col_, model.num_row_ = len(costs), len(lower)
     model.col_cost_, model.col_lower_, model.col_upper_ = costs, np.zeros(len(costs)), upper
-    model.row_lower_, model.row_upper_ = np.array(rows.lower), np.array(rows.upper)
+    model.row_lower_, model.row_upper_ = lower, upper_rows
     model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    model.a_matrix_.start_ = np.array(rows.starts)
-    model.a_matrix_.index_ = np.array(rows.columns)
-    model.a_matrix_.value_ = np.array(rows.values)
+    model.a_matrix_.start_ = np.concatenate([[0], np.cumsum(np.concatenate(rows.widths))])
+    model.a_matrix_.index_ = np.concatenate(rows.columns)
+    model.a_matrix_.value_ = np.concatenate(rows.values)
     return model
 
 

@@ -12,7 +12,9 @@ from operator import attrgetter, itemgetter
 
 from cloud.commands import (
     AdvanceDesk,
+    BidAhead,
     DeskCommand,
+    ForecastHomes,
     HaltDesk,
     LimitDay,
     ObserveFleet,
@@ -35,20 +37,24 @@ from cloud.facts import (
     BidPrepared,
     BidSettled,
     BidSubmitted,
-    DayLimited,
-    DeskHalted,
+    CurveSegment,
     DeskOpened,
     DeskRefused,
     Fact,
     PriceObserved,
-    SharingSet,
 )
-from cloud.vpp import sharing
 from cloud.vpp.awards import METER_GRACE_NS, Award, AwardBook, Finished
 from cloud.vpp.bids import OFFERED, Bid, Product, bid_id, bid_state, product_for
 from cloud.vpp.capability import HOUR_NS, Battery, Fleet, is_plausible
-from cloud.vpp.commitments import committed_micro, promised_wh, revision
+from cloud.vpp.commitments import (
+    SUBMIT_MARGIN_NS,
+    ahead_objection,
+    committed_micro,
+    promised_wh,
+    revision,
+)
 from cloud.vpp.offer import hour_offer
+from cloud.vpp.operator_rules import OperatorRules
 from cloud.vpp.prices import (
     DAY_NS,
     MEMORY_NS,
@@ -57,16 +63,14 @@ from cloud.vpp.prices import (
     reference_path,
     reference_price,
 )
-from cloud.vpp.risk import Guard, Limits, exposure_micro, objection
+from cloud.vpp.risk import Limits, exposure_micro, objection
+from cloud.vpp.sharing import stated
 from protos.clock import MINUTE_NS
 from protos.messages import Refusal
 
 BID_WINDOW_NS = 30 * MINUTE_NS
 LAST_CALL_NS = 3 * MINUTE_NS
 """This long before the gate the desk stops waiting for more batteries."""
-
-SUBMIT_MARGIN_NS = MINUTE_NS
-"""Nothing is bid later than this before a gate: it would reach the venue too late."""
 
 HORIZON_HOURS = 24
 HOURS_AHEAD = 3
@@ -92,8 +96,7 @@ class Desk:
         self._bids: dict[str, Bid] = {}
         self._decided: dict[int, None] = {}
         self._book = AwardBook()
-        self.guard = Guard()
-        self._sharing = sharing.HOME_SHARE
+        self.rules = OperatorRules()
         self._pruned_ns = 0
 
     def apply(self, command: DeskCommand, at_ns: int) -> list[Fact]:
@@ -114,8 +117,10 @@ class Desk:
                 return self._record_life(command, at_ns)
             case OpenDesk():
                 return self._open(command, at_ns)
-            case HaltDesk() | LimitDay() | SetSharing():
-                return self._rule(command)
+            case BidAhead():
+                return self._bid_ahead(command, at_ns)
+            case HaltDesk() | LimitDay() | SetSharing() | ForecastHomes():
+                return self.rules.apply(command, self._fleet)
         raise AssertionError(f"the desk takes no {type(command).__name__}")
 
     @property
@@ -157,43 +162,14 @@ class Desk:
         if self._limits is None:
             self._opened_ns = at_ns
         self._limits = limits
-        return [
-            DeskOpened(command.power_max_w, command.exposure_max_micro, command.power_min_w),
-        ]
-
-    def _rule(self, command: HaltDesk | LimitDay | SetSharing) -> list[Fact]:
-        """The operator's own rules; one that changes nothing says nothing."""
-        guard = self.guard
-        match command:
-            case HaltDesk(is_halted=is_halted, reason=reason):
-                if guard.is_halted == is_halted:
-                    return []
-                guard.is_halted = is_halted
-                return [DeskHalted(is_halted, reason)]
-            case SetSharing(rules=rules):
-                if not sharing.are_sound(rules):
-                    return [DeskRefused("sharing", Refusal.MALFORMED)]
-                if rules == self._sharing:
-                    return []
-                self._sharing = rules
-                return [SharingSet(rules)]
-        asked = (
-            command.deviation_max_wh,
-            command.loss_max_micro,
-            command.soc_min_per_mille,
-            command.soc_max_per_mille,
-        )
-        if not Guard(False, *asked).is_sound:
-            return [DeskRefused("day limits", Refusal.MALFORMED)]
-        self.guard = Guard(guard.is_halted, *asked, guard.days)
-        self._fleet.soc_bounds = asked[2:]
-        return [DayLimited(*asked)]
+        return [DeskOpened(command.power_max_w, command.exposure_max_micro, command.power_min_w)]
 
     def _observe_price(self, command: ObservePrice) -> list[Fact]:
+        subject = f"price/{command.venue}/{command.node}"
         if abs(command.price_micro_per_mwh) > PRICE_MICRO_MAX:
-            return [DeskRefused(f"price/{command.venue}/{command.node}", Refusal.BAD_PRICE)]
+            return [DeskRefused(subject, Refusal.BAD_PRICE)]
         if command.starts_ns < 0 or not MINUTE_NS <= command.duration_ns <= DAY_NS:
-            return [DeskRefused(f"price/{command.venue}/{command.node}", Refusal.BAD_INTERVAL)]
+            return [DeskRefused(subject, Refusal.BAD_INTERVAL)]
         series = (command.venue, command.node, command.market)
         price = Published(command.duration_ns, command.price_micro_per_mwh)
         if not self._prices.observe(series, command.starts_ns, price):
@@ -274,7 +250,7 @@ class Desk:
             return []
         settled = (command.version, command.amount_micro, bid.revenue_micro)
         facts: list[Fact] = [BidSettled(command.bid_id, *settled)]
-        return [*facts, sharing.stated(bid, self._sharing)] if bid.delivered_wh else facts
+        return [*facts, stated(bid, self.rules.sharing)] if bid.delivered_wh else facts
 
     def _record_award(self, command: RecordAward, at_ns: int) -> list[Fact]:
         bid = self._bids.get(command.bid_id)
@@ -320,7 +296,7 @@ class Desk:
                 facts.extend(self._decide(self._limits, hour_ns, at_ns))
         for award in self._book.running.values():
             # Under the kill switch what runs ends with its slot, and nothing follows it.
-            leases = [] if self.guard.is_halted else award.dispatch(self._fleet, at_ns)
+            leases = [] if self.rules.guard.is_halted else award.dispatch(self._fleet, at_ns)
             if leases:
                 self._bids[award.bid_id].dispatched = True
             facts.extend(leases)
@@ -354,10 +330,12 @@ class Desk:
     def _bid(
         self, limits: Limits, product: Product, hour_ns: int, at_ns: int
     ) -> BidPrepared | Refusal:
-        halted = self.guard.objection(hour_ns // DAY_NS)
+        halted = self.rules.guard.objection(hour_ns // DAY_NS)
         if halted is not None:
             return halted
         sold_wh, bought_wh = promised_wh(self._bids, hour_ns, at_ns)
+        drawn_wh, charged_wh = self.rules.homes.between(at_ns, hour_ns)
+        sold_wh, bought_wh = sold_wh + drawn_wh, bought_wh + charged_wh
         able = self._fleet.capability(at_ns, HOUR_NS, sold_wh, bought_wh)
         if max(able.firm_charge_w, able.firm_discharge_w) < limits.power_min_w:
             return Refusal.BELOW_MINIMUM
@@ -387,6 +365,30 @@ class Desk:
             curve,
         )
 
+    def _bid_ahead(self, command: BidAhead, at_ns: int) -> list[Fact]:
+        """A day-ahead offer under the same limits; its hour is then not bid for again."""
+        curve = tuple(CurveSegment(one.power_w, one.price_micro_per_mwh) for one in command.curve)
+        product = next((one for one in self._offered if one.venue == command.venue), None)
+        hour_ns = command.starts_ns
+        refusal = ahead_objection(command, product, self._decided, at_ns)
+        if refusal is None:
+            refusal = self.rules.guard.objection(hour_ns // DAY_NS)
+        if refusal is None and self._limits is None:
+            refusal = Refusal.RISK_LIMIT
+        if refusal is None:
+            assert self._limits is not None, "an open desk has limits"
+            committed = committed_micro(self._bids, self._book, hour_ns, at_ns)
+            refusal = objection(self._limits, curve, HOUR_NS, committed)
+        if refusal is not None:
+            return [DeskRefused(f"ahead/{command.venue}/{hour_ns}", refusal)]
+        assert product is not None, "an unknown venue was refused"
+        identity = bid_id(product, hour_ns, revision(self._bids, product, hour_ns))
+        where = (product.venue, product.node, product.ahead)
+        prepared = BidPrepared(identity, *where, hour_ns, HOUR_NS, command.gate_ns, curve)
+        self._decided[hour_ns] = None
+        self._bids[prepared.bid_id] = Bid(prepared, exposure_micro(curve, HOUR_NS))
+        return [prepared]
+
     def _meter(self, at_ns: int) -> list[AwardMetered]:
         """The results of awards that ended METER_GRACE_NS ago."""
         over = [
@@ -409,7 +411,7 @@ class Desk:
                     so_far = bid.delivered_wh.get(battery.account, 0)
                     bid.delivered_wh[battery.account] = so_far + energy
             day = result.starts_ns // DAY_NS
-            self.guard.note(day, result.awarded_wh, result.delivered_wh, result.revenue_micro)
+            self.rules.guard.note(day, result.awarded_wh, result.delivered_wh, result.revenue_micro)
             facts.append(result)
         return facts
 
@@ -429,7 +431,7 @@ class Desk:
             del self._bids[key]
         finished = self._book.finished
         self._book.finished = {key: v for key, v in finished.items() if key[0] in self._bids}
-        self.guard.forget_before(old // DAY_NS)
+        self.rules.guard.forget_before(old // DAY_NS)
 
     def state(self) -> object:
         return [
@@ -441,12 +443,13 @@ class Desk:
             [bid_state(bid) for _, bid in sorted(self._bids.items(), key=itemgetter(0))],
             sorted(self._decided),
             *self._book.state(),
-            self.guard.state(),
-            [self._sharing.owners_per_mille, self._sharing.rate_micro],
+            *self.rules.state(),
         ]
 
 
 def _limits_state(limits: Limits | None) -> Sequence[int] | None:
-    if limits is None:
-        return None
-    return [limits.power_max_w, limits.exposure_max_micro, limits.power_min_w]
+    return (
+        None
+        if limits is None
+        else [limits.power_max_w, limits.exposure_max_micro, limits.power_min_w]
+    )

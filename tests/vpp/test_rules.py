@@ -4,7 +4,10 @@ import pytest
 
 from cloud.commands import (
     AdvanceDesk,
+    BidAhead,
+    CurvePoint,
     Delivery,
+    ForecastHomes,
     HaltDesk,
     LimitDay,
     ObserveFleet,
@@ -21,6 +24,7 @@ from cloud.facts import (
     AllowanceChanged,
     BankRefused,
     BidHeldBack,
+    BidPrepared,
     BidSettled,
     DayLimited,
     DeskHalted,
@@ -260,3 +264,75 @@ def test_the_rate_and_the_homes_part_can_be_set():
     desk.apply(SetSharing(ShareRules(500, 33_500_000)), AT)
     _, stated = desk.apply(RecordStatement(bid.bid_id, 1, 100), STARTS + HOUR_NS)
     assert (stated.amount_micro, stated.owners_per_mille) == (3_350, 500)
+
+
+# ---- day ahead, and the homes' own use -----------------------------------------------------
+
+CURVE = (CurvePoint(-150_000, -150 * USD), CurvePoint(0, 20 * USD), CurvePoint(150_000, 90 * USD))
+EVE = STARTS - 30 * HOUR_NS
+AHEAD_GATE = STARTS - 24 * HOUR_NS
+
+
+def test_the_desk_bids_day_ahead_only_when_told_and_then_not_again_for_the_hour():
+    desk = desk_at(EVE)
+    (bid,) = desk.apply(BidAhead("caiso", STARTS, AHEAD_GATE, CURVE), EVE)
+    assert isinstance(bid, BidPrepared)
+    assert (bid.market, bid.gate_ns, bid.starts_ns) == ("DAM", AHEAD_GATE, STARTS)
+    assert [one.price_micro_per_mwh for one in bid.curve] == [-150 * USD, 20 * USD, 90 * USD]
+    for number in range(20):
+        desk.apply(battery(number), AT)
+    assert STARTS not in {one.starts_ns for one in bids(desk, AT)}
+    (again,) = desk.apply(BidAhead("caiso", STARTS, AHEAD_GATE, CURVE), EVE)
+    assert again.reason == Refusal.DUPLICATE_NUMBER
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"venue": "mars"}, Refusal.UNKNOWN_OFFER),
+        ({"starts_ns": STARTS + 1}, Refusal.BAD_INTERVAL),
+        ({"gate_ns": STARTS}, Refusal.BAD_INTERVAL),
+        ({"starts_ns": STARTS + 240 * HOUR_NS}, Refusal.BAD_INTERVAL),
+        ({"gate_ns": EVE}, Refusal.GATE_CLOSED),
+        ({"curve": ()}, Refusal.MALFORMED),
+        ({"curve": CURVE[::-1]}, Refusal.MALFORMED),
+        ({"curve": (*CURVE[:2], CurvePoint(501_000, 90 * USD))}, Refusal.RISK_LIMIT),
+        ({"curve": (CurvePoint(0, 0), CurvePoint(1_000, 90 * USD))}, Refusal.BELOW_MINIMUM),
+    ],
+)
+def test_a_wrong_day_ahead_offer_is_refused_with_its_reason(change, reason):
+    desk = desk_at(EVE)
+    fields = {"venue": "caiso", "starts_ns": STARTS, "gate_ns": AHEAD_GATE, "curve": CURVE}
+    (refused,) = desk.apply(BidAhead(**fields | change), EVE)
+    assert refused.reason == reason
+
+
+def test_the_kill_switch_holds_day_ahead_offers_too():
+    desk = desk_at(EVE)
+    desk.apply(HaltDesk(True, "x"), EVE)
+    (refused,) = desk.apply(BidAhead("caiso", STARTS, AHEAD_GATE, CURVE), EVE)
+    assert refused.reason == Refusal.RISK_LIMIT
+
+
+def test_what_the_homes_will_draw_is_not_promised():
+    def widest(forecast):
+        desk = desk_at(AT)
+        if forecast is not None:
+            desk.apply(forecast, AT)
+        found = [one for one in bids(desk, AT) if one.starts_ns == STARTS]
+        return found[0].curve[-1].power_w if found else 0
+
+    slot = AT // QUARTER
+    plain = widest(None)
+    drawn = widest(ForecastHomes(slot, (10_000,) * 8, (0,) * 8))
+    assert 0 < drawn < plain
+    assert widest(ForecastHomes(slot + 200, (10_000,) * 8, (0,) * 8)) == plain
+    assert widest(ForecastHomes(slot, (10**9,) * 8, (0,) * 8)) <= 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [((1,), ()), ((-1,), (0,)), ((1 << 41,), (0,)), ((0,) * 193, (0,) * 193)]
+)
+def test_a_forecast_that_cannot_be_is_refused(wrong):
+    (refused,) = desk_at(AT).apply(ForecastHomes(0, *wrong), AT)
+    assert refused.reason == Refusal.BAD_ENERGY

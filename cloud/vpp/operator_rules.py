@@ -1,0 +1,70 @@
+"""What the operator tells the desk: kill switch, limits of a day, sharing, and the homes' forecast.
+
+Each is a command; what changes nothing says nothing, and what contradicts itself is refused and
+changes nothing.
+"""
+
+from cloud.commands import ForecastHomes, HaltDesk, LimitDay, SetSharing
+from cloud.facts import DayLimited, DeskHalted, DeskRefused, Fact, SharingSet
+from cloud.vpp import homes, sharing
+from cloud.vpp.capability import Fleet
+from cloud.vpp.homes import HomeForecast
+from cloud.vpp.risk import Guard
+from protos.messages import Refusal
+
+Rule = HaltDesk | LimitDay | SetSharing | ForecastHomes
+
+
+class OperatorRules:
+    """The rules that stand."""
+
+    def __init__(self) -> None:
+        self.guard = Guard()
+        self.sharing = sharing.HOME_SHARE
+        self.homes = HomeForecast()
+
+    def apply(self, command: Rule, fleet: Fleet) -> list[Fact]:
+        """Takes a rule over; `fleet` is told the bounds of the state of charge."""
+        match command:
+            case HaltDesk():
+                return self._halt(command)
+            case SetSharing():
+                return self._share(command)
+            case ForecastHomes():
+                if not homes.are_sound(command.drawn_wh, command.charged_wh):
+                    return [DeskRefused("forecast", Refusal.BAD_ENERGY)]
+                self.homes = HomeForecast(command.start_slot, command.drawn_wh, command.charged_wh)
+                return []
+        return self._limit(command, fleet)
+
+    def _halt(self, command: HaltDesk) -> list[Fact]:
+        if self.guard.is_halted == command.is_halted:
+            return []
+        self.guard.is_halted = command.is_halted
+        return [DeskHalted(command.is_halted, command.reason)]
+
+    def _share(self, command: SetSharing) -> list[Fact]:
+        if not sharing.are_sound(command.rules):
+            return [DeskRefused("sharing", Refusal.MALFORMED)]
+        if command.rules == self.sharing:
+            return []
+        self.sharing = command.rules
+        return [SharingSet(command.rules)]
+
+    def _limit(self, command: LimitDay, fleet: Fleet) -> list[Fact]:
+        money = (command.deviation_max_wh, command.loss_max_micro)
+        bounds = (command.soc_min_per_mille, command.soc_max_per_mille)
+        asked = Guard(self.guard.is_halted, *money, *bounds, self.guard.days)
+        if not asked.is_sound:
+            return [DeskRefused("day limits", Refusal.MALFORMED)]
+        self.guard = asked
+        fleet.soc_bounds = bounds
+        return [DayLimited(*money, *bounds)]
+
+    def state(self) -> list[object]:
+        rules = self.sharing
+        return [
+            self.guard.state(),
+            [rules.owners_per_mille, rules.rate_micro],
+            self.homes.state(),
+        ]
