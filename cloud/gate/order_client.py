@@ -50,7 +50,7 @@ def write_order(
         authority=authority,
         zone=zone,
         element=element,
-        reason=pb.OrderReason.Value(f"ORDER_REASON_{reason}"),
+        reason=f"ORDER_REASON_{reason}",
         issued_ns=now_ns,
         starts_ns=now_ns,
         ends_ns=now_ns + minutes * MINUTE_NS,

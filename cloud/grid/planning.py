@@ -110,7 +110,7 @@ def _ac_year(network: Network, sweep: Sweep, scale: float) -> tuple[Floats, Floa
         year = base.profiles[:, part].astype(np.float64).T / base.per_peak
         p = np.ascontiguousarray((year @ active + base.constant_w) * scale)
         q = np.ascontiguousarray((year @ reactive + base.constant_var) * scale)
-        lowest, highest, fullest = sweep.steps(p, q, network.limit_w)
+        lowest, highest, fullest = sweep.steps(p.data, q.data, network.limit_w)
         found[0, part], found[1, part], found[2, part] = fullest, highest, lowest
     return found[0], found[1], found[2]
 
@@ -173,7 +173,7 @@ def _ac_loading(network: Network, sweep: Sweep, scale: float, element: int, quar
     active = base.node_w(quarter).astype(np.float64) * scale
     reactive = base.node_var(quarter).astype(np.float64) * scale
     sweep.reset()
-    sweep.load(active, reactive)
+    sweep.load(active.tolist(), reactive.tolist())
     if not sweep.settle(1e-8):
         return -1
     p, q = sweep.flow_va(element)
