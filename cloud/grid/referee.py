@@ -152,6 +152,7 @@ def solver_data(network: Network) -> tuple[dict[Any, Any], npt.NDArray[np.int32]
     document = json.loads(unpacked(network.source))
     for constant in ("sym_load", "sym_gen"):
         document["data"].pop(constant, None)
+        document.get("attributes", {}).pop(constant, None)
     try:
         dataset: dict[Any, Any] = json_deserialize(json.dumps(document))
     except PowerGridError as error:

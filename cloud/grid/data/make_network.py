@@ -20,9 +20,11 @@ import io
 import json
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 CODE = "1-MVLV-rural-all-2-sw"
 NAME = "simbench-1-MVLV-rural-all-2-sw"
