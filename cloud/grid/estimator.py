@@ -70,7 +70,7 @@ class Estimator:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._data, self._load_ids = solver_data(network)
+        self._data, self._load_ids = solver_data(network.source, network.node_ids)
         self._order = node_order(network)
         self._elements = np.array(network.branch_element, np.int64)
         self._first_id = 1 + int(self._load_ids.max())

@@ -81,7 +81,9 @@ def solved(data):
 def test_a_village_becomes_a_network_with_its_busbar_fused_and_its_spare_left_out():
     data, words = convert(written(village()), "village")
     network, voltages = solved(data)
-    assert words == "4 nodes, 2 lines, 1 transformers, 2 homes; 1 buses without supply or load left out"
+    assert words == (
+        "nodes 4, lines 2, transformers 1, homes 2; left out, without supply or load: buses 1"
+    )
     assert network.element_names == ("grid", "unit", "main", "end")
     assert network.node_names == ("grid", "bar a", "street 1", "street 2")
     assert network.baseline.constant_w.tolist() == [0, 0, 12_000, 6_000]
@@ -178,9 +180,7 @@ def test_pandapowers_own_networks_have_pandapowers_own_voltages(tmp_path):
     for make in (networks.create_cigre_network_lv, networks.create_kerber_vorstadtnetz_kabel_1):
         net = make()
         pandapower.to_json(net, str(tmp_path / "net.json"))
-        pandapower.runpp(
-            net, trafo_model="pi", calculate_voltage_angles=False, tolerance_mva=1e-9
-        )
+        pandapower.runpp(net, trafo_model="pi", calculate_voltage_angles=False, tolerance_mva=1e-9)
         path, _ = convert_file(tmp_path / "net.json")
         _, voltages = solved(path.read_bytes())
         theirs = net.res_bus.vm_pu.dropna()

@@ -105,9 +105,9 @@ def convert(text: str, name: str) -> tuple[bytes, str]:
     data = gzip.compress(json.dumps(document, separators=(",", ":")).encode(), 9, mtime=0)
     network = load_network(data)
     left = len(tables["bus"]) - len(node_of)
-    words = f"{network.size} nodes, {len(lines)} lines, {len(units)} transformers"
-    words += f", {len(network.home_nodes)} homes"
-    return data, words + (f"; {left} buses without supply or load left out" if left else "")
+    words = f"nodes {network.size}, lines {len(lines)}, transformers {len(units)}"
+    words += f", homes {len(network.home_nodes)}"
+    return data, words + (f"; left out, without supply or load: buses {left}" if left else "")
 
 
 # ---- reading --------------------------------------------------------------------------------
