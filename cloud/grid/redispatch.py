@@ -19,7 +19,7 @@ from protos.units import PER_MILLE
 
 LOADING_MAX, VOLTAGE_MIN, VOLTAGE_MAX = 1_000, 900, 1_100
 TRIES_MAX = 6
-ELEMENTS_MAX = 4
+ELEMENTS_MAX = 12
 """How many elements in turn are relieved; who has more has a broken network, not a slot."""
 
 MORE_PER_MILLE = 20
