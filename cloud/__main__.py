@@ -7,6 +7,7 @@
     receipt    fetch a household's receipt from a running aggregator
     site       add a home and print its enrolment token
     authority  register a grid operator and fetch its certificate
+    order      sign a grid operator's order and submit it
     revoke     shut a device out
     account    an account's balances
     deposit    money that the provider holds for an account
@@ -15,6 +16,8 @@
     stake      supply, validators, bonds and rewards of GTX
     validator  check and cosign an aggregator's log, as an independent party
     validator-key  make a validator's key and print its line of the policy
+    plan       a year of power flows of a network: which elements fill up, how often
+    network    make a network file out of a pandapower one
     bench      measure
     venue-sim  run the market simulator: OASIS, Data Miner and the bid gateways on made prices
 
@@ -56,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_operator(commands)
     _add_bank(commands)
     _add_validator(commands)
+    _add_grid(commands)
     _add_bench(commands)
     _add_venue_sim(commands)
     return parser
@@ -168,6 +172,37 @@ def _add_validator(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     key.add_argument("--key", type=Path, required=True)
     key.add_argument("--name", required=True, help="one word, such as utility.example")
     key.set_defaults(run=_validator_key)
+
+
+def _add_grid(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    order = commands.add_parser("order", help="sign a grid operator's order and submit it")
+    order.add_argument("authority")
+    order.add_argument("--address", default="127.0.0.1:8445", help="of the utility port")
+    order.add_argument("--directory", type=Path, default=Path(), help="of key and certificate")
+    order.add_argument("--zone", default="rural")
+    order.add_argument("--element", type=int, required=True)
+    action = order.add_mutually_exclusive_group(required=True)
+    action.add_argument("--limit", type=int, dest="limit_w", metavar="W")
+    action.add_argument("--curtail", type=int, dest="curtail_to_w", metavar="W")
+    action.add_argument("--reserve", type=int, dest="reserve_w", metavar="W")
+    action.add_argument("--reduce", type=int, dest="reduce_by_w", metavar="W")
+    order.add_argument("--minutes", type=int, default=15)
+    order.add_argument("--reason", required=True, help="OVERLOAD, VOLTAGE, MAINTENANCE, ...")
+    order.add_argument("--id", default="", help="submit the same order again")
+    order.set_defaults(run=_order)
+
+    plan = commands.add_parser("plan", help="which elements of a network fill up, how often")
+    plan.add_argument("--network", default="rural", help="shipped name, or path of a network file")
+    plan.add_argument("--growth", type=float, default=0.0, help="per cent a year, of all base flow")
+    plan.add_argument("--years", type=int, default=1)
+    plan.add_argument("--count", type=int, default=20, help="elements to print")
+    plan.add_argument("--json", action="store_true")
+    plan.set_defaults(run=_plan)
+
+    network = commands.add_parser("network", help="make a network file from a pandapower one")
+    network.add_argument("source", type=Path, help="pandapower JSON")
+    network.add_argument("--output", type=Path, help="default: NAME.pgm.json.gz beside it")
+    network.set_defaults(run=_network)
 
 
 def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -303,6 +338,49 @@ def _authority(options: argparse.Namespace) -> int:
         options.directory,
     )
     print(json.dumps({name: str(path) for name, path in paths.items()}))
+    return 0
+
+
+def _order(options: argparse.Namespace) -> int:
+    from cloud.gate.order_client import ACTIONS, submit_order, write_order
+    from protos.clock import clock_from_environment
+
+    action = next(name for name in ACTIONS if getattr(options, name) is not None)
+    order = write_order(
+        options.authority,
+        options.zone,
+        options.element,
+        action,
+        getattr(options, action),
+        options.reason,
+        options.minutes,
+        clock_from_environment().now_ns(),
+        options.id,
+    )
+    print(json.dumps(submit_order(options.address, options.directory, order)))
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from cloud.grid.planning import plan_lines, plan_record, plan_year
+    from cloud.grid.shipped import network_named
+
+    network = network_named(options.network)
+    found = plan_year(
+        network, growth_per_cent=options.growth, years=options.years, count=options.count
+    )
+    if options.json:
+        print(json.dumps(plan_record(network, found)))
+    else:
+        print("\n".join(plan_lines(network, found, options.count)))
+    return 0
+
+
+def _network(options: argparse.Namespace) -> int:
+    from cloud.grid.data.convert import convert_file
+
+    path, words = convert_file(options.source, options.output)
+    print(f"{path} written: {words}; give its path as the zone's network")
     return 0
 
 

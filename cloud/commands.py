@@ -652,7 +652,7 @@ class SurveyGrid(ZoneCommand, frozen=True, array_like=True, tag=111):
 
 
 class HomeCut(msgspec.Struct, frozen=True, array_like=True):
-    """What a re-dispatch takes from a home's trades in a slot: W of feed-in, or of draw."""
+    """What a re-dispatch takes from a home's trades in a slot: W of feed-in; negative, of draw."""
 
     device: DeviceId
     power_w: int

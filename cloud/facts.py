@@ -714,7 +714,9 @@ class EnvelopesSet(Fact, frozen=True, array_like=True, tag=113):
 
 
 class HomeCompensation(msgspec.Struct, frozen=True, array_like=True):
-    """What a home is kept from by a re-dispatch, and what keeps it whole."""
+    """What a home is kept from by a re-dispatch, and what keeps it whole. Positive power is feed-in
+    that is taken back, negative a draw that its battery meets.
+    """
 
     device: DeviceId
     account: AccountId

@@ -33,7 +33,7 @@ ESTIMATE_S = 60
 PAUSE_S_MIN = 0.2
 """In the machine's own seconds, however fast a demo's clock runs."""
 
-ESTIMATE_PAUSE_S_MIN = 2.0
+ESTIMATE_PAUSE_S_MIN = 10.0
 
 T = TypeVar("T")
 

@@ -22,6 +22,7 @@ HYSTERESIS_PER_MILLE = 20
 """A published step stands until the loading has moved this far, so that prices do not flicker."""
 
 FULL_PER_MILLE = 1_000
+_VARINT_BITS_MAX = 63
 
 
 class EdgeStep(NamedTuple):
@@ -101,3 +102,53 @@ def most_loaded(flows: Sequence[ElementFlow], count: int) -> tuple[ElementFlow, 
         flows, key=lambda f: (-(abs(f.power_w) * 1_000_000 // max(1, f.limit_w)), f.element)
     )
     return tuple(ranked[:count])
+
+
+def pack_steps(slot: int, steps: Sequence[EdgeStep]) -> bytes:
+    """A slot's whole price update in a few bytes a step: varints of the slot, then for each step, by
+    element, how far its element is from the one before, its price (zigzag) and its loading.
+    """
+    packed = bytearray(_varint(slot))
+    last = 0
+    for step in sorted(steps):
+        price = step.step_micro_per_kwh
+        packed += _varint(step.element - last)
+        packed += _varint(2 * price if price >= 0 else -2 * price - 1)
+        packed += _varint(step.loading_per_mille)
+        last = step.element
+    return bytes(packed)
+
+
+def unpack_steps(data: bytes) -> tuple[int, tuple[EdgeStep, ...]]:
+    """The reverse. Raises ValueError for bytes that no update packs to."""
+    numbers: list[int] = []
+    value = shift = 0
+    for octet in data:
+        value |= (octet & 0x7F) << shift
+        shift += 7
+        if not octet & 0x80:
+            numbers.append(value)
+            value = shift = 0
+        elif shift > _VARINT_BITS_MAX:
+            raise ValueError("a number of the price update is too long")
+    if shift or len(numbers) % 3 != 1:
+        raise ValueError("the price update is cut off")
+    steps, element = [], 0
+    for place in range(1, len(numbers), 3):
+        element += numbers[place]
+        price = numbers[place + 1]
+        steps.append(
+            EdgeStep(
+                element, price >> 1 if not price & 1 else -(price >> 1) - 1, numbers[place + 2]
+            )
+        )
+    return numbers[0], tuple(steps)
+
+
+def _varint(value: int) -> bytes:
+    packed = bytearray()
+    while value > 0x7F:
+        packed.append(value & 0x7F | 0x80)
+        value >>= 7
+    packed.append(value)
+    return bytes(packed)

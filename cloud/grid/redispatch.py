@@ -19,6 +19,9 @@ from protos.units import PER_MILLE
 
 LOADING_MAX, VOLTAGE_MIN, VOLTAGE_MAX = 1_000, 900, 1_100
 TRIES_MAX = 6
+ELEMENTS_MAX = 12
+"""How many elements in turn are relieved; who has more has a broken network, not a slot."""
+
 MORE_PER_MILLE = 20
 """Cut beyond the excess, because a watt at a home is less than a watt at the element."""
 
@@ -46,7 +49,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """The cuts by device in W, and the referee's word before and after them."""
+    """The cuts by device in W (of feed-in; negative: relief of a draw), the element that was worst
+    and how, and the referee's word before and after them.
+    """
 
     element: int
     exporting: bool
@@ -74,30 +79,67 @@ def remedy(
 ) -> Remedy | None:
     """The cuts for a slot, or None where the referee agrees or nothing that can be cut helps."""
     unloaded = referee.check(slot, {})
-    before = referee.check(slot, injections_w)
-    if not disagrees(before, unloaded):
+    before = after = referee.check(slot, injections_w)
+    place = _worst(network, slot, before, injections_w)
+    total: dict[DeviceId, int] = {}
+    injections, left = dict(injections_w), list(candidates)
+    for _ in range(ELEMENTS_MAX):
+        if not disagrees(after, unloaded):
+            break
+        found = _relieve(referee, network, slot, injections, left, unloaded, after)
+        if found is None:
+            break
+        after, injections, cuts = found
+        for device, power_w in cuts.items():
+            total[device] = total.get(device, 0) + power_w
+        left = [_less(candidate, cuts.get(candidate.device, 0)) for candidate in left]
+    if not total:
         return None
+    chosen = tuple((device, power_w) for device, power_w in total.items() if power_w)
+    return Remedy(*place, chosen, before, after)
+
+
+def _relieve(
+    referee: Checks,
+    network: Network,
+    slot: int,
+    injections_w: Mapping[int, int],
+    candidates: Sequence[Candidate],
+    unloaded: RefereeResult,
+    before: RefereeResult,
+) -> tuple[RefereeResult, dict[int, int], dict[DeviceId, int]] | None:
+    """The worst element's turn: the verdict, the injections and the cuts afterwards."""
     element, exporting = _worst(network, slot, before, injections_w)
     pool = [c for c in candidates if network.is_below(c.node, element)]
     limits = [c.export_w if exporting else c.relief_w for c in pool]
-    flow_w = sum(limits)
-    cut_w, best = 0, None
+    whole_w, cut_w, verdict = sum(limits), 0, before
+    best = None
     for _ in range(TRIES_MAX):
-        verdict = best.after if best else before
-        step = _step(network, element, verdict, unloaded, flow_w)
-        cut_w = min(flow_w, cut_w + step)
+        cut_w = min(whole_w, cut_w + _step(network, element, verdict, unloaded, whole_w))
         if cut_w <= 0:
             break
-        cuts = _shares(limits, cut_w)
-        after = referee.check(slot, _with(injections_w, pool, cuts, exporting=exporting))
-        if best is None and not _is_better(after, before):
-            return None
-        if best is None or _is_better(after, best.after):
-            chosen = tuple((c.device, w) for c, w in zip(pool, cuts, strict=True) if w)
-            best = Remedy(element, exporting, chosen, before, after)
-        if not disagrees(after, unloaded) or cut_w == flow_w:
+        sign = 1 if exporting else -1
+        cuts = {c.device: sign * w for c, w in zip(pool, _shares(limits, cut_w), strict=True)}
+        changed = _with(injections_w, pool, cuts)
+        verdict = referee.check(slot, changed)
+        if not _is_better(verdict, best[0] if best else before):
+            break
+        best = verdict, changed, cuts
+        if verdict.worst_element != element or not disagrees(verdict, unloaded):
+            break
+        if cut_w == whole_w:
             break
     return best
+
+
+def _less(candidate: Candidate, cut_w: int) -> Candidate:
+    """What can still be taken back of a home after a cut."""
+    return Candidate(
+        candidate.device,
+        candidate.node,
+        candidate.export_w - max(0, cut_w),
+        candidate.relief_w - max(0, -cut_w),
+    )
 
 
 def _worst(
@@ -154,16 +196,11 @@ def _shares(limits: Sequence[int], cut_w: int) -> list[int]:
 
 
 def _with(
-    injections_w: Mapping[int, int],
-    pool: Sequence[Candidate],
-    cuts: Sequence[int],
-    *,
-    exporting: bool,
+    injections_w: Mapping[int, int], pool: Sequence[Candidate], cuts: Mapping[DeviceId, int]
 ) -> dict[int, int]:
     changed = dict(injections_w)
-    for candidate, cut in zip(pool, cuts, strict=True):
-        sign = -1 if exporting else 1
-        changed[candidate.node] = changed.get(candidate.node, 0) + sign * cut
+    for candidate in pool:
+        changed[candidate.node] = changed.get(candidate.node, 0) - cuts[candidate.device]
     return changed
 
 

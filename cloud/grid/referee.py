@@ -10,7 +10,7 @@ transformer's is apparent power over rated apparent power (S/Sn, the greater sid
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,32 +135,35 @@ def _model(network: Network) -> tuple[Any, npt.NDArray[np.int32]]:
     from power_grid_model import PowerGridModel
     from power_grid_model.errors import PowerGridError  # type: ignore[attr-defined]
 
-    dataset, ids = solver_data(network)
+    dataset, ids = solver_data(network.source, network.node_ids)
     try:
         return PowerGridModel(dataset, system_frequency=FREQUENCY_HZ), ids
     except PowerGridError as error:
         raise NetworkError(f"network: power-grid-model refuses it: {error}") from error
 
 
-def solver_data(network: Network) -> tuple[dict[Any, Any], npt.NDArray[np.int32]]:
-    """The file's wires and source as power-grid-model takes them, with one load of our own at each
+def solver_data(
+    source: bytes, node_ids: Sequence[int]
+) -> tuple[dict[Any, Any], npt.NDArray[np.int32]]:
+    """A file's wires and source as power-grid-model takes them, with one load of our own at each
     node, and the loads' ids by node. Raises NetworkError where it refuses the file.
     """
     from power_grid_model.errors import PowerGridError  # type: ignore[attr-defined]
     from power_grid_model.utils import json_deserialize  # type: ignore[attr-defined]
 
-    document = json.loads(unpacked(network.source))
+    document = json.loads(unpacked(source))
     for constant in ("sym_load", "sym_gen"):
         document["data"].pop(constant, None)
+        document.get("attributes", {}).pop(constant, None)
     try:
         dataset: dict[Any, Any] = json_deserialize(json.dumps(document))
     except PowerGridError as error:
         raise NetworkError(f"network: power-grid-model refuses it: {error}") from error
     first = 1 + max(int(rows["id"].max()) for rows in dataset.values() if len(rows))
-    ids = np.arange(first, first + network.size, dtype=np.int32)
+    ids = np.arange(first, first + len(node_ids), dtype=np.int32)
     loads = {
         "id": ids,
-        "node": np.array(network.node_ids),
+        "node": np.array(node_ids),
         "status": 1,
         "type": 0,
         "p_specified": 0.0,

@@ -4,6 +4,7 @@ Decides who may trade while an element has failed, and which leases keep homes w
 cuts and curtailments. An order changes limits; it never skips the physics. Must never suspend a home whose grid is not out, nor cut more of a slot than a home has traded.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from cloud.commands import (
@@ -92,18 +93,20 @@ class GridSide:
     def candidates(self, slot: int) -> list[Candidate]:
         """The homes whose trades of a closed slot could be taken back."""
         net_wh = self._markets.traded_wh(slot)
+        homes = [gateway for gateway in self._gateways.values() if not gateway.expelled]
+        at_node = Counter(gateway.node for gateway in homes)
         found = []
-        for gateway in self._gateways.values():
-            if gateway.expelled:
-                continue
-            sold_w = -net_wh.get(gateway.node, 0) * SLOTS_PER_HOUR
+        for gateway in homes:
+            sold_wh = -net_wh.get(gateway.node, 0)
+            # Homes at one node share what was traded there.
+            sold_w = abs(sold_wh) * SLOTS_PER_HOUR // at_node[gateway.node]
             relief = gateway.snapshot.max_discharge_w if is_callable(gateway) else 0
             found.append(
                 Candidate(
                     gateway.device,
                     gateway.node,
-                    max(0, sold_w) if gateway.produces or sold_w > 0 else 0,
-                    min(max(0, -sold_w), relief),
+                    sold_w if sold_wh > 0 else 0,
+                    min(sold_w, relief) if sold_wh < 0 else 0,
                 )
             )
         return found
@@ -231,12 +234,11 @@ class GridSide:
             candidate = known.get(cut.device)
             if candidate is None:
                 continue
-            most = candidate.export_w if command.exporting else candidate.relief_w
-            power_w = max(0, min(cut.power_w, most))
+            power_w = max(-candidate.relief_w, min(cut.power_w, candidate.export_w))
             if not power_w:
                 continue
             gateway = self._gateways[cut.device]
-            energy_wh = power_w // SLOTS_PER_HOUR
+            energy_wh = abs(power_w) // SLOTS_PER_HOUR
             dearest = self._markets.rules.fallback_import_micro_per_kwh
             homes.append(
                 HomeCompensation(
@@ -250,8 +252,8 @@ class GridSide:
                 max(now_ns, slot_start_ns(command.slot)),
                 ends_ns,
                 RAMP_W_PER_S,
-                None if command.exporting else power_w,
-                left_w if command.exporting else None,
+                None if power_w > 0 else -power_w,
+                left_w if power_w > 0 else None,
                 "re-dispatch",
             )
             self.caps.add(lease)

@@ -10,11 +10,12 @@ import numpy as np
 
 from cloud.grid.data import read_shipped
 from cloud.grid.network import Network, load_network, quarter_of_year
+from cloud.grid.planning import sweep_of
 from cloud.grid.referee import Referee
 from ext.sweep import Sweep
 from ext.tree import Headroom, Tree
-from tests.bench import grid_studies
-from tests.bench.grid_rows import Row, row, seconds, sweep_of
+from tests.bench import grid_studies, grid_work
+from tests.bench.grid_rows import Row, row, seconds
 
 NOON = 1_780_056_000 // 900
 """29 May 2026, 12:00 UTC."""
@@ -36,6 +37,7 @@ def rows() -> list[Row]:
         *_paths(network),
         *_tree_against_ac(network, referee),
         *grid_studies.rows(network),
+        *grid_work.rows(network),
     ]
 
 

@@ -1,19 +1,10 @@
-"""What the grid room's figures are made with: a row, a time, a network's sweep."""
+"""What the grid room's figures are made with: a row, a time."""
 
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from cloud.grid.network import Network
-from ext.sweep import Sweep
-
 Row = dict[str, Any]
-
-
-def sweep_of(network: Network) -> Sweep:
-    wires = network.electric
-    columns = (wires.r_pu, wires.x_pu, wires.g_pu, wires.b_pu, wires.ratio)
-    return Sweep(network.parent, *columns, wires.root_voltage_pu)
 
 
 def row(

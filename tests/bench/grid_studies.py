@@ -6,12 +6,13 @@ import numpy as np
 
 from cloud.grid.envelope import envelopes
 from cloud.grid.network import Network
+from cloud.grid.planning import sweep_of
 from ext.auction import clear
 from ext.sweep import Sweep
 from ext.sweep3 import Sweep3
 from ext.tree import Headroom, Tree
 from protos.clock import SLOTS_PER_HOUR
-from tests.bench.grid_rows import Row, row, seconds, sweep_of
+from tests.bench.grid_rows import Row, row, seconds
 from tests.oracle.auction import certify
 
 NOON = 1_780_056_000 // 900

@@ -1,6 +1,7 @@
 """What a loaded wire costs, in whole micro-units, and which wires are the fullest."""
 
 from itertools import pairwise
+from random import Random
 
 import pytest
 
@@ -12,6 +13,8 @@ from cloud.grid.congestion import (
     loading_per_mille,
     most_loaded,
     node_price,
+    pack_steps,
+    unpack_steps,
 )
 from cloud.grid.shipped import network_named
 
@@ -95,3 +98,21 @@ def test_the_fullest_elements_come_first_ties_by_number():
     found = most_loaded(flows, count=3)
     assert [(f.element, f.power_w) for f in found] == [(2, -40), (4, 40), (3, 20)]
     assert most_loaded([ElementFlow(1, 0, 0), ElementFlow(2, 5, 0)], 2)[0].element == 2
+
+
+def test_a_price_update_is_small_and_comes_back_as_it_was():
+    draw = Random(1)
+    elements = sorted(draw.sample(range(1, 5_479), 200))
+    steps = tuple(
+        EdgeStep(e, draw.randint(-SPREAD, SPREAD) or 1, draw.randint(800, 2_000)) for e in elements
+    )
+    packed = pack_steps(1_980_000, steps)
+    assert unpack_steps(packed) == (1_980_000, steps)
+    assert len(packed) <= 2_000
+    assert unpack_steps(pack_steps(7, ())) == (7, ())
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80", b"\x01\x01", b"\x01" * 6, b"\xff" * 20])
+def test_bytes_that_are_no_price_update_are_refused(data):
+    with pytest.raises(ValueError, match="price update"):
+        unpack_steps(data)

@@ -45,7 +45,17 @@ def test_too_much_draw_is_met_by_what_the_batteries_below_can_give(referee):
     found = remedy(referee, NETWORK, SLOT, injections, homes(injections))
     assert found is not None
     assert not found.exporting
+    assert found.cuts[0][0] == "home-3"
+    assert found.cuts[0][1] < 0
     assert found.after.worst_loading_per_mille < found.before.worst_loading_per_mille
+
+
+def test_both_ends_of_a_trade_are_relieved_in_turn(referee):
+    injections = {3: 60_000, 5: -60_000}
+    found = remedy(referee, NETWORK, SLOT, injections, homes(injections))
+    cuts = dict(found.cuts)
+    assert cuts["home-3"] > 0 > cuts["home-5"]
+    assert not disagrees(found.after, referee.check(SLOT, {}))
 
 
 def test_where_nobody_below_can_help_nothing_is_cut(referee):

@@ -21,7 +21,10 @@ import json
 import zipfile
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 CODE = "1-MVLV-rural-all-2-sw"
 NAME = "simbench-1-MVLV-rural-all-2-sw"
@@ -81,25 +84,30 @@ def tidy(value: float) -> float:
     return float(f"{float(value):.9g}")
 
 
-def line_rows(lines: Any, node_of: dict[int, int], first_id: int) -> tuple[Rows, list[str]]:
+def line_rows(
+    lines: Iterable[Any], node_of: dict[int, int], first_id: int
+) -> tuple[Rows, list[str]]:
     """Lines as power-grid-model wants them: ohm, farad, ampere; whole length, parallels as one."""
     rows: Rows = []
-    for i, line in enumerate(lines.itertuples()):
+    names = []
+    for i, line in enumerate(lines):
         ends = sorted((node_of[line.from_bus], node_of[line.to_bus]))
         count, km = line.parallel, line.length_km
         r, x, c = line.r_ohm_per_km, line.x_ohm_per_km, line.c_nf_per_km * 1e-9
         electric = [r * km / count, x * km / count, c * km * count, 0.0]
         rated_a = line.max_i_ka * 1e3 * line.df * count
         rows.append([first_id + i, *ends, 1, 1, *map(tidy, [*electric, rated_a])])
-    return rows, [str(name) for name in lines.name]
+        names.append(str(line.name))
+    return rows, names
 
 
 def transformer_rows(
-    transformers: Any, node_of: dict[int, int], first_id: int
+    transformers: Iterable[Any], node_of: dict[int, int], first_id: int
 ) -> tuple[Rows, list[str]]:
     """Two-winding transformers with their taps active."""
     rows: Rows = []
-    for i, unit in enumerate(transformers.itertuples()):
+    names = []
+    for i, unit in enumerate(transformers):
         rated_va = unit.sn_mva * 1e6 * unit.parallel
         high_v, low_v = unit.vn_hv_kv * 1e3, unit.vn_lv_kv * 1e3
         iron_w = unit.pfe_kw * 1e3 * unit.parallel
@@ -121,7 +129,8 @@ def transformer_rows(
             + [_WYE_GROUNDED, _WYE_GROUNDED, 0, _TAP_AT_TO if at_low else _TAP_AT_FROM]
             + [*taps, tidy(tap_v)]
         )
-    return rows, [str(name) for name in transformers.name]
+        names.append(str(unit.name))
+    return rows, names
 
 
 ATTRIBUTES = {
@@ -240,8 +249,10 @@ def document(net: Any) -> tuple[dict[str, Any], Any]:
     place = {bus: i for i, bus in enumerate(order)}
     node_of = {bus: place[top] for bus, top in joined.items() if top in place}
     nodes = [[i, tidy(net.bus.vn_kv[bus] * 1e3)] for i, bus in enumerate(order)]
-    line_data, line_names = line_rows(lines, node_of, len(nodes))
-    unit_data, unit_names = transformer_rows(units, node_of, len(nodes) + len(line_data))
+    line_data, line_names = line_rows(lines.itertuples(), node_of, len(nodes))
+    unit_data, unit_names = transformer_rows(
+        units.itertuples(), node_of, len(nodes) + len(line_data)
+    )
     last = len(nodes) + len(line_data) + len(unit_data)
     source = [last, 0, 1, tidy(grid.vm_pu), SOURCE_SHORT_CIRCUIT_VA, 0.1]
     base = base_flow(net, node_of)
