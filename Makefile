@@ -42,7 +42,7 @@ $(BIN)/.installed: requirements.txt
 $(BIN)/.ready: $(BIN)/.installed $(SOURCES)
 	@command -v $${CC:-cc} >/dev/null || { echo "A C compiler is missing: apt install build-essential (or set CC), then run make again"; exit 1; }
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
-	@$(BIN)/python -c 'import ext.allocate, ext.auction, ext.book, ext.columns, ext.sweep, ext.sweep3, ext.tree' || { echo "The compiled parts did not build; see the compiler's words with: $(BIN)/uv pip install --no-deps --no-build-isolation -e ."; exit 1; }
+	@$(BIN)/python -c 'import ext.allocate, ext.auction, ext.book, ext.columns, ext.sweep, ext.sweep3, ext.tree, ext.wires' || { echo "The compiled parts did not build; see the compiler's words with: $(BIN)/uv pip install --no-deps --no-build-isolation -e ."; exit 1; }
 	@touch $@
 
 $(BIN)/.dev-ready: $(BIN)/.installed requirements-dev.txt
