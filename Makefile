@@ -7,6 +7,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 ROOM ?= all
 SOURCES := $(wildcard ext/*.pyx ext/*.pxd) pyproject.toml
+comma := ,
+empty :=
+space := $(empty) $(empty)
+PARTS := $(subst $(space),$(comma) ,$(patsubst ext/%.pyx,ext.%,$(wildcard ext/*.pyx)))
 CONSOLE := cloud/gate/console
 VENDOR := $(CONSOLE)/static/vendor/.ready
 
@@ -42,7 +46,7 @@ $(BIN)/.installed: requirements.txt
 $(BIN)/.ready: $(BIN)/.installed $(SOURCES)
 	@command -v $${CC:-cc} >/dev/null || { echo "A C compiler is missing: apt install build-essential (or set CC), then run make again"; exit 1; }
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
-	@$(BIN)/python -c 'import ext.allocate, ext.auction, ext.book, ext.columns, ext.ed25519, ext.envelope, ext.post, ext.sweep, ext.sweep3, ext.tree' || { echo "The compiled parts did not build; see the compiler's words with: $(BIN)/uv pip install --no-deps --no-build-isolation -e ."; exit 1; }
+	@$(BIN)/python -c 'import $(PARTS)' || { echo "The compiled parts did not build; see the compiler's words with: $(BIN)/uv pip install --no-deps --no-build-isolation -e ."; exit 1; }
 	@touch $@
 
 $(BIN)/.dev-ready: $(BIN)/.installed requirements-dev.txt

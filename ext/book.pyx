@@ -25,6 +25,7 @@ from ext.pool cimport (
 )
 from ext.steps cimport Batch, deliver, level_of, remove, run, run_timed, step_any
 from ext.tree cimport BLOCK_BITS, Headroom
+from ext.wires cimport SlotFlow
 
 from hashlib import blake2b
 
@@ -80,6 +81,7 @@ cdef class Books:
     cdef size_t spare_count
     cdef Batch batch
     cdef dict headrooms
+    cdef dict flows
     cdef readonly int books_max
 
     def __cinit__(self, uint32_t orders_max, uint32_t ticks=4096, uint32_t books_max=256):
@@ -99,6 +101,7 @@ cdef class Books:
         e.place_mask = books_max - 1
         self.books_max = books_max
         self.headrooms = {}
+        self.flows = {}
         self.spare_count = 2 * <size_t>orders_max + 4 * NO_NODE
         cdef size_t sides = 2 * <size_t>books_max
         e.pool = <Order*>gtx_arena((<size_t>orders_max + 1) * sizeof(Order))
@@ -143,13 +146,18 @@ cdef class Books:
 
     # ---- books ---------------------------------------------------------------------------------
 
-    def open(self, long long book, Headroom headroom=None):
-        """An empty book. Raises ValueError where its place is taken or the headroom is in use."""
+    def open(self, long long book, Headroom headroom=None, SlotFlow flow=None):
+        """An empty book. With a flow, its headroom's network is asked before every fill, too.
+
+        Raises ValueError where its place is taken, or the headroom is in use or of another network.
+        """
         if not 0 <= book < NEVER:
             raise ValueError(f"{book} is no book number")
         cdef Place* p = self.engine.places + (<uint32_t>book & self.engine.place_mask)
         if p.book != CLOSED:
             raise ValueError(f"book {book} has the place of book {p.book}, which is open")
+        if flow is not None and (headroom is None or flow.wires.tree is not headroom.tree):
+            raise ValueError("a flow needs the headroom of its own network")
         if headroom is None:
             self._touch(<uint32_t>book)
         elif headroom.attached:
@@ -157,6 +165,10 @@ cdef class Books:
         else:
             self._attach(p, headroom)
             self.headrooms[book] = headroom
+            p.flow = NULL
+        if flow is not None:
+            self.flows[book] = flow
+            p.flow = &flow.flow
         p.book = <uint64_t>book
         if headroom is None:
             self.engine.ladders[p - self.engine.places] = p.book
@@ -227,6 +239,8 @@ cdef class Books:
             free(p.keys)
             p.keys = NULL
             p.net = NULL
+            p.flow = NULL
+            self.flows.pop(book, None)
         p.book = e.ladders[p - e.places] = CLOSED
         return closed
 
@@ -497,15 +511,17 @@ cdef class Books:
         )
 
     def state_hash(self):
-        """BLAKE2b-256 of the snapshot and of every headroom's state."""
+        """BLAKE2b-256 of the snapshot and of every headroom's and flow's state."""
         digest = blake2b(self.snapshot(), digest_size=32)
         for number in sorted(self.headrooms):
             digest.update(self.headrooms[number].state())
+            if number in self.flows:
+                digest.update(self.flows[number].state())
         return digest.digest()
 
-    def restore(self, bytes data not None, headrooms=None):
+    def restore(self, bytes data not None, headrooms=None, flows=None):
         """Replace all books by those of a snapshot. `headrooms` gives, by book number, the room of
-        each book that was on a network. Raises ValueError, and changes nothing, for bytes that are
+        each book that was on a network, and `flows` the flow of each that asked one. Raises ValueError, and changes nothing, for bytes that are
         no snapshot of such books.
         """
         self._nothing_waits()
@@ -515,7 +531,7 @@ cdef class Books:
         for number in self.books:
             self.close(number)
         for number, gridded, orders in books:
-            self.open(number, given[number] if gridded else None)
+            self.open(number, given[number] if gridded else None, (flows or {}).get(number))
             for order in orders:
                 self._put_back(number, order)
 

@@ -27,6 +27,7 @@ from ext.pool cimport (
     mirror, put, rank_of, recall, side_of, tick_of,
 )
 from ext.tree cimport BLOCK, BLOCK_BITS, Net, Reach, reachable, reserve_between, room_between
+from ext.wires cimport admit, remember, restore
 
 cdef enum:
     ARRIVAL_BITS = 44
@@ -358,6 +359,18 @@ cdef inline void drop(Engine* e, Place* p, uint32_t o) noexcept nogil:
     take_out(e, p, o)
     forget(e, o)
 
+cdef inline uint32_t flow_between(
+    Place* p, int32_t seller, int32_t buyer, uint32_t wanted
+) noexcept nogil:
+    # What the network lets through, taken of it. 0 only where the power flow refuses; then it has
+    # shut an edge between the two.
+    cdef int64_t fill = room_between(p.net, seller, buyer, wanted)
+    if p.flow != NULL:
+        fill = admit(p.flow, p.net, seller, buyer, fill)
+    if fill > 0:
+        reserve_between(p.net, seller, buyer, fill)
+    return <uint32_t>fill
+
 cdef inline void meet(
     Engine* e, Place* p, Command* c, int32_t x, uint32_t o, Taker* t
 ) noexcept nogil:
@@ -381,12 +394,9 @@ cdef inline void meet(
             fill = m.quantity
             t.ev = put(t.ev, m.id, c.order, c.book, tick, fill, CANCELLED, SELF_TRADE, other)
     else:
-        if c.side:
-            fill = <uint32_t>room_between(p.net, x, y, fill)
-            reserve_between(p.net, x, y, fill)
-        else:
-            fill = <uint32_t>room_between(p.net, y, x, fill)
-            reserve_between(p.net, y, x, fill)
+        fill = flow_between(p, x, y, fill) if c.side else flow_between(p, y, x, fill)
+        if gtx_unlikely(fill == 0):
+            return
         t.ev = put(t.ev, m.id, c.order, c.book, tick, fill, TRADE, NONE, other)
         t.left -= fill
     m.quantity -= fill
@@ -451,10 +461,10 @@ cdef inline Event* kill_on_network(
             e.pool[o].quantity = ev.quantity
             put_back(e, p, o)
         y = e.spots[o].node
-        if ev.kind == TRADE and c.side:
-            reserve_between(p.net, y, x, ev.quantity)
-        elif ev.kind == TRADE:
-            reserve_between(p.net, x, y, ev.quantity)
+        if ev.kind == TRADE and p.flow == NULL:
+            reserve_between(p.net, y if c.side else x, x if c.side else y, ev.quantity)
+    if p.flow != NULL:
+        restore(p.flow, p.net)
     return put(ev, c.order, 0, c.book, c.tick, c.quantity, CANCELLED, KILLED, c.side)
 
 cdef inline Event* enter_on_network(
@@ -471,6 +481,8 @@ cdef inline Event* enter_on_network(
     t.rival = 0
     t.stopped = False
     rearrange(e, p)
+    if gtx_unlikely(c.tif == FILL_OR_KILL) and p.flow != NULL:
+        remember(p.flow, p.net)
     if not p.by_node and gtx_unlikely(not walk_ladder(e, p, c, x, &t)):
         arrange_by_node(e, p)
     if p.by_node:
@@ -593,8 +605,9 @@ cdef inline Event* sweep(
         fill = m.quantity
         if e.pool[younger].quantity < fill:
             fill = e.pool[younger].quantity
-        fill = <uint32_t>room_between(p.net, y, x, fill)
-        reserve_between(p.net, y, x, fill)
+        fill = flow_between(p, y, x, fill)
+        if fill == 0:
+            continue
         ev = put(ev, m.id, e.pool[younger].id, book, tick, fill, TRADE, SWEPT, side)
         m.quantity -= fill
         e.pool[younger].quantity -= fill

@@ -8,6 +8,7 @@ allocated while orders come and go. Index 0 of the pool is nobody, so 0 ends eve
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from ext.tree cimport Net
+from ext.wires cimport Flow
 
 cdef extern from * nogil:
     """
@@ -208,6 +209,7 @@ cdef enum Reason:
 cdef struct Place:
     uint64_t book  # its number, or CLOSED, which no 32-bit number equals
     Net* net  # NULL for a book without a network; the rest is for one with
+    Flow* flow  # NULL where the rooms alone decide
     int32_t* position  # node to depth-first position, and back
     int32_t* names
     int64_t* keys  # [2][padded] each node's best key

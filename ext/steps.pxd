@@ -18,6 +18,8 @@ from ext.pool cimport (
     mirror, place_of, put, rank_of, side_of, tick_of,
 )
 
+from ext.wires cimport give_back
+
 cdef extern from * nogil:
     """
     /* What gtx_tail of an unremarkable order and of a cancel looks like, and which bits count:
@@ -70,6 +72,8 @@ cdef inline Event* enter(
     if p.net == NULL:
         return cross_ladder(e, c, ev, link)
     ev = enter_on_network(e, p, c, ev, link)
+    if p.flow != NULL:
+        give_back(p.flow, p.net)
     if p.net.opened:
         ev = sweep(e, p, c.book, ev, end)
     return ev
@@ -230,7 +234,9 @@ cdef inline bint fits(Engine* e, Command* c, Batch* b) noexcept nogil:
     cdef size_t room = b.end - b.events
     if gtx_likely(p.net == NULL):
         return room > <size_t>e.live + 2 and p.book == c.book
-    return room > <size_t>e.live + 2 * <size_t>p.net.size + 2 and not p.net.opened
+    if p.net.opened or p.flow != NULL:
+        return False
+    return room > <size_t>e.live + 2 * <size_t>p.net.size + 2
 
 cdef inline bint deliver(Batch* b) noexcept nogil:
     # Copy waiting events while there is room; true when none is left.

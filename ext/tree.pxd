@@ -48,6 +48,7 @@ cdef void bound_blocks(Net* net, Reach* reach, int32_t start, int32_t end) noexc
 cdef void shut(Net* net, Reach* reach, int32_t v) noexcept nogil
 cdef void unshut(Net* net, Reach* reach, int32_t v) noexcept nogil
 cdef void settle(Net* net, int64_t wanted) noexcept nogil
+cdef void respan(Net* net) noexcept nogil
 
 cdef inline bint reachable(Net* net, int32_t seller, int32_t buyer) noexcept nogil:
     return (

@@ -117,6 +117,18 @@ cdef void span_reach(Net* net, Reach* reach) noexcept nogil:
     bound_blocks(net, reach, 0, net.size)
 
 
+cdef void respan(Net* net) noexcept nogil:
+    """Everything that follows from the rooms, which are what they really are."""
+    cdef int32_t v
+    net.shuts = 0
+    span_reach(net, &net.up)
+    span_reach(net, &net.down)
+    net.spent = net.fills = 0
+    for v in range(net.size):
+        net.pending[v] = 0
+    settle(net, 0)
+
+
 cdef class Tree:
     """The topology of a radial network: `parent[node]`, with node 0 the root and parent[0] -1.
 
@@ -263,16 +275,8 @@ cdef class Headroom:
         self.refresh()
 
     cdef void refresh(self) noexcept:
-        cdef Net* net = &self.net
-        cdef int32_t v
-        net.shuts = 0
-        span_reach(net, &net.up)
-        span_reach(net, &net.down)
-        net.spent = net.fills = 0
-        for v in range(net.size):
-            net.pending[v] = 0
-        settle(net, 0)
-        net.opened = True
+        respan(&self.net)
+        self.net.opened = True
 
     cdef void charge(self) noexcept nogil:
         """All edges at what they really have."""
@@ -354,6 +358,11 @@ cdef class Headroom:
         cdef int32_t v = self.tree.place(node)
         self.charge()
         return self.net.down.room[v], self.net.up.room[v]
+
+    def is_shut(self, node, bint up):
+        """Whether nothing more can flow over the edge above `node`, up or down."""
+        cdef int32_t v = self.tree.place(node)
+        return v > 0 and (self.net.up.low[v] if up else self.net.down.low[v]) == v
 
     @property
     def down(self):

@@ -1,0 +1,83 @@
+# cython: language_level=3
+"""The AC power flow of one delivery slot, as the order book asks it before every fill.
+
+A network is cut into areas: the trunk, and the low-voltage grids that hang from it. A trade moves
+the power of two nodes; only their areas and the trunk between them are swept, each from the
+voltages that the last accepted trade left, so that the work is the same for every trade.
+"""
+
+from libc.stdint cimport int32_t, int64_t
+
+from ext.tree cimport Net, Tree
+
+cdef struct Area:
+    # Its nodes in preorder; node 0 is held at the trunk's voltage (the trunk's own at the source).
+    int32_t size
+    int32_t joint  # where in the trunk it hangs; -1: this is the trunk
+    int32_t live  # which of the two states below is the accepted one
+    int32_t recent  # trades accepted since room was given back
+    int32_t turns_count
+    int32_t* parent
+    int32_t* position  # in the tree, by own number
+    int32_t* turns  # the transformers, whose limit is of apparent power
+    double* r
+    double* x
+    double* g
+    double* b
+    double* base2  # squared voltage per unit of the sweep's own base
+    double* share  # of a line: squared loading for each squared current
+    double* p
+    double* q
+    double* vr[2]
+    double* vi[2]
+    double* jr[2]
+    double* ji[2]
+    double* limit  # squared loading that a trade may lead to
+    double* low  # squared voltages likewise
+    double* high
+    double* top  # what the area draws from the trunk, active and reactive
+
+cdef struct Flow:
+    Area* areas  # the trunk first
+    int32_t count
+    int32_t size  # positions
+    int32_t* area  # of each position
+    int32_t* own  # and its number there
+    double* r  # of each position's edge, for choosing between edges
+    int64_t* kept_up  # room withheld from the edge above each position, Wh
+    int64_t* kept_down
+    double* arena  # all that changes, one piece
+    int64_t arena_doubles
+    double* shadow  # the same as it was before a fill-or-kill,
+    Area* shadow_areas  # and which state was live,
+    int64_t* shadow_rooms  # and both rooms and what was withheld
+    bint blind  # the base has no solution: nothing may be added to it
+    bint due  # an area has waited long enough
+    int64_t refused
+
+cdef int64_t admit(Flow* f, Net* net, int32_t seller, int32_t buyer, int64_t wh) noexcept nogil
+cdef void give_back(Flow* f, Net* net) noexcept nogil
+cdef void remember(Flow* f, Net* net) noexcept nogil
+cdef void restore(Flow* f, Net* net) noexcept nogil
+
+cdef class Wires:
+    cdef readonly Tree tree
+    cdef Area* areas  # with what never changes
+    cdef int32_t count
+    cdef int64_t nodes  # of all areas, the held ones counted twice
+    cdef int32_t* area
+    cdef int32_t* own
+    cdef double* r
+    cdef list blocks
+    cdef void* take(self, size_t size) except NULL
+    cdef int cut(self, heads) except -1
+    cdef int fill(self, int32_t k, list positions, columns, transformers) except -1
+
+cdef class SlotFlow:
+    cdef Flow flow
+    cdef readonly Wires wires
+    cdef void* memory
+    cdef void carve(self) noexcept
+    cdef bint solve(self) noexcept
+    cdef double* column(self, Area* a, int number) noexcept
+    cdef void bound(self) noexcept
