@@ -84,7 +84,7 @@ class App:
         self.views = Views()
         self.writer.listen(self.views.update)
         self.authority = CertificateAuthority(config.state_dir / "ca")
-        self.gateways = GatewayGate(self.writer, self.authority, clock)
+        self.gateways = GatewayGate(self.writer, self.authority, clock, self.views.glimpse)
         self.enrolment = EnrolmentGate(self.writer, self.authority, "")
         self.utility = UtilityGate(self.writer, self.views, clock)
         self.screen = Screen(self.views, clock, self.core.zones)

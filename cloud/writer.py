@@ -36,11 +36,11 @@ BATCH_MAX = 1_024
 HELD_S_MAX = 0.005
 """How long the event loop is held by applying before others get a turn."""
 
-COMMIT_TICK_S = 0.005
-BUSY_BATCH = 4
-LARGE_BATCH = 128
-"""After a busy commit the next one waits a tick, so that it carries more, unless it already carries
-much. Who is alone is answered at once.
+BUSY_BATCH, BUSY_TICK_S = 4, 0.005
+FULL_BATCH, FULL_TICK_S = 64, 0.02
+LARGE_BATCH = 512
+"""After a busy commit the next one waits a tick, after a full one a long tick, so that it carries
+more, unless it already carries much. Who is alone is answered at once.
 """
 
 LEAVES_AT_ONCE = 1_024
@@ -255,7 +255,7 @@ class Writer:
     async def _gather(self, committed: int) -> None:
         queued = len(self._inbox) + len(self._follow_ups)
         if committed >= BUSY_BATCH and queued < LARGE_BATCH and not self._stopping:
-            await asyncio.sleep(COMMIT_TICK_S)
+            await asyncio.sleep(FULL_TICK_S if committed >= FULL_BATCH else BUSY_TICK_S)
 
     def _take(self) -> list[_Entry]:
         """Follow-ups first: a journey that has begun goes before one that has not."""
@@ -271,26 +271,42 @@ class Writer:
         at_ns = max(self._clock.now_ns(), self._at_ns)
         records = await self._in_thread(self._commit, batch, at_ns)
         self._at_ns = at_ns
+        outcomes: list[tuple[_Entry, list[Fact] | Exception]] = []
+        try:
+            await self._apply_all(batch, records, outcomes)
+        finally:
+            # All together: whoever sent many is answered once.
+            for entry, outcome in outcomes:
+                entry.tell(outcome)
+        self._batch = ()
+        self._leaves += self.core.take_leaves()
+        if self._blocks or len(self._leaves) >= LEAVES_AT_ONCE:
+            await self._store_readable()
+
+    async def _apply_all(
+        self,
+        batch: Sequence[_Entry],
+        records: Sequence[Record | None],
+        outcomes: list[tuple[_Entry, list[Fact] | Exception]],
+    ) -> None:
+        """In journal order, with turns for others in between. What was applied is in `outcomes`."""
         loop = asyncio.get_running_loop()
+        at_ns = self._at_ns
         published: list[Fact] = []
         held_from = loop.time()
         for entry, record in zip(batch, records, strict=True):
             if record is None:
-                entry.tell(ForgedError())
+                outcomes.append((entry, ForgedError()))
             else:
                 facts = self._apply(entry, record)
-                published.extend(facts)
-                entry.tell(facts)
+                published += facts
+                outcomes.append((entry, facts))
             if loop.time() - held_from > HELD_S_MAX:
                 self._publish(published, at_ns)
                 published = []
                 await asyncio.sleep(0)
                 held_from = loop.time()
         self._publish(published, at_ns)
-        self._batch = ()
-        self._leaves += self.core.take_leaves()
-        if self._blocks or len(self._leaves) >= LEAVES_AT_ONCE:
-            await self._store_readable()
 
     def _apply(self, entry: _Entry, record: Record) -> list[Fact]:
         facts = self.core.step(entry.command, record.at_ns)

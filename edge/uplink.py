@@ -20,9 +20,11 @@ from edge.outbox import ChainForked, Outbox, OutboxError
 from edge.terms import Terms
 from protos import gateway_pb2
 from protos.clock import Clock
+from protos.codec import are_sweeps
 from protos.ids import DeviceId
-from protos.limits import UNACKNOWLEDGED_BATCHES_MAX
+from protos.limits import GLIMPSE_PERIOD_S, UNACKNOWLEDGED_BATCHES_MAX
 from protos.messages import Lease, OfferOutcome, OfferState, Refusal
+from protos.seal import Sealed
 from protos.version import __version__
 
 if TYPE_CHECKING:
@@ -35,6 +37,15 @@ HEARTBEAT_S = 20.0
 SILENCE_S_MAX = 60.0
 """After so long without a sign of life, once the cloud has shown that it sends any, or with
 envelopes unreceipted, the stream is taken for dead."""
+
+RECEIPT_PAUSE_MS = 1_000
+"""The outbox loses nothing by trimming once a second."""
+
+GLIMPSE_BEHIND = UNACKNOWLEDGED_BATCHES_MAX
+"""From so many envelopes on that are still to be sent, the newest is shown ahead of them."""
+
+GLIMPSE_AMONG = 4
+"""So many of the newest are looked at for readings: offers and reports say nothing of the present."""
 
 REWIND_PAUSE_S = 2.0
 DRAIN_S_MAX = 300.0
@@ -73,6 +84,7 @@ class LinkCount:
     receipts: int = 0
     refusals: int = 0
     rewinds: int = 0
+    glimpses: int = 0
     problem: str = ""
 
 
@@ -84,6 +96,8 @@ class _Stream:
     cursor: int = 0
     rewound_to: int = -1
     rewound_at: float = 0.0
+    glimpsed_at: float = -GLIMPSE_PERIOD_S
+    glimpsed_seq: int = 0
     heard_at: float = 0.0
     hears_heartbeats: bool = False
     progressed: bool = False
@@ -200,7 +214,10 @@ class Uplink:
         import grpc.aio
 
         hello = gateway_pb2.Hello(
-            device_id=self._device, agent_version=__version__, boot_id=self._boot_id
+            device_id=self._device,
+            agent_version=__version__,
+            boot_id=self._boot_id,
+            receipt_pause_ms=RECEIPT_PAUSE_MS,
         )
         try:
             async with asyncio.timeout(WELCOME_TIMEOUT_S):
@@ -263,6 +280,7 @@ class Uplink:
     async def _send_some(self, stream: _Stream) -> bool:
         stream.wake.clear()
         self._outbox.appended.clear()
+        await self._glimpse(stream)
         room = self._outbox.durable_seq + UNACKNOWLEDGED_BATCHES_MAX - stream.cursor
         if room <= 0 or stream.cursor >= self._outbox.head_seq:
             return False
@@ -273,16 +291,24 @@ class Uplink:
                 break
             stream.cursor = envelope.seq
             self._sent_to = max(self._sent_to, envelope.seq)
-            sealed = gateway_pb2.SealedPayload(
-                seq=envelope.seq,
-                previous=envelope.previous,
-                payload=envelope.payload,
-                signature=envelope.signature,
-            )
-            await stream.call.write(gateway_pb2.ConnectRequest(sealed=sealed))
+            await stream.call.write(gateway_pb2.ConnectRequest(sealed=_carried(envelope)))
             self.count.sent += 1
         stream.cursor = max(stream.cursor, self._outbox.durable_seq)
         return True
+
+    async def _glimpse(self, stream: _Stream) -> None:
+        """Shows the newest envelope while a backlog stands before it; it is sent again in order."""
+        now, head = asyncio.get_running_loop().time(), self._outbox.head_seq
+        is_due = now - stream.glimpsed_at >= GLIMPSE_PERIOD_S and head > stream.glimpsed_seq
+        if not is_due or head - stream.cursor < GLIMPSE_BEHIND:
+            return
+        newest = await self._outbox.read(head - GLIMPSE_AMONG, GLIMPSE_AMONG)
+        for envelope in reversed(newest):
+            if are_sweeps(envelope.payload):
+                stream.glimpsed_at, stream.glimpsed_seq = now, envelope.seq
+                await stream.call.write(gateway_pb2.ConnectRequest(glimpse=_carried(envelope)))
+                self.count.glimpses += 1
+                return
 
     def _check_alive(self, stream: _Stream, now: float) -> None:
         expects = stream.hears_heartbeats or stream.cursor > self._outbox.durable_seq
@@ -368,6 +394,15 @@ class Uplink:
     def _drained(drain: "gateway_pb2.Drain") -> LinkDown:
         pause_s = drain.retry_after_s + random.uniform(0, drain.jitter_s)
         return LinkDown("the cloud asked to come back later", min(DRAIN_S_MAX, pause_s))
+
+
+def _carried(envelope: Sealed) -> gateway_pb2.SealedPayload:
+    return gateway_pb2.SealedPayload(
+        seq=envelope.seq,
+        previous=envelope.previous,
+        payload=envelope.payload,
+        signature=envelope.signature,
+    )
 
 
 def _lease(order: "gateway_pb2.LeaseOrder", device: DeviceId) -> Lease:

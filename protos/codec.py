@@ -206,6 +206,14 @@ def encode_payload(payload: Payload) -> bytes:
     return data
 
 
+def are_sweeps(data: bytes) -> bool:
+    """Whether a payload holds readings."""
+    try:
+        return payload_pb2.Payload.FromString(data).HasField("sweeps")
+    except DecodeError:
+        return False
+
+
 def decode_payload(data: bytes, columns: ColumnDecoder = decode_columns) -> Payload:
     """The record inside a sealed payload. Raises `Malformed`."""
     if len(data) > PAYLOAD_BYTES_MAX:

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from protos import common_pb2 as protos_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/gateway.proto\x12\x15gridtokenx.gateway.v1\x1a\x13protos/common.proto\"U\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63sr_pem\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"y\n\rEnrolResponse\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0f\n\x07site_id\x18\x02 \x01(\t\x12\x0c\n\x04zone\x18\x03 \x01(\t\x12\x1d\n\x15\x63\x65rtificate_chain_pem\x18\x04 \x01(\x0c\x12\x17\n\x0fgateway_address\x18\x05 \x01(\t\"2\n\x0cRenewRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\".\n\rRenewResponse\x12\x1d\n\x15\x63\x65rtificate_chain_pem\x18\x01 \x01(\x0c\"\xb6\x01\n\x0e\x43onnectRequest\x12-\n\x05hello\x18\x01 \x01(\x0b\x32\x1c.gridtokenx.gateway.v1.HelloH\x00\x12\x36\n\x06sealed\x18\x02 \x01(\x0b\x32$.gridtokenx.gateway.v1.SealedPayloadH\x00\x12\x35\n\theartbeat\x18\x03 \x01(\x0b\x32 .gridtokenx.gateway.v1.HeartbeatH\x00\x42\x06\n\x04\x62ody\"\xf3\x03\n\x0f\x43onnectResponse\x12\x31\n\x07welcome\x18\x01 \x01(\x0b\x32\x1e.gridtokenx.gateway.v1.WelcomeH\x00\x12\x31\n\x07receipt\x18\x02 \x01(\x0b\x32\x1e.gridtokenx.gateway.v1.ReceiptH\x00\x12\x36\n\x07refusal\x18\x03 \x01(\x0b\x32#.gridtokenx.gateway.v1.BatchRefusalH\x00\x12\x32\n\x05lease\x18\x04 \x01(\x0b\x32!.gridtokenx.gateway.v1.LeaseOrderH\x00\x12\x32\n\x06offers\x18\x05 \x01(\x0b\x32 .gridtokenx.gateway.v1.OfferNewsH\x00\x12\x33\n\x06market\x18\x06 \x01(\x0b\x32!.gridtokenx.gateway.v1.MarketNewsH\x00\x12\x37\n\ncheckpoint\x18\x07 \x01(\x0b\x32!.gridtokenx.gateway.v1.CheckpointH\x00\x12-\n\x05\x64rain\x18\x08 \x01(\x0b\x32\x1c.gridtokenx.gateway.v1.DrainH\x00\x12\x35\n\theartbeat\x18\t \x01(\x0b\x32 .gridtokenx.gateway.v1.HeartbeatH\x00\x42\x06\n\x04\x62ody\"B\n\x05Hello\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\x04\"\xc8\x01\n\x07Welcome\x12\x13\n\x0b\x64urable_seq\x18\x01 \x01(\x04\x12\x14\n\x0c\x64urable_link\x18\x02 \x01(\x0c\x12\x0e\n\x06now_ns\x18\x03 \x01(\x03\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12\x1a\n\x12tick_micro_per_kwh\x18\x05 \x01(\x03\x12\x1f\n\x17price_min_micro_per_kwh\x18\x06 \x01(\x03\x12\x1f\n\x17price_max_micro_per_kwh\x18\x07 \x01(\x03\x12\x16\n\x0egate_closure_s\x18\x08 \x01(\x03\"R\n\rSealedPayload\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x10\n\x08previous\x18\x02 \x01(\x0c\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\x1b\n\tHeartbeat\x12\x0e\n\x06now_ns\x18\x01 \x01(\x03\"\x1e\n\x07Receipt\x12\x13\n\x0b\x64urable_seq\x18\x01 \x01(\x04\"a\n\x0c\x42\x61tchRefusal\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12.\n\x07refused\x18\x02 \x01(\x0b\x32\x1d.gridtokenx.common.v1.Refused\x12\x14\n\x0c\x65xpected_seq\x18\x03 \x01(\x04\"\xf1\x01\n\nLeaseOrder\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rnot_before_ns\x18\x02 \x01(\x03\x12\x12\n\nexpires_ns\x18\x03 \x01(\x03\x12\x14\n\x0cramp_w_per_s\x18\x04 \x01(\r\x12\x14\n\x07power_w\x18\x05 \x01(\x12H\x00\x88\x01\x01\x12\x1b\n\x0e\x65xport_limit_w\x18\x06 \x01(\x04H\x01\x88\x01\x01\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x1b\n\x0e\x63harge_limit_w\x18\x08 \x01(\x04H\x02\x88\x01\x01\x42\n\n\x08_power_wB\x11\n\x0f_export_limit_wB\x11\n\x0f_charge_limit_w\"B\n\tOfferNews\x12\x35\n\x08outcomes\x18\x01 \x03(\x0b\x32#.gridtokenx.gateway.v1.OfferOutcome\"\xb0\x01\n\x0cOfferOutcome\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32!.gridtokenx.gateway.v1.OfferState\x12\x11\n\tenergy_wh\x18\x03 \x01(\x04\x12\x1b\n\x13price_micro_per_kwh\x18\x04 \x01(\x03\x12.\n\x07refused\x18\x05 \x01(\x0b\x32\x1d.gridtokenx.common.v1.Refused\"O\n\nMarketNews\x12\x0c\n\x04slot\x18\x01 \x01(\x03\x12 \n\x18last_price_micro_per_kwh\x18\x02 \x01(\x03\x12\x11\n\tvolume_wh\x18\x03 \x01(\x04\"\x1a\n\nCheckpoint\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"0\n\x05\x44rain\x12\x15\n\rretry_after_s\x18\x01 \x01(\r\x12\x10\n\x08jitter_s\x18\x02 \x01(\r*\x8d\x01\n\nOfferState\x12\x1b\n\x17OFFER_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12OFFER_STATE_RESTED\x10\x01\x12\x16\n\x12OFFER_STATE_FILLED\x10\x02\x12\x19\n\x15OFFER_STATE_CANCELLED\x10\x03\x12\x17\n\x13OFFER_STATE_REFUSED\x10\x04\x32\x66\n\x10\x45nrolmentService\x12R\n\x05\x45nrol\x12#.gridtokenx.gateway.v1.EnrolRequest\x1a$.gridtokenx.gateway.v1.EnrolResponse2\xc2\x01\n\x0eGatewayService\x12\\\n\x07\x43onnect\x12%.gridtokenx.gateway.v1.ConnectRequest\x1a&.gridtokenx.gateway.v1.ConnectResponse(\x01\x30\x01\x12R\n\x05Renew\x12#.gridtokenx.gateway.v1.RenewRequest\x1a$.gridtokenx.gateway.v1.RenewResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/gateway.proto\x12\x15gridtokenx.gateway.v1\x1a\x13protos/common.proto\"U\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63sr_pem\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"y\n\rEnrolResponse\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0f\n\x07site_id\x18\x02 \x01(\t\x12\x0c\n\x04zone\x18\x03 \x01(\t\x12\x1d\n\x15\x63\x65rtificate_chain_pem\x18\x04 \x01(\x0c\x12\x17\n\x0fgateway_address\x18\x05 \x01(\t\"2\n\x0cRenewRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\".\n\rRenewResponse\x12\x1d\n\x15\x63\x65rtificate_chain_pem\x18\x01 \x01(\x0c\"\xef\x01\n\x0e\x43onnectRequest\x12-\n\x05hello\x18\x01 \x01(\x0b\x32\x1c.gridtokenx.gateway.v1.HelloH\x00\x12\x36\n\x06sealed\x18\x02 \x01(\x0b\x32$.gridtokenx.gateway.v1.SealedPayloadH\x00\x12\x35\n\theartbeat\x18\x03 \x01(\x0b\x32 .gridtokenx.gateway.v1.HeartbeatH\x00\x12\x37\n\x07glimpse\x18\x04 \x01(\x0b\x32$.gridtokenx.gateway.v1.SealedPayloadH\x00\x42\x06\n\x04\x62ody\"\xf3\x03\n\x0f\x43onnectResponse\x12\x31\n\x07welcome\x18\x01 \x01(\x0b\x32\x1e.gridtokenx.gateway.v1.WelcomeH\x00\x12\x31\n\x07receipt\x18\x02 \x01(\x0b\x32\x1e.gridtokenx.gateway.v1.ReceiptH\x00\x12\x36\n\x07refusal\x18\x03 \x01(\x0b\x32#.gridtokenx.gateway.v1.BatchRefusalH\x00\x12\x32\n\x05lease\x18\x04 \x01(\x0b\x32!.gridtokenx.gateway.v1.LeaseOrderH\x00\x12\x32\n\x06offers\x18\x05 \x01(\x0b\x32 .gridtokenx.gateway.v1.OfferNewsH\x00\x12\x33\n\x06market\x18\x06 \x01(\x0b\x32!.gridtokenx.gateway.v1.MarketNewsH\x00\x12\x37\n\ncheckpoint\x18\x07 \x01(\x0b\x32!.gridtokenx.gateway.v1.CheckpointH\x00\x12-\n\x05\x64rain\x18\x08 \x01(\x0b\x32\x1c.gridtokenx.gateway.v1.DrainH\x00\x12\x35\n\theartbeat\x18\t \x01(\x0b\x32 .gridtokenx.gateway.v1.HeartbeatH\x00\x42\x06\n\x04\x62ody\"\\\n\x05Hello\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\x04\x12\x18\n\x10receipt_pause_ms\x18\x04 \x01(\r\"\xc8\x01\n\x07Welcome\x12\x13\n\x0b\x64urable_seq\x18\x01 \x01(\x04\x12\x14\n\x0c\x64urable_link\x18\x02 \x01(\x0c\x12\x0e\n\x06now_ns\x18\x03 \x01(\x03\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12\x1a\n\x12tick_micro_per_kwh\x18\x05 \x01(\x03\x12\x1f\n\x17price_min_micro_per_kwh\x18\x06 \x01(\x03\x12\x1f\n\x17price_max_micro_per_kwh\x18\x07 \x01(\x03\x12\x16\n\x0egate_closure_s\x18\x08 \x01(\x03\"R\n\rSealedPayload\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x10\n\x08previous\x18\x02 \x01(\x0c\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\x1b\n\tHeartbeat\x12\x0e\n\x06now_ns\x18\x01 \x01(\x03\"\x1e\n\x07Receipt\x12\x13\n\x0b\x64urable_seq\x18\x01 \x01(\x04\"a\n\x0c\x42\x61tchRefusal\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12.\n\x07refused\x18\x02 \x01(\x0b\x32\x1d.gridtokenx.common.v1.Refused\x12\x14\n\x0c\x65xpected_seq\x18\x03 \x01(\x04\"\xf1\x01\n\nLeaseOrder\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rnot_before_ns\x18\x02 \x01(\x03\x12\x12\n\nexpires_ns\x18\x03 \x01(\x03\x12\x14\n\x0cramp_w_per_s\x18\x04 \x01(\r\x12\x14\n\x07power_w\x18\x05 \x01(\x12H\x00\x88\x01\x01\x12\x1b\n\x0e\x65xport_limit_w\x18\x06 \x01(\x04H\x01\x88\x01\x01\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x1b\n\x0e\x63harge_limit_w\x18\x08 \x01(\x04H\x02\x88\x01\x01\x42\n\n\x08_power_wB\x11\n\x0f_export_limit_wB\x11\n\x0f_charge_limit_w\"B\n\tOfferNews\x12\x35\n\x08outcomes\x18\x01 \x03(\x0b\x32#.gridtokenx.gateway.v1.OfferOutcome\"\xb0\x01\n\x0cOfferOutcome\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32!.gridtokenx.gateway.v1.OfferState\x12\x11\n\tenergy_wh\x18\x03 \x01(\x04\x12\x1b\n\x13price_micro_per_kwh\x18\x04 \x01(\x03\x12.\n\x07refused\x18\x05 \x01(\x0b\x32\x1d.gridtokenx.common.v1.Refused\"O\n\nMarketNews\x12\x0c\n\x04slot\x18\x01 \x01(\x03\x12 \n\x18last_price_micro_per_kwh\x18\x02 \x01(\x03\x12\x11\n\tvolume_wh\x18\x03 \x01(\x04\"\x1a\n\nCheckpoint\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"0\n\x05\x44rain\x12\x15\n\rretry_after_s\x18\x01 \x01(\r\x12\x10\n\x08jitter_s\x18\x02 \x01(\r*\x8d\x01\n\nOfferState\x12\x1b\n\x17OFFER_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12OFFER_STATE_RESTED\x10\x01\x12\x16\n\x12OFFER_STATE_FILLED\x10\x02\x12\x19\n\x15OFFER_STATE_CANCELLED\x10\x03\x12\x17\n\x13OFFER_STATE_REFUSED\x10\x04\x32\x66\n\x10\x45nrolmentService\x12R\n\x05\x45nrol\x12#.gridtokenx.gateway.v1.EnrolRequest\x1a$.gridtokenx.gateway.v1.EnrolResponse2\xc2\x01\n\x0eGatewayService\x12\\\n\x07\x43onnect\x12%.gridtokenx.gateway.v1.ConnectRequest\x1a&.gridtokenx.gateway.v1.ConnectResponse(\x01\x30\x01\x12R\n\x05Renew\x12#.gridtokenx.gateway.v1.RenewRequest\x1a$.gridtokenx.gateway.v1.RenewResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.gateway_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OFFERSTATE']._serialized_start=2231
-  _globals['_OFFERSTATE']._serialized_end=2372
+  _globals['_OFFERSTATE']._serialized_start=2314
+  _globals['_OFFERSTATE']._serialized_end=2455
   _globals['_ENROLREQUEST']._serialized_start=68
   _globals['_ENROLREQUEST']._serialized_end=153
   _globals['_ENROLRESPONSE']._serialized_start=155
@@ -43,35 +43,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RENEWRESPONSE']._serialized_start=330
   _globals['_RENEWRESPONSE']._serialized_end=376
   _globals['_CONNECTREQUEST']._serialized_start=379
-  _globals['_CONNECTREQUEST']._serialized_end=561
-  _globals['_CONNECTRESPONSE']._serialized_start=564
-  _globals['_CONNECTRESPONSE']._serialized_end=1063
-  _globals['_HELLO']._serialized_start=1065
-  _globals['_HELLO']._serialized_end=1131
-  _globals['_WELCOME']._serialized_start=1134
-  _globals['_WELCOME']._serialized_end=1334
-  _globals['_SEALEDPAYLOAD']._serialized_start=1336
-  _globals['_SEALEDPAYLOAD']._serialized_end=1418
-  _globals['_HEARTBEAT']._serialized_start=1420
-  _globals['_HEARTBEAT']._serialized_end=1447
-  _globals['_RECEIPT']._serialized_start=1449
-  _globals['_RECEIPT']._serialized_end=1479
-  _globals['_BATCHREFUSAL']._serialized_start=1481
-  _globals['_BATCHREFUSAL']._serialized_end=1578
-  _globals['_LEASEORDER']._serialized_start=1581
-  _globals['_LEASEORDER']._serialized_end=1822
-  _globals['_OFFERNEWS']._serialized_start=1824
-  _globals['_OFFERNEWS']._serialized_end=1890
-  _globals['_OFFEROUTCOME']._serialized_start=1893
-  _globals['_OFFEROUTCOME']._serialized_end=2069
-  _globals['_MARKETNEWS']._serialized_start=2071
-  _globals['_MARKETNEWS']._serialized_end=2150
-  _globals['_CHECKPOINT']._serialized_start=2152
-  _globals['_CHECKPOINT']._serialized_end=2178
-  _globals['_DRAIN']._serialized_start=2180
-  _globals['_DRAIN']._serialized_end=2228
-  _globals['_ENROLMENTSERVICE']._serialized_start=2374
-  _globals['_ENROLMENTSERVICE']._serialized_end=2476
-  _globals['_GATEWAYSERVICE']._serialized_start=2479
-  _globals['_GATEWAYSERVICE']._serialized_end=2673
+  _globals['_CONNECTREQUEST']._serialized_end=618
+  _globals['_CONNECTRESPONSE']._serialized_start=621
+  _globals['_CONNECTRESPONSE']._serialized_end=1120
+  _globals['_HELLO']._serialized_start=1122
+  _globals['_HELLO']._serialized_end=1214
+  _globals['_WELCOME']._serialized_start=1217
+  _globals['_WELCOME']._serialized_end=1417
+  _globals['_SEALEDPAYLOAD']._serialized_start=1419
+  _globals['_SEALEDPAYLOAD']._serialized_end=1501
+  _globals['_HEARTBEAT']._serialized_start=1503
+  _globals['_HEARTBEAT']._serialized_end=1530
+  _globals['_RECEIPT']._serialized_start=1532
+  _globals['_RECEIPT']._serialized_end=1562
+  _globals['_BATCHREFUSAL']._serialized_start=1564
+  _globals['_BATCHREFUSAL']._serialized_end=1661
+  _globals['_LEASEORDER']._serialized_start=1664
+  _globals['_LEASEORDER']._serialized_end=1905
+  _globals['_OFFERNEWS']._serialized_start=1907
+  _globals['_OFFERNEWS']._serialized_end=1973
+  _globals['_OFFEROUTCOME']._serialized_start=1976
+  _globals['_OFFEROUTCOME']._serialized_end=2152
+  _globals['_MARKETNEWS']._serialized_start=2154
+  _globals['_MARKETNEWS']._serialized_end=2233
+  _globals['_CHECKPOINT']._serialized_start=2235
+  _globals['_CHECKPOINT']._serialized_end=2261
+  _globals['_DRAIN']._serialized_start=2263
+  _globals['_DRAIN']._serialized_end=2311
+  _globals['_ENROLMENTSERVICE']._serialized_start=2457
+  _globals['_ENROLMENTSERVICE']._serialized_end=2559
+  _globals['_GATEWAYSERVICE']._serialized_start=2562
+  _globals['_GATEWAYSERVICE']._serialized_end=2756
 # @@protoc_insertion_point(module_scope)

@@ -62,14 +62,16 @@ class RenewResponse(_message.Message):
     def __init__(self, certificate_chain_pem: _Optional[bytes] = ...) -> None: ...
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "sealed", "heartbeat")
+    __slots__ = ("hello", "sealed", "heartbeat", "glimpse")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     SEALED_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    GLIMPSE_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     sealed: SealedPayload
     heartbeat: Heartbeat
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., sealed: _Optional[_Union[SealedPayload, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
+    glimpse: SealedPayload
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., sealed: _Optional[_Union[SealedPayload, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., glimpse: _Optional[_Union[SealedPayload, _Mapping]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
     __slots__ = ("welcome", "receipt", "refusal", "lease", "offers", "market", "checkpoint", "drain", "heartbeat")
@@ -94,14 +96,16 @@ class ConnectResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., refusal: _Optional[_Union[BatchRefusal, _Mapping]] = ..., lease: _Optional[_Union[LeaseOrder, _Mapping]] = ..., offers: _Optional[_Union[OfferNews, _Mapping]] = ..., market: _Optional[_Union[MarketNews, _Mapping]] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("device_id", "agent_version", "boot_id")
+    __slots__ = ("device_id", "agent_version", "boot_id", "receipt_pause_ms")
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_PAUSE_MS_FIELD_NUMBER: _ClassVar[int]
     device_id: str
     agent_version: str
     boot_id: int
-    def __init__(self, device_id: _Optional[str] = ..., agent_version: _Optional[str] = ..., boot_id: _Optional[int] = ...) -> None: ...
+    receipt_pause_ms: int
+    def __init__(self, device_id: _Optional[str] = ..., agent_version: _Optional[str] = ..., boot_id: _Optional[int] = ..., receipt_pause_ms: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("durable_seq", "durable_link", "now_ns", "zone", "tick_micro_per_kwh", "price_min_micro_per_kwh", "price_max_micro_per_kwh", "gate_closure_s")

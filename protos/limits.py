@@ -32,6 +32,9 @@ READING_AGE_NS_MAX = 40 * 24 * 60 * MINUTE_NS
 UNACKNOWLEDGED_BATCHES_MAX = 64
 """How many envelopes a gateway may have in flight on one stream."""
 
+GLIMPSE_PERIOD_S = 4
+"""How often a gateway with a backlog shows its newest envelope out of order."""
+
 STREAMS_MAX = 5_000
 WRITER_INBOX_MAX = 8_192
 DOWNLINK_QUEUE_MAX = 256

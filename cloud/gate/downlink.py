@@ -6,15 +6,18 @@ take its offer outcomes is cut off: it will learn them again, while a dropped on
 """
 
 import asyncio
+import math
 from collections import deque
 
 from protos import gateway_pb2 as pb
-from protos.limits import DOWNLINK_QUEUE_MAX
+from protos.limits import DOWNLINK_QUEUE_MAX, UNACKNOWLEDGED_BATCHES_MAX
 
 RECEIPT = 2 << 3 | 2
 OFFERS = 5 << 3 | 2
 OUTCOME = 1 << 3 | 2
 """Tags of ConnectResponse.receipt, ConnectResponse.offers and OfferNews.outcomes on the wire."""
+
+RECEIPT_PAUSE_S_MAX = 5.0
 
 OUTCOMES_QUEUED_MAX = 40 * DOWNLINK_QUEUE_MAX
 """A gateway's window of full offer batches makes more than it; one that reads never has so many."""
@@ -26,8 +29,12 @@ class Downlink:
     Lanes hold bytes as they will be sent: what goes to everybody is serialised once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, receipt_pause_s: float = 0.0) -> None:
         self._is_closed = False
+        self._receipt_pause_s = min(receipt_pause_s, RECEIPT_PAUSE_S_MAX)
+        self._receipted_at = -math.inf
+        self._receipted_seq = 0
+        self._receipt_timer: asyncio.TimerHandle | None = None
         self._urgent: deque[bytes] = deque()
         self._leases: deque[bytes] = deque()
         self._outcomes: deque[bytes] = deque()
@@ -45,8 +52,25 @@ class Downlink:
         self._append(self._leases, pb.ConnectResponse(lease=order))
 
     def receipt(self, durable_seq: int) -> None:
-        """Coalesced: only the highest durable sequence is worth sending."""
+        """Coalesced: only the highest durable sequence is worth sending, and not too often."""
         self._durable_seq = max(self._durable_seq, durable_seq)
+        if self._receipt_timer is not None and not self._is_window_half_used():
+            return
+        if self._receipt_pause_s and not self._is_window_half_used():
+            loop = asyncio.get_running_loop()
+            wait_s = self._receipted_at + self._receipt_pause_s - loop.time()
+            if wait_s > 0:
+                self._receipt_timer = loop.call_later(wait_s, self._let_receipt_go)
+                return
+        self._let_receipt_go()
+
+    def _is_window_half_used(self) -> bool:
+        return 2 * (self._durable_seq - self._receipted_seq) >= UNACKNOWLEDGED_BATCHES_MAX
+
+    def _let_receipt_go(self) -> None:
+        if self._receipt_timer is not None:
+            self._receipt_timer.cancel()
+            self._receipt_timer = None
         self._receipt_due = True
         self._ready.set()
 
@@ -74,6 +98,8 @@ class Downlink:
         What was queued goes at once: the peer may hold the last write up for as long as it likes.
         """
         self._is_closed = True
+        if self._receipt_timer is not None:
+            self._receipt_timer.cancel()
         for lane in (self._urgent, self._leases, self._outcomes):
             lane.clear()
         self._ready.set()
@@ -100,6 +126,9 @@ class Downlink:
                 return lane.popleft()
         if self._receipt_due:
             self._receipt_due = False
+            self._receipted_seq = self._durable_seq
+            if self._receipt_pause_s:
+                self._receipted_at = asyncio.get_running_loop().time()
             return _framed(RECEIPT, pb.Receipt(durable_seq=self._durable_seq).SerializeToString())
         if self._outcomes:
             count = min(len(self._outcomes), DOWNLINK_QUEUE_MAX)

@@ -33,6 +33,7 @@ from cloud.facts import (
 )
 from cloud.gate.authority import BadRequestError, CertificateAuthority
 from cloud.gate.downlink import Downlink, checkpoint_message, market_message
+from cloud.gate.glimpses import Glimpses, Shown
 from cloud.gate.news import OfferBacklog, lease_order, market_news, outcome_of
 from cloud.gate.peers import advise, device_of
 from cloud.gate.stream import Stream
@@ -178,8 +179,16 @@ def _now_s() -> float:
 class GatewayGate:
     """One stream a device; a newer one replaces the older."""
 
-    def __init__(self, writer: Writer, authority: CertificateAuthority, clock: Clock) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        authority: CertificateAuthority,
+        clock: Clock,
+        shown: Shown = lambda _device, _snapshot: None,
+    ) -> None:
+        """`shown` hears what gateways show ahead of their backlog."""
         self.streams: dict[DeviceId, Downlink] = {}
+        self._shown = shown
         self._writer = writer
         self._authority = authority
         self._clock = clock
@@ -219,10 +228,13 @@ class GatewayGate:
         zone = self._zone_of(device)
         if zone is None:
             await _refuse(context, grpc.StatusCode.UNAVAILABLE, Refusal.UNKNOWN_DEVICE)
-        downlink = self._open(device, zone)
+        downlink = self._open(device, zone, hello.hello.receipt_pause_ms / 1_000)
         log.info("gateway %s connected, agent %s", device, hello.hello.agent_version)
         expiry = asyncio.get_running_loop().call_later(max(0.0, valid_for_s), downlink.close)
-        stream = Stream(device, key, zone, downlink, self._writer)
+        checker = self._writer.checker
+        opened = checker.open(key)
+        glimpses = Glimpses(device, opened, checker, zone, self._clock, self._shown)
+        stream = Stream(device, opened, zone, downlink, self._writer, glimpses)
         try:
             await stream.run(context, self._clock)
         finally:
@@ -291,11 +303,11 @@ class GatewayGate:
         zone = self._writer.core.zones.get(registry.sites[registry.devices[device].site].zone)
         return zone if zone is not None and zone.knows(device) else None
 
-    def _open(self, device: DeviceId, zone: Zone) -> Downlink:
+    def _open(self, device: DeviceId, zone: Zone, receipt_pause_s: float) -> Downlink:
         previous = self.streams.get(device)
         if previous is not None:
             previous.close()
-        downlink = self.streams[device] = Downlink()
+        downlink = self.streams[device] = Downlink(receipt_pause_s)
         seq, link = zone.durable(device)
         rules = zone.rules
         downlink.urgent(

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from cloud.commands import AppendSealed
 from cloud.facts import BatchRefused, Fact
 from cloud.gate.downlink import Downlink
+from cloud.gate.glimpses import Glimpses
 from cloud.market.zone import Zone
 from cloud.signatures import Signed
 from cloud.writer import ForgedError, Writer, WriterStoppedError
@@ -50,16 +51,18 @@ class Stream:
     def __init__(
         self,
         device: DeviceId,
-        key: bytes,
+        key: Any,
         zone: Zone,
         downlink: Downlink,
         writer: Writer,
+        glimpses: Glimpses,
     ) -> None:
         self._device = device
-        self._key = writer.checker.open(key)
+        self._key = key
         self._zone = zone
         self._downlink = downlink
         self._writer = writer
+        self._glimpses = glimpses
         self._expected = zone.durable(device)[0] + 1
         self._in_flight = 0
         self._landed = asyncio.Event()
@@ -105,6 +108,12 @@ class Stream:
             if body == "sealed":
                 found = request.sealed
                 await self._take(Sealed(found.seq, found.previous, found.payload, found.signature))
+            elif body == "glimpse":
+                shown = request.glimpse
+                self._glimpses.take(
+                    Sealed(shown.seq, shown.previous, shown.payload, shown.signature),
+                    asyncio.get_running_loop().time(),
+                )
             elif body == "heartbeat":
                 self._downlink.urgent(
                     pb.ConnectResponse(heartbeat=pb.Heartbeat(now_ns=clock.now_ns()))

@@ -49,9 +49,9 @@ from cloud.market.streams import (
     refuse_position,
 )
 from cloud.market.trading import TICKS_MAX, Trading
-from cloud.metering.columns import plan_columns
+from cloud.metering.columns import MapPlan, plan_columns
 from cloud.metering.reports import Home, SlotReports
-from cloud.metering.telemetry import newest_ms, observe
+from cloud.metering.telemetry import Snapshot, newest_ms, observe
 from protos.clock import SECOND_NS, SLOTS_PER_DAY, SLOTS_PER_HOUR, slot_at
 from protos.codec import ColumnDecoder, decode_columns
 from protos.ids import DeviceId, is_device_id
@@ -79,7 +79,7 @@ class Zone:
     ) -> None:
         self.name = name
         self.network = network
-        self._columns = columns
+        self.columns = columns
         self._now_ns = 0
         self._gateways: dict[DeviceId, Gateway] = {}
         self._purses = Purses()
@@ -105,6 +105,16 @@ class Zone:
         """The last sequence taken from a gateway, and its link. (0, 32 zero bytes) at first."""
         gateway = self._gateways.get(device)
         return (gateway.seq, gateway.link) if gateway else (0, GENESIS)
+
+    def plan(self, device: DeviceId, map_id: int) -> MapPlan | None:
+        """The register map that a gateway has named so, if it has."""
+        gateway = self._gateways.get(device)
+        return gateway.maps.get(map_id) if gateway else None
+
+    def snapshot(self, device: DeviceId) -> Snapshot:
+        """The newest powers that a gateway's chain has brought."""
+        gateway = self._gateways.get(device)
+        return gateway.snapshot if gateway else Snapshot()
 
     def suspect_values(self, device: DeviceId) -> int:
         """How many billing values of a gateway were not believed so far."""
@@ -284,7 +294,7 @@ class Zone:
             return [BatchRefused(self.name, device, seq, refusal or Refusal.UNKNOWN_DEVICE)]
         gateway.take(seq, link_of(envelope))
         gateway.hear(now_ns)
-        payload = open_payload(envelope.payload, self._columns)
+        payload = open_payload(envelope.payload, self.columns)
         if isinstance(payload, SweepBatch):
             payload = refuse_batch(gateway, payload, at_ns, now_ns) or payload
         if isinstance(payload, Refusal):

@@ -37,6 +37,7 @@ from cloud.facts import (
     Traded,
     ZoneRefused,
 )
+from cloud.metering.telemetry import Snapshot
 from protos.messages import LeaseState, Refusal
 
 SLOTS_KEPT_MAX = 384
@@ -61,6 +62,8 @@ class GatewayRow:
     load_w: int = 0
     soc_per_mille: int = 0
     capacity_wh: int = 0
+    is_glimpse: bool = False
+    """Whether the powers were shown ahead of the gateway's backlog and are not yet in order."""
 
 
 @dataclass(slots=True)
@@ -161,6 +164,14 @@ class Views:
         self.at_ns = max(self.at_ns, at_ns)
         self.version += 1
 
+    def glimpse(self, device: str, seen: Snapshot) -> None:
+        """A home's newest powers, ahead of its backlog. Gone at a restart, like all that is seen."""
+        row = self.gateways.get(device)
+        if row is not None and seen.at_ns > row.seen_ns:
+            self._see(row, seen)
+            row.is_glimpse = True
+            self.version += 1
+
     def acknowledge(self, key: str) -> bool:
         """Marks an alarm as seen. False if there is none of that name (any more)."""
         if key not in self.alarms:
@@ -224,10 +235,15 @@ class Views:
             case Telemetry():
                 row = self.gateways.get(fact.device)
                 if row is not None and fact.at_ns >= row.seen_ns:
-                    row.seen_ns = fact.at_ns
-                    row.grid_w, row.pv_w = fact.grid_w, fact.pv_w
-                    row.battery_w, row.load_w = fact.battery_w, fact.load_w
-                    row.soc_per_mille, row.capacity_wh = fact.soc_per_mille, fact.capacity_wh
+                    self._see(row, fact)
+                    row.is_glimpse = False
+
+    @staticmethod
+    def _see(row: GatewayRow, seen: Telemetry | Snapshot) -> None:
+        row.seen_ns = seen.at_ns
+        row.grid_w, row.pv_w = seen.grid_w, seen.pv_w
+        row.battery_w, row.load_w = seen.battery_w, seen.load_w
+        row.soc_per_mille, row.capacity_wh = seen.soc_per_mille, seen.capacity_wh
 
     def _market(self, fact: OfferRested | Traded | OfferRefused) -> None:
         match fact:

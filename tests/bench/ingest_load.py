@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from protos import gateway_pb2 as pb
 from protos.codec import encode_payload
 from protos.ids import DeviceId, device_id
+from protos.limits import UNACKNOWLEDGED_BATCHES_MAX
 from protos.messages import (
     ClockQuality,
     DeviceEntry,
@@ -47,7 +48,11 @@ from protos.seal import GENESIS, link, seal
 
 GATEWAYS = int(os.environ.get("GRIDTOKENX_BENCH_GATEWAYS", "600"))
 CONNECTIONS = 16
-WINDOW = 32
+OFFERING = range(CONNECTIONS, 2 * CONNECTIONS)
+RECEIPT_PAUSE_MS = 1_000
+"""As the agent has it. Those that offer keep a small window and so want every receipt."""
+
+WINDOW = UNACKNOWLEDGED_BATCHES_MAX
 PIPELINED_BATCHES = 500
 RATES_HZ = (1, 2, 3)
 PACED_S = 8
@@ -204,7 +209,12 @@ class Gateway:
 
     async def connect(self) -> None:
         self.call = self.channel.stream_stream(CONNECT)()
-        hello = pb.Hello(device_id=self.device, agent_version="bench", boot_id=1)
+        hello = pb.Hello(
+            device_id=self.device,
+            agent_version="bench",
+            boot_id=1,
+            receipt_pause_ms=0 if self.number in OFFERING else RECEIPT_PAUSE_MS,
+        )
         await self.call.write(pb.ConnectRequest(hello=hello).SerializeToString())
         await self.call.read()
         self.reader = asyncio.create_task(self._read())
@@ -399,7 +409,7 @@ class Load:
         return found
 
     async def offers(self) -> dict[str, float]:
-        gateways = self.gateways[:CONNECTIONS]
+        gateways = self.gateways[OFFERING.start : OFFERING.stop]
         paced = max(1, OFFER_BATCHES)
         slot = int(time.time()) // 900 + 4
         for gateway in gateways:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cloud.app import App
 from cloud.commands import CreateSite, Deposit, EnrolDevice, IssueToken
 from cloud.config import CloudConfig, ZoneConfig
+from cloud.service import keep_out_of_collections, run_loop
 from protos.clock import SystemClock
 from protos.ids import device_id
 from tests.bench.ingest_load import NEWS_BYTES, NEWS_PREFIX, public_key
@@ -50,6 +51,7 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, push, app)
+    keep_out_of_collections()
     print("ready", flush=True)
     await stop.wait()
     await app.stop()
@@ -101,4 +103,4 @@ def credentials(app: App, devices: list[str]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run_loop(main())

@@ -67,7 +67,9 @@ class Cloud:
 
     def mutual_channel(self, key, chain, port):
         credentials = grpc.ssl_channel_credentials(self.roots(), key, chain)
-        return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials)
+        # As the agent does: a probe of the bandwidth would let 4 MiB gather at a reader that stops.
+        options = (("grpc.http2.bdp_probe", 0),)
+        return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=options)
 
     async def gateway(self, seed=1, site="home-1", node=1):
         gateway = Gateway(self, Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32))
@@ -127,11 +129,16 @@ class Gateway:
         self.chain = answer.certificate_chain_pem
         return answer
 
-    async def connect(self, device=None):
+    async def connect(self, device=None, receipt_pause_ms=0):
         port = self.cloud.listening.gateway_port
         self.channel = self.cloud.mutual_channel(self.tls_pem(), self.chain, port)
         self.call = gateway_pb2_grpc.GatewayServiceStub(self.channel).Connect()
-        hello = pb.Hello(device_id=device or self.device, agent_version="test", boot_id=1)
+        hello = pb.Hello(
+            device_id=device or self.device,
+            agent_version="test",
+            boot_id=1,
+            receipt_pause_ms=receipt_pause_ms,
+        )
         await self.call.write(pb.ConnectRequest(hello=hello))
         return (await self.expect("welcome")).welcome
 

@@ -1,11 +1,14 @@
 """What a gateway can send, good and bad: each is answered, and the service goes on."""
 
+import asyncio
 import time
 
 import grpc
 import pytest
 
 from protos import gateway_pb2 as pb
+from protos import payload_pb2
+from protos.codec import encode_payload
 from protos.limits import MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX, UNACKNOWLEDGED_BATCHES_MAX
 from protos.messages import Offer, OfferBatch, Refusal, RegisterEntry, RegisterMap, Side, SweepBatch
 from protos.seal import GENESIS, Sealed, seal
@@ -113,6 +116,21 @@ async def test_an_authentic_but_malformed_payload_is_refused_and_does_not_wedge(
     await gateway.receipted(2)
 
 
+async def test_authentic_columns_that_do_not_decode_are_refused_and_the_writer_lives(
+    cloud, gateway
+):
+    await gateway.connect()
+    await gateway.send(gateway.seal(MAP))
+    whole = payload_pb2.Payload.FromString(encode_payload(gateway.readings()))
+    for number, columns in enumerate((b"", b"\x80", b"\xff" * 12, b"\x02" * 50), start=2):
+        whole.sweeps.columns = columns
+        refusal = await refusal_of(gateway, gateway.seal(whole.SerializeToString()))
+        assert (refusal.refused.reason, refusal.seq) == (Refusal.MALFORMED, number)
+    await gateway.send(gateway.seal(gateway.readings()))
+    await gateway.receipted(6)
+    assert cloud.app.writer.problem is None
+
+
 async def test_readings_with_a_map_that_was_never_sent_are_refused(gateway):
     await gateway.connect()
     refusal = await refusal_of(gateway, gateway.seal(gateway.readings()))
@@ -204,6 +222,53 @@ async def test_a_newer_stream_of_the_same_device_replaces_the_older(gateway):
     assert await older.read() is grpc.aio.EOF
     await gateway.send(gateway.seal(MAP))
     await gateway.receipted(1)
+
+
+async def test_an_unusual_but_valid_encoding_of_an_envelope_is_taken_all_the_same(gateway):
+    """Fields out of order, a field twice: what the fast way does not know, protobuf reads."""
+    await gateway.connect()
+    field = pb.SealedPayload
+    raw = gateway.channel.stream_stream("/gridtokenx.gateway.v1.GatewayService/Connect")()
+    hello = pb.Hello(device_id=gateway.device, boot_id=1)
+    await raw.write(pb.ConnectRequest(hello=hello).SerializeToString())
+    await raw.read()
+    again = gateway.seal(MAP)
+    parts = [
+        field(signature=again.signature), field(payload=b"x"), field(previous=again.previous),
+        field(payload=again.payload), field(seq=again.seq),
+    ]  # fmt: skip
+    body = b"".join(part.SerializeToString() for part in parts)
+    await raw.write(b"\x12" + _length(body) + body)
+    assert pb.ConnectResponse.FromString(await raw.read()).receipt.durable_seq == 1
+    # What is no message at all ends its own stream.
+    await raw.write(b"\x12\xff\xff")
+    assert await raw.read() is grpc.aio.EOF
+
+
+def _length(body):
+    return bytes((len(body) & 0x7F | 0x80, len(body) >> 7))
+
+
+async def test_a_gateway_that_is_content_to_wait_is_receipted_less_often(cloud, gateway):
+    await gateway.connect(receipt_pause_ms=400)
+    await gateway.send(gateway.seal(MAP))
+    began = time.monotonic()
+    await gateway.receipted(1)
+    assert time.monotonic() - began < 0.3
+    receipts = []
+    for _ in range(10):
+        await gateway.send(gateway.seal(gateway.readings()))
+        await asyncio.sleep(0.01)
+    while gateway.seq not in receipts:
+        receipts.append((await gateway.expect("receipt")).receipt.durable_seq)
+    assert time.monotonic() - began > 0.3
+    assert len(receipts) <= 2
+    # Half a window does not wait.
+    began = time.monotonic()
+    for _ in range(UNACKNOWLEDGED_BATCHES_MAX // 2):
+        await gateway.send(gateway.seal(gateway.readings()))
+    await gateway.receipted(gateway.seq)
+    assert time.monotonic() - began < 0.39
 
 
 async def test_a_heartbeat_is_answered(gateway):

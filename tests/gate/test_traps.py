@@ -158,6 +158,26 @@ async def test_a_connection_that_never_shakes_hands_is_closed(tmp_path, monkeypa
         await cloud.app.stop()
 
 
+async def test_two_aggregators_never_share_a_port(tmp_path):
+    """gRPC's default lets them, and the kernel then deals every other gateway to each."""
+    first = await started(tmp_path / "first")
+    config = CloudConfig(
+        state_dir=tmp_path / "second",
+        http_port=0,
+        gateway_port=first.listening.gateway_port,
+        enrolment_port=0,
+        utility_port=0,
+        zones=(ZoneConfig(name="tiny", network="tiny"),),
+    )
+    second = App(config, SystemClock())
+    try:
+        with pytest.raises(OSError, match="another aggregator"):
+            await second.start()
+    finally:
+        await first.app.stop()
+        await second.writer.stop()
+
+
 # ---- who does not read -------------------------------------------------------------------------
 
 

@@ -33,6 +33,7 @@ COLUMNS = (
     "capacity_wh",
     "seq",
     "seen_ms",
+    "is_glimpse",
 )
 
 
@@ -128,4 +129,5 @@ def _shown(row: GatewayRow) -> tuple[Any, ...]:
         row.capacity_wh,
         row.seq,
         row.seen_ns // 1_000_000,
+        row.is_glimpse,
     )

@@ -89,7 +89,7 @@ function line(row, at, nowMs) {
   const silent = nowMs - seen >= SILENT_MS;
   return html`<tr aria-rowindex=${at + 2}><td title=${row.device}>${row.account}</td>${number(row.node, "extra")}${number(kilo(row.pv_w))}${number(kilo(row.load_w))}
     ${number(battery ? kilo(row.battery_w) : "–")}${number(kilo(row.grid_w))}${number(battery ? percent(row.soc_per_mille) : "–")}${number(row.seq, "extra")}
-    <td class="n">${silent ? mark(3, "silent, priority 3") : ""} ${seen ? age(nowMs - seen) : "never"}</td></tr>`;
+    <td class="n">${silent ? mark(3, "silent, priority 3") : ""}${row.is_glimpse ? html`<span title="Shown ahead of the gateway's backlog; not yet in order">⇡</span>` : ""} ${seen ? age(nowMs - seen) : "never"}</td></tr>`;
 }
 
 function wish(change) {
