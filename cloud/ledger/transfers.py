@@ -384,10 +384,10 @@ class Transfers:
     def state(self) -> object:
         return {
             "held": {name.hex(): list(held) for name, held in sorted(self.held.items())},
-            "known": {
-                hour: sha256(b"".join(map(b"".join, known.items()))).digest()
+            "known": [
+                [hour, sha256(b"".join(map(b"".join, known.items()))).digest()]
                 for hour, known in self._known.items()
-            },
+            ],
         }
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from cloud.commands import Deposit, OpenAccount, OpenLedger, PostTransfers, ReserveTrades, ZoneRules
 from cloud.commands import TradeTerms as Terms
+from cloud.core import Core
 from cloud.facts import AllowancesChanged, BankRefused, TransfersExpired, TransfersPosted
 from cloud.ledger import transfers as bulk
 from cloud.ledger.accounts import FLOORS, Kind, Ledger
@@ -247,7 +248,17 @@ def test_ids_are_forgotten_only_when_their_hour_can_no_longer_be_named(bank):
     late = NOW + 2 * HOUR_NS
     (refused,) = send(bank, record, at_ns=late)
     assert refused == BankRefused(f"transfers/{HOUR}", int(Refusal.TOO_OLD))
-    assert bank.state()["transfers"]["known"] == {}
+    assert bank.state()["transfers"]["known"] == []
+
+
+def test_the_state_with_transfers_in_it_has_a_canonical_form():
+    core = Core({})
+    core.bank.apply(OpenAccount("anna", "prosumer", ""), NOW)
+    before = core.state_hash()
+    core.bank.apply(
+        PostTransfers(HOUR, between(core.bank, PROVIDER, "anna", 5, flags=2, timeout_s=9)), NOW
+    )
+    assert core.state_hash() != before
 
 
 def test_a_thousand_transfers_are_one_leaf(bank):
