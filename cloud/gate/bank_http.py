@@ -45,6 +45,8 @@ NAME = r"^[a-z0-9@][a-z0-9@/.-]{0,62}$"
 SENDER_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 TRANSFER_ID = r"^[0-9a-f]{32}$"
 Amount = Annotated[int, Field(gt=0, le=AMOUNT_MAX)]
+Whole = Annotated[int, Field(ge=0, le=AMOUNT_MAX)]
+"""What fits into a journal's record; whether it makes sense is the bank's to say."""
 KINDS = {"move": 0, "pending": Flag.PENDING, "post": Flag.POST, "void": Flag.VOID}
 
 
@@ -86,11 +88,11 @@ class NewSupply(_Body):
 
     genesis_micro: Amount = StakeRules().genesis_micro
     cap_micro: Amount = StakeRules().cap_micro
-    slices: dict[str, int] | None = None
-    inflation_bps: int = StakeRules().inflation_bps
-    decay_per_mille: int = StakeRules().decay_per_mille
-    slash_per_mille: int = StakeRules().slash_per_mille
-    unbonding_s: int = StakeRules().unbonding_s
+    slices: dict[str, Whole] | None = None
+    inflation_bps: Whole = StakeRules().inflation_bps
+    decay_per_mille: Whole = StakeRules().decay_per_mille
+    slash_per_mille: Whole = StakeRules().slash_per_mille
+    unbonding_s: Whole = StakeRules().unbonding_s
 
 
 class NewValidator(_Body):
