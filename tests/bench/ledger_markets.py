@@ -3,15 +3,19 @@
 Part of the ledger's bench. Bounded by time; the counts stand in the notes. The long run:
 
     nice -n 10 python -m tests.bench.ledger_markets 1000000
+    nice -n 10 python -m tests.bench.ledger_markets tamper 100000
 """
 
 import json
 import random
 import sqlite3
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 from cloud.ledger.settlement import conservation_error_wh, settle
+from cloud.replay import compare_published
 from cloud.store.journal import SqliteJournal, TamperedJournalError
 from tests.ledger import test_settlement as markets
 from tests.oracle import bank as oracle
@@ -52,39 +56,70 @@ def settled_as_the_oracle_says(seed):
     return is_right, outcome.delivered_wh, oracle.optimum_wh(trades, exported, imported)
 
 
-def measure_tampering(directory):
-    """Changes tried on a journal, one record each, and how many reading it found."""
+def measure_tampering(directory, count=TAMPERED):
+    """Changes tried at every record of a journal of so many, and how many reading it found.
+
+    Altered, deleted, inserted and swapped records break the hash chain where they lie; what is cut
+    off leaves published leaves or roots that the journal no longer makes.
+    """
     path = directory / "tampered.db"
-    tampering.write(path, tampering.make_records()[:TAMPERED])
+    records = tampering.make_records(count)
+    leaves, notes, made = tampering.publish(records)
+    tampering.write(path, records, leaves, notes)
     db = sqlite3.connect(path, isolation_level=None)
+    db.execute("pragma synchronous=off")
+    db.execute("begin")
     tried = found = 0
-    for seq in range(1, min(TAMPERED, tampering.RECORDS)):
-        for statements in (
-            ["update journal set body = x'00' where seq = :a"],
-            ["delete from journal where seq = :a"],
-            [
-                "update journal set seq = -1 where seq = :a",
-                "update journal set seq = :a where seq = :b",
-                "update journal set seq = :b where seq = -1",
-            ],
-        ):
+    for seq in range(1, count):
+        for statements in FORGERIES:
             tried += 1
-            db.execute("begin")
-            for statement in statements:
-                db.execute(statement, {"a": seq, "b": seq + 1})
-            journal = SqliteJournal.__new__(SqliteJournal)
-            journal._db = db
-            try:
-                for number, _ in enumerate(journal.read(seq - 1)):
-                    if number:
-                        break
-            except TamperedJournalError:
-                found += 1
-            db.execute("rollback")
+            found += is_found(db, seq, statements)
+    db.execute("rollback")
     db.close()
+    journal = SqliteJournal(path, read_only=True)
+    for seq in range(1, count):
+        tried += 1
+        size, blocks = made[seq - 1]
+        found += bool(compare_published(journal, leaves[:size], blocks))
+    journal.close()
     return tried, found
 
 
+FORGERIES = (
+    ["update journal set body = x'00' where seq = :a"],
+    ["delete from journal where seq = :a"],
+    [
+        "update journal set seq = -1 where seq = :b",
+        "insert into journal select :b, at_ns, rules, 0, 0, stream, body, hash from journal where seq = :a",
+    ],
+    [
+        "update journal set seq = -1 where seq = :a",
+        "update journal set seq = :a where seq = :b",
+        "update journal set seq = :b where seq = -1",
+    ],
+)
+
+
+def is_found(db, seq, statements):
+    """Whether reading from the record before stumbles over this change."""
+    db.execute("savepoint s")
+    for statement in statements:
+        db.execute(statement, {"a": seq, "b": seq + 1})
+    try:
+        tampering.first_read(db, seq)
+    except TamperedJournalError:
+        return True
+    finally:
+        db.execute("rollback to s")
+        db.execute("release s")
+    return False
+
+
 if __name__ == "__main__":
-    markets_run, errors, optimum = measure_markets(int(sys.argv[1]), 86_400.0)
-    print(json.dumps({"markets": markets_run, "errors": errors, "delivered_of_optimum": optimum}))
+    if sys.argv[1] == "tamper":
+        with tempfile.TemporaryDirectory(prefix="gridtokenx-bench-") as name:
+            changes, seen = measure_tampering(Path(name), int(sys.argv[2]))
+        print(json.dumps({"changes": changes, "found": seen}))
+    else:
+        run, errors, optimum = measure_markets(int(sys.argv[1]), 86_400.0)
+        print(json.dumps({"markets": run, "errors": errors, "delivered_of_optimum": optimum}))

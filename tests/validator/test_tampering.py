@@ -15,7 +15,7 @@ import pytest
 from cloud.commands import Deposit, OpenAccount, SealBlock, decode_command, encode_command
 from cloud.core import Core
 from cloud.facts import BlockSealed
-from cloud.replay import verify
+from cloud.replay import compare_published, verify
 from cloud.store.journal import Record, SqliteJournal, TamperedJournalError
 from tests.validator.test_replica import SIGNER
 
@@ -24,13 +24,13 @@ CLEVER = 8
 """Places at which the clever hand is tried; each costs a replay of the whole journal."""
 
 
-def make_records():
+def make_records(count=RECORDS):
     records = []
-    for seq in range(1, RECORDS + 1):
+    for seq in range(1, count + 1):
         command = Deposit(f"d{seq}", "anna", 1_000 + seq)
         if seq == 1:
             command = OpenAccount("anna", "prosumer", "")
-        elif seq % 100 == 0 or seq == RECORDS:
+        elif seq % 100 == 0 or seq == count:
             command = SealBlock()
         records.append(Record(seq, seq * 1_000, 1, 0, 0, "bank", encode_command(command)))
     return records
@@ -51,24 +51,29 @@ def write(path, records, leaves=(), notes=()):
     journal.close()
 
 
+def publish(records):
+    """The leaves and signed roots that an honest journal leads to, and how far each record got.
+
+    The third is, by record, the number of leaves and the blocks sealed once it was applied.
+    """
+    core, blocks, leaves, made = Core({}), [], [], []
+    for record in records:
+        facts = core.step(decode_command(record.body), record.at_ns)
+        leaves += core.take_leaves()
+        sealed = [fact for fact in facts if isinstance(fact, BlockSealed)]
+        blocks = [*blocks, *sealed] if sealed else blocks
+        made.append((len(leaves), blocks))
+    return leaves, [(b.number, b.size, SIGNER.sign_block(b).encode()) for b in blocks], made
+
+
 @pytest.fixture(scope="module")
 def published(records, tmp_path_factory):
-    """The leaves and signed roots that the honest journal led to."""
+    leaves, notes, _ = publish(records)
     path = tmp_path_factory.mktemp("honest") / "journal.db"
-    write(path, records)
-    journal, core, blocks = SqliteJournal(path, read_only=True), Core({}), []
-    outcome = verify(
-        journal,
-        core,
-        lambda facts, _: blocks.extend(f for f in facts if isinstance(f, BlockSealed)),
-    )
-    assert not outcome.problems
-    honest = Core({})
-    for record in records:
-        honest.step(decode_command(record.body), record.at_ns)
-    leaves = honest.take_leaves()
+    write(path, records, leaves, notes)
+    journal = SqliteJournal(path, read_only=True)
+    assert not verify(journal, Core({})).problems
     journal.close()
-    notes = [(b.number, b.size, SIGNER.sign_block(b).encode()) for b in blocks]
     return leaves, notes
 
 
@@ -142,6 +147,17 @@ def test_an_inserted_record_breaks_the_chain(copy):
         first_read(db, RECORDS)
     db.execute("rollback to s")
     db.execute("release s")
+
+
+def test_a_journal_cut_anywhere_makes_less_than_was_published(records, tmp_path):
+    leaves, notes, made = publish(records)
+    path = tmp_path / "journal.db"
+    write(path, records, leaves, notes)
+    journal = SqliteJournal(path, read_only=True)
+    assert not compare_published(journal, leaves, made[-1][1])
+    for size, blocks in made[:-1]:
+        assert compare_published(journal, leaves[:size], blocks)
+    journal.close()
 
 
 def renumbered(records):
