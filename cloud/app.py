@@ -298,7 +298,11 @@ def _rules(zone: ZoneConfig) -> ZoneRules:
         fallback_import_micro_per_kwh=zone.fallback_import_micro_per_kwh,
         gate_closure_s=zone.gate_closure_s,
         metering_deadline_s=zone.metering_deadline_s,
+        grid_fee_bps=zone.grid_fee_bps,
+        trading_fee_bps=zone.trading_fee_bps,
         auction_s=zone.auction_s,
+        grid_fee_micro_per_kwh=zone.grid_fee_micro_per_kwh,
+        vat_bps=zone.vat_bps,
     )
 
 

@@ -104,6 +104,10 @@ class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
     trading_fee_bps: int = 10
     position_max_wh: int = 1_000_000
     auction_s: int = 0
+    grid_fee_micro_per_kwh: int = 0
+    """Beside the share of the value: what physical transport costs, whatever the energy costs."""
+    vat_bps: int = 0
+    """Contained in prices and fees; statements say how much of what was paid it is."""
 
 
 class OpenZone(ZoneCommand, frozen=True, array_like=True, tag=10):

@@ -34,6 +34,11 @@ class ZoneConfig:
     fallback_import_micro_per_kwh: int = 5_800_000
     gate_closure_s: int = 300
     metering_deadline_s: int = 900
+    grid_fee_bps: int = 500
+    trading_fee_bps: int = 10
+    grid_fee_micro_per_kwh: int = 0
+    """What the grid operator gets a kWh beside its share of the value; physical cost has no price."""
+    vat_bps: int = 0
     auction_s: int = 0
     """In the last seconds before a gate offers gather and are cleared together; 0 turns it off."""
 
@@ -165,6 +170,10 @@ def _check(config: CloudConfig) -> None:
     for zone in config.zones:
         if zone.tick_micro_per_kwh <= 0:
             raise ConfigError(f"zones.tick_micro_per_kwh = {zone.tick_micro_per_kwh}: must be > 0")
+        for name, highest in (("grid_fee_bps", 10_000), ("trading_fee_bps", 1_000),
+                              ("vat_bps", 10_000), ("grid_fee_micro_per_kwh", 10**9)):  # fmt: skip
+            if not 0 <= getattr(zone, name) <= highest:
+                raise ConfigError(f"zones.{name} = {getattr(zone, name)}: write 0 to {highest}")
         if zone.fallback_export_micro_per_kwh >= zone.fallback_import_micro_per_kwh:
             raise ConfigError(
                 "zones.fallback_export_micro_per_kwh must lie below fallback_import: "

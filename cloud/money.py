@@ -13,11 +13,13 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from cloud.commands import ZoneRules
 from cloud.facts import Statement
 from cloud.remote import Operator
-from cloud.store.statements import statements
+from cloud.store.statements import statements, zone_rules
 from protos.clock import SECOND_NS, slot_at, slot_start_ns
 from protos.ids import effect_id
+from protos.units import BPS
 
 DECIMAL_ASSETS = ("MONEY", "GTX")
 MICRO = 1_000_000
@@ -224,7 +226,8 @@ def _statement(options: argparse.Namespace) -> str:
         raise ValueError(f"--from {options.first} lies after --to {options.last}")
     journal = options.state_dir / "journal.db"
     found = statements(journal, [options.account], first, last)
-    rows = [_row(position, fact) for position, fact in found]
+    rules = zone_rules(journal)
+    rows = [_row(position, fact, rules.get(fact.zone, ZoneRules())) for position, fact in found]
     if options.format == "json":
         text = json.dumps({"account": options.account, "statements": rows, "total": _total(rows)})
     else:
@@ -235,8 +238,11 @@ def _statement(options: argparse.Namespace) -> str:
     return f"{options.output} written: {len(rows)} statements"
 
 
-def _row(position: int, fact: Statement) -> dict[str, Any]:
-    """One statement. Energy is the slot as it stood; money and tokens what the revision changed."""
+def _row(position: int, fact: Statement, rules: ZoneRules) -> dict[str, Any]:
+    """One statement. Energy is the slot as it stood; money and tokens what the revision changed.
+
+    `vat_micro` is the tax contained in what the account paid.
+    """
     row: dict[str, Any] = {
         "slot_starts": datetime.fromtimestamp(
             slot_start_ns(fact.slot) // SECOND_NS, UTC
@@ -244,7 +250,14 @@ def _row(position: int, fact: Statement) -> dict[str, Any]:
         "leaf": position,
     }
     row |= {name: getattr(fact, name) for name in Statement.__struct_fields__}
-    return row
+    paid = max(0, -fact.money_micro)
+    return row | {"currency": rules.currency, "vat_micro": contained_tax(paid, rules.vat_bps)}
+
+
+def contained_tax(paid_micro: int, rate_bps: int) -> int:
+    """The tax in a price that contains it, halves rounded up: paid * rate / (1 + rate)."""
+    whole = BPS + rate_bps
+    return (2 * paid_micro * rate_bps + whole) // (2 * whole)
 
 
 def _total(rows: list[dict[str, Any]]) -> dict[str, int]:
@@ -252,7 +265,7 @@ def _total(rows: list[dict[str, Any]]) -> dict[str, int]:
     newest = {(row["zone"], row["slot"]): row for row in rows}
     total = {
         name: sum(row[name] for row in rows)
-        for name in ("money_micro", "fees_micro", "minted_wh", "burned_wh")
+        for name in ("money_micro", "fees_micro", "vat_micro", "minted_wh", "burned_wh")
     }
     for name in ("import_wh", "export_wh", "delivered_bought_wh", "delivered_sold_wh"):
         total[name] = sum(row[name] for row in newest.values())
@@ -261,7 +274,7 @@ def _total(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
-    names = ["slot_starts", "leaf", *Statement.__struct_fields__]
+    names = ["slot_starts", "leaf", *Statement.__struct_fields__, "currency", "vat_micro"]
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -85,7 +85,12 @@ class Legs:
 def escrow(energy_wh: int, price: int, rules: ZoneRules) -> int:
     """The most a buyer can come to owe for a trade: its value and the grid fee."""
     value = val(energy_wh, price)
-    return value + share_bps(value, rules.grid_fee_bps)
+    return value + grid_fee(energy_wh, value, rules)
+
+
+def grid_fee(energy_wh: int, value_micro: int, rules: ZoneRules) -> int:
+    """What the grid operator gets for delivered energy: a share of its value and a price a kWh."""
+    return share_bps(value_micro, rules.grid_fee_bps) + val(energy_wh, rules.grid_fee_micro_per_kwh)
 
 
 def margin(energy_wh: int, price: int, rules: ZoneRules) -> int:
@@ -112,9 +117,9 @@ def legs(
     """
     price = terms.price_micro_per_kwh
     value = val(delivered_wh, price)
-    grid_fee = share_bps(value, rules.grid_fee_bps) + terms.rent_micro
+    for_grid = grid_fee(delivered_wh, value, rules) + terms.rent_micro
     trading_fee = share_bps(value, rules.trading_fee_bps)
-    buyer, seller, utility = -value - grid_fee, value - trading_fee, 0
+    buyer, seller, utility = -value - for_grid, value - trading_fee, 0
     if untaken_wh:
         due = val(delivered_wh + untaken_wh, price) - value
         taken_over = min(due, val(untaken_wh, rules.fallback_export_micro_per_kwh))
@@ -129,7 +134,7 @@ def legs(
         buyer -= due
         seller -= top_up
         utility += due + top_up
-    return Legs(buyer, seller, utility, grid_fee, trading_fee)
+    return Legs(buyer, seller, utility, for_grid, trading_fee)
 
 
 def settle(
@@ -191,6 +196,8 @@ def rules_are_sound(rules: ZoneRules) -> bool:
         <= rules.fallback_import_micro_per_kwh
         <= PRICE_MICRO_PER_KWH_MAX
         and 0 <= rules.grid_fee_bps <= BPS
+        and 0 <= rules.grid_fee_micro_per_kwh <= PRICE_MICRO_PER_KWH_MAX
+        and 0 <= rules.vat_bps <= BPS
         and 0 <= rules.trading_fee_bps <= TRADING_FEE_BPS_MAX
     )
 

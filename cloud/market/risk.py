@@ -19,7 +19,7 @@ from protos.units import BPS, share_bps, val
 
 ROUNDING_MICRO_PER_WH = 2
 """A trade of at least 1 Wh rounds up its value and its fee, by half a micro-unit each at most, on
-top of the same for the sum.
+top of the same for the sum; a fee by the kWh is rounded once more.
 """
 
 _WH_PER_KWH = 1_000
@@ -27,13 +27,16 @@ _WH_PER_KWH = 1_000
 
 def unit_reserve_micro(side: Side, price_micro_per_kwh: int, rules: ZoneRules) -> int:
     """What one open Wh reserves, in micro-units."""
+    rounding = ROUNDING_MICRO_PER_WH
     if side is Side.BUY:
+        rounding += rules.grid_fee_micro_per_kwh > 0
         price = max(0, price_micro_per_kwh)
-        owed = -(-price * (BPS + rules.grid_fee_bps) // (_WH_PER_KWH * BPS))
+        per_kwh = price * (BPS + rules.grid_fee_bps) + rules.grid_fee_micro_per_kwh * BPS
+        owed = -(-per_kwh // (_WH_PER_KWH * BPS))
     else:
         margin = rules.fallback_import_micro_per_kwh - price_micro_per_kwh
         owed = -(-max(0, margin) // _WH_PER_KWH)
-    return owed + ROUNDING_MICRO_PER_WH if owed else 0
+    return owed + rounding if owed else 0
 
 
 def owed_micro(
@@ -42,7 +45,9 @@ def owed_micro(
     """What the bank makes pending for one side of a trade, in micro-units."""
     value = val(energy_wh, price_micro_per_kwh)
     if side is Side.BUY:
-        return max(0, value + share_bps(max(0, value), rules.grid_fee_bps) + rent_micro)
+        fee = share_bps(max(0, value), rules.grid_fee_bps)
+        fee += val(energy_wh, rules.grid_fee_micro_per_kwh)
+        return max(0, value + fee + rent_micro)
     return max(0, val(energy_wh, rules.fallback_import_micro_per_kwh) - value)
 
 

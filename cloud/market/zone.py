@@ -399,6 +399,7 @@ def _are_sound(rules: ZoneRules) -> bool:
         and 0 <= rules.auction_s <= SECONDS_PER_DAY
         and 0 <= rules.metering_deadline_s <= 7 * SECONDS_PER_DAY
         and 0 <= rules.grid_fee_bps <= BPS
+        and 0 <= rules.grid_fee_micro_per_kwh <= PRICE_MICRO_PER_KWH_MAX
         and 0 <= rules.trading_fee_bps <= BPS
         and rules.position_max_wh > 0
     )

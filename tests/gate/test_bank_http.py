@@ -10,6 +10,7 @@ import pytest
 from cloud.__main__ import main
 from cloud.commands import MeterSlot, SettleSlot
 from cloud.ledger.evidence import TWO_ROOTS, Evidence
+from cloud.money import contained_tax
 from cloud.remote import Operator, RemoteError
 from protos.clock import slot_at
 from protos.receipt import Checkpoint
@@ -182,6 +183,8 @@ async def test_a_statement_lists_the_slots_of_one_account(cloud, terminal, tmp_p
     assert total["export_wh"] == 501
     assert total["minted_wh"] == 501
     assert total["money_micro"] == 501 * 2_200
+    assert total["vat_micro"] == 0, "nothing was paid"
+    assert (rows[0]["currency"], contained_tax(107, 700)) == ("THB", 7)
     output = tmp_path / "out.csv"
     _, said = await terminal.type("statement", "boon", "--output", str(output), state_only=True)
     assert "2 statements" in said

@@ -16,6 +16,8 @@ from cloud.ledger.settlement import (
     rules_are_sound,
     settle,
 )
+from cloud.market.risk import owed_micro, unit_reserve_micro
+from protos.messages import Side
 from tests.oracle import bank as oracle
 
 RULES = ZoneRules()
@@ -31,6 +33,7 @@ def random_rules(draw):
         fallback_import_micro_per_kwh=high,
         grid_fee_bps=draw.choice((0, 500, draw.randint(0, 10_000))),
         trading_fee_bps=draw.choice((0, 10, draw.randint(0, 1_000))),
+        grid_fee_micro_per_kwh=draw.choice((0, 1_151_000, draw.randint(0, 3_000))),
     )
 
 
@@ -135,6 +138,36 @@ def test_each_trade_alone_stays_within_its_bounds_at_every_division():
                 + money.trading_fee_micro
                 == 0
             )
+
+
+def test_what_an_offer_reserves_covers_every_way_in_which_it_can_trade():
+    for seed in range(2_000):
+        draw = random.Random(seed)
+        rules = random_rules(draw)
+        low, high = rules.fallback_export_micro_per_kwh, rules.fallback_import_micro_per_kwh
+        price, left = draw.randint(low, high), draw.randint(1, 3_000)
+        unit = {side: unit_reserve_micro(side, price, rules) for side in Side}
+        held = {side: left * unit[side] for side in Side}
+        while left:
+            part = draw.choice((1, draw.randint(1, left)))
+            left -= part
+            for side in Side:
+                better = draw.randint(low, price) if side is Side.BUY else draw.randint(price, high)
+                owed = owed_micro(side, part, better, rules)
+                amounts = (part, better, rules)
+                assert owed == (escrow(*amounts) if side is Side.BUY else margin(*amounts))
+                held[side] -= owed
+        assert min(held.values()) >= 0, f"seed {seed}"
+
+
+def test_a_grid_fee_by_the_kwh_does_not_depend_on_the_price():
+    rules = ZoneRules(grid_fee_bps=0, grid_fee_micro_per_kwh=1_151_000)
+    fees = {
+        legs(TradeTerms(1, "b", "s", 2_000, price), 2_000, 0, 0, rules).grid_fee_micro
+        for price in (2_200_000, 4_000_000, 5_800_000)
+    }
+    assert fees == {2_302_000}
+    assert escrow(2_000, 4_000_000, rules) == 8_000_000 + 2_302_000
 
 
 def test_a_trade_that_is_kept_moves_price_times_quantity_and_the_fees():

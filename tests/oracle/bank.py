@@ -62,6 +62,7 @@ def legs(q, price, delivered, untaken, missing, rules):
     """Buyer, seller, utility, grid fee, trading fee: positive is received."""
     worth = value(delivered, price)
     grid_fee = half_up(Fraction(worth * rules.grid_fee_bps, 10_000))
+    grid_fee += value(delivered, rules.grid_fee_micro_per_kwh)
     fee = half_up(Fraction(worth * rules.trading_fee_bps, 10_000))
     utility = 0
     buyer, seller = -(worth + grid_fee), worth - fee
@@ -90,7 +91,8 @@ def legs(q, price, delivered, untaken, missing, rules):
 
 def buyer_bound(q, price, rules) -> int:
     worth = value(q, price)
-    return worth + half_up(Fraction(worth * rules.grid_fee_bps, 10_000))
+    by_value = half_up(Fraction(worth * rules.grid_fee_bps, 10_000))
+    return worth + by_value + value(q, rules.grid_fee_micro_per_kwh)
 
 
 def seller_bound(q, price, rules) -> int:
