@@ -26,6 +26,7 @@ from edge.outbox import Outbox
 from protos.seal import GENESIS, link
 from tests.bench import hostile
 from tests.bench.agent import encoded_batches
+from tests.sim.loop import VirtualLoop
 
 ROOT = Path(__file__).parents[2]
 DAYS = int(os.environ.get("GRIDTOKENX_OFFLINE_DAYS", "2"))
@@ -209,7 +210,7 @@ def dead_device() -> Row:
 
 
 def _answers(silent: tuple[int, ...]) -> int:
-    with hostile.without_kernel_timers(), asyncio.Runner(loop_factory=hostile.ComputedTime) as run:
+    with hostile.without_kernel_timers(), asyncio.Runner(loop_factory=VirtualLoop) as run:
         return run.run(_asked_in_turn(silent))
 
 

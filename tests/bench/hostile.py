@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import importlib.util
 import os
-import selectors
 import sys
 import time
 from collections import Counter
@@ -27,6 +26,7 @@ from edge.devices.modbus.frames import READ_HOLDING
 from edge.devices.modbus.rtu import RtuBus
 from edge.devices.modbus.tcp import TcpBus
 from edge.devices.modbus.timing import Manner, char_s
+from tests.sim.loop import VirtualLoop
 
 READS = int(os.environ.get("GRIDTOKENX_HOSTILE_READS", "10000"))
 SESSION_READS = 500
@@ -52,31 +52,6 @@ TCP = (
 )
 KINDS = ("rtu", "rtu_over_tcp", "tcp", "tcp, some ids 0", "tcp, all ids 0")
 Row = dict[str, Any]
-
-
-class _Still(selectors.SelectSelector):
-    """Never waits: says how long it would have."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.passed_s = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "nothing will ever happen again"
-        self.passed_s += timeout
-        return []
-
-
-class ComputedTime(asyncio.SelectorEventLoop):
-    """An event loop whose clock stands still while anything runs and then jumps."""
-
-    def __init__(self) -> None:
-        self._still = _Still()
-        super().__init__(self._still)
-        self._clock_resolution = 1e-9
-
-    def time(self) -> float:
-        return 1000.0 + self._still.passed_s
 
 
 class Wire:
@@ -224,7 +199,7 @@ def struggle(kind: str, reads: int, first_seed: int = 1) -> Counter[str]:
     with without_kernel_timers():
         for seed in range(first_seed, first_seed + -(-reads // SESSION_READS)):
             left = min(SESSION_READS, reads - sum(tally[n] for n in ("right", "wrong", "refused")))
-            with asyncio.Runner(loop_factory=ComputedTime) as runner:
+            with asyncio.Runner(loop_factory=VirtualLoop) as runner:
                 runner.run(_session(kind, seed, left, tally))
     return tally
 
