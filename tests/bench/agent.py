@@ -7,7 +7,6 @@ reads the same meters at the same time.
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import os
 import struct
@@ -15,10 +14,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from tests.bench import thingsboard
+from tests.bench.parts import part
 
 ROOT = Path(__file__).parents[2]
 METERS = 10
@@ -56,7 +55,7 @@ def _row(name: str, value: float | None, unit: str, target: float, **more: Any) 
 
 
 async def _measure(directory: Path) -> list[Row]:
-    peers = _peers()
+    peers = part("edge/conftest.py")
     authority = peers.Authority(directory)
     gate = peers.Gate(authority)
     await gate.start()
@@ -138,17 +137,6 @@ def _flash(store: dict[str, float]) -> list[Row]:
             note="35 of it are the one page the kernel writes at each of 8,640 commits",
         ),
     ]
-
-
-def _peers() -> ModuleType:
-    path = ROOT / "tests" / "edge" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("edge_peers", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["edge_peers"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 async def _meter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -6,7 +6,6 @@ GRIDTOKENX_OFFLINE_DAYS=30 and GRIDTOKENX_POWER_CUTS=100000.
 """
 
 import asyncio
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -26,6 +25,8 @@ from edge.outbox import Outbox
 from protos.seal import GENESIS, link
 from tests.bench import hostile
 from tests.bench.agent import encoded_batches
+from tests.bench.modbus import row
+from tests.bench.parts import part
 from tests.sim.loop import VirtualLoop
 
 ROOT = Path(__file__).parents[2]
@@ -55,19 +56,7 @@ def rows() -> list[Row]:
 def _row(
     name: str, value: float | None, unit: str, target: float, note: str, direction: str = "min"
 ) -> Row:
-    ok = None
-    if value is not None:
-        ok = value <= target if direction == "min" else value >= target
-    return {
-        "name": name,
-        "value": None if value is None else round(value, 3),
-        "unit": unit,
-        "target": target,
-        "direction": direction,
-        "ok": ok,
-        "baseline": None,
-        "note": note,
-    }
+    return row(name, value, unit, target, direction, None, note)
 
 
 # ---- a month without a cloud ----------------------------------------------------------------
@@ -116,18 +105,6 @@ async def _drained(box: Outbox, device: Any, made: int) -> int:
 # ---- power cuts and failing disks -----------------------------------------------------------
 
 
-def _module(name: str) -> ModuleType:
-    """A test file, whose parts can be used without its tests."""
-    path = ROOT / "tests" / "faults" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"bench_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def _power_cuts(directory: Path) -> list[Row]:
     names = (
         "power cuts, acknowledged envelopes lost",
@@ -135,7 +112,7 @@ def _power_cuts(directory: Path) -> list[Row]:
         "power cuts tried",
     )
     units, targets, ways = ("cuts", "cuts", "cuts"), (0, 0, 100_000), ("min", "min", "max")
-    faults = _module("test_power_cuts")
+    faults = part("faults/test_power_cuts.py")
     where = directory / "powered"
     where.mkdir()
     operations = faults.powered(where) if shutil.which("strace") else None
@@ -159,7 +136,7 @@ def _power_cuts(directory: Path) -> list[Row]:
 
 def _disks(directory: Path) -> list[Row]:
     name = "disk full, EIO, read-only: crashes or losses"
-    faults = _module("test_outbox_disks")
+    faults = part("faults/test_outbox_disks.py")
     bad, tried, kinds = 0, 0, []
     for number, (call, error) in enumerate(faults.FAULTS):
         where = directory / f"disk-{number}"

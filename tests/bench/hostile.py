@@ -10,13 +10,10 @@ Ten thousand reads a line kind by default; GRIDTOKENX_HOSTILE_READS says how man
 
 import asyncio
 import contextlib
-import importlib.util
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -26,6 +23,8 @@ from edge.devices.modbus.frames import READ_HOLDING
 from edge.devices.modbus.rtu import RtuBus
 from edge.devices.modbus.tcp import TcpBus
 from edge.devices.modbus.timing import Manner, char_s
+from tests.bench.modbus import row
+from tests.bench.parts import part
 from tests.sim.loop import VirtualLoop
 
 READS = int(os.environ.get("GRIDTOKENX_HOSTILE_READS", "10000"))
@@ -105,15 +104,7 @@ class Wire:
 
 def slaves() -> ModuleType:
     """The hostile slaves of the tests."""
-    if "hostile_slaves" not in sys.modules:
-        path = Path(__file__).parents[1] / "devices" / "conftest.py"
-        spec = importlib.util.spec_from_file_location("hostile_slaves", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["hostile_slaves"] = module
-        spec.loader.exec_module(module)
-    return sys.modules["hostile_slaves"]
+    return part("devices/conftest.py")
 
 
 @contextlib.contextmanager
@@ -222,17 +213,8 @@ def rows() -> list[Row]:
     return [_row("wrong values accepted, all lines", wrong, note), *made]
 
 
-def _row(name: str, value: int, note: str) -> Row:
-    return {
-        "name": name,
-        "value": value,
-        "unit": "values",
-        "target": 0,
-        "direction": "min",
-        "ok": value == 0,
-        "baseline": "pymodbus 63 of 75 after one stall",
-        "note": note,
-    }
+def _row(name: str, wrong: int, note: str) -> Row:
+    return row(name, wrong, "values", 0, "min", "pymodbus 63 of 75 after one stall", note)
 
 
 if __name__ == "__main__":

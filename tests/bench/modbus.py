@@ -6,7 +6,6 @@ say so. Ratios are between runs in the same minute, client on one core and serve
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import shutil
 import socket
@@ -26,6 +25,7 @@ from edge.devices.modbus.errors import BusError
 from edge.devices.modbus.frames import READ_HOLDING, READ_INPUT
 from edge.devices.modbus.timing import Manner, char_s, frame_gap_s
 from protos.messages import Role
+from tests.bench.parts import part
 
 Row = dict[str, Any]
 
@@ -322,19 +322,8 @@ def _models() -> list[Row]:
     return [row("device models as data files", len(profiles), "files", 40, "max", None, note)]
 
 
-def _yard() -> Any:
-    """The hostile slaves of the tests."""
-    path = HERE.parent / "devices" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("hostile_slaves", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 async def _ours_against_hostile() -> tuple[int, int]:
-    hostile = _yard()
+    hostile = part("devices/conftest.py")
     mischief = ["late", "twice", "corrupt", "cut", "foreign", "noise", "short", "drop"]
     async with hostile.Yard() as yard:
         made = [
@@ -369,7 +358,7 @@ async def _pymodbus_against_late() -> tuple[int, int]:
         from pymodbus.exceptions import ModbusException
     except ImportError:
         return 0, 0
-    hostile = _yard()
+    hostile = part("devices/conftest.py")
     wrong = 0
     async with hostile.Yard() as yard:
         slave, spec = await yard.rtu_over_tcp(
