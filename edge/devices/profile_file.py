@@ -4,6 +4,7 @@ It accepts only what it understands: an unknown key, a wrong type or an id that 
 path is refused with the place and what to do.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,8 +32,10 @@ from edge.devices.registers import KINDS, ORDERS, Kind, Order, words_of
 from protos.messages import Quantity, Role
 
 SCHEMA = 1
+_ADDRESS = re.compile(r"^0x[0-9A-Fa-f]{1,4}$")
 TABLES = {"holding": READ_HOLDING, "input": READ_INPUT}
 SETPOINTS = ("power_w", "export_limit_w", "charge_limit_w")
+ROLES = tuple(role.name.lower() for role in Role)
 FAILSAFES = ("device_timer", "device_watchdog", "agent")
 
 
@@ -65,7 +68,7 @@ def parse_profile(name: str, content: Mapping[str, object]) -> Profile:
         id=identity,
         revision=top.integer("revision"),
         products=tuple(_product(row) for row in top.rows("products")),
-        roles=tuple(Role[role.upper()] for role in top.texts("roles")),
+        roles=tuple(Role[role.upper()] for role in top.choices("roles", ROLES)),
         transport=_transport(top.table("transport")),
         points=tuple(_point(row, defaults) for row in top.rows("points")),
         writes=tuple(_write(row, defaults) for row in top.rows("writes")),
@@ -195,12 +198,14 @@ def _amps(row: Table) -> Amps:
 def _step(row: Table, defaults: Table, function: int) -> Step:
     source: Source = row.choice("from", get_args(Source), "constant")  # type: ignore[assignment]
     codes = row.integers("codes", (0, 0, 0))
+    if len(codes) != 3:
+        raise row.bad("codes", "has not three numbers: for charging, standing by, discharging")
     step = Step(
         value=_value(row, defaults),
         function=row.integer("function", function),
         source=source,
         constant=row.integer("constant", 0),
-        codes=(codes[0], codes[1], codes[2]) if len(codes) == 3 else (0, 0, 0),
+        codes=(codes[0], codes[1], codes[2]),
         nonvolatile=row.boolean("nonvolatile"),
         at_least=row.integer("at_least", 0),
         readback=_place(row.table("readback"), defaults),
@@ -232,8 +237,10 @@ def _selftest(row: Table, defaults: Table) -> SelfTest:
     images = row.table("raw")
     for key in images.names:
         table, _, address = key.rpartition(":")
-        function = TABLES[table or defaults.text("table", "holding")]
-        raw[function, int(address, 0)] = images.integers(key)
+        table = table or defaults.text("table", "holding")
+        if table not in TABLES or not _ADDRESS.match(address):
+            raise images.bad(key, "is no place: write 0x1234, or input:0x1234")
+        raw[TABLES[table], int(address, 16)] = images.words(key)
     test = SelfTest(raw, row.table("expect").numbers())
     row.done()
     return test

@@ -27,14 +27,15 @@ class Table:
         self._known: set[str] = set()
         self.given = content is not None
 
-    def _bad(self, key: str, problem: str) -> BadProfile:
+    def bad(self, key: str, problem: str) -> BadProfile:
+        """The complaint about a key, with its place."""
         return BadProfile(self._profile, f"{self._place}{key} {problem}", "correct the file")
 
     def _take(self, key: str, default: object = None) -> object:
         self._known.add(key)
         value = self._content.get(key, default)
         if value is None:
-            raise self._bad(key, "is missing")
+            raise self.bad(key, "is missing")
         return value
 
     @property
@@ -44,7 +45,7 @@ class Table:
     def integer(self, key: str, default: int | None = None) -> int:
         value = self._take(key, default)
         if type(value) is not int:
-            raise self._bad(key, f"is {value!r}, no whole number")
+            raise self.bad(key, f"is {value!r}, no whole number")
         return value
 
     def maybe_integer(self, key: str) -> int | None:
@@ -54,21 +55,35 @@ class Table:
     def boolean(self, key: str) -> bool:
         value = self._take(key, default=False)
         if type(value) is not bool:
-            raise self._bad(key, f"is {value!r}, neither true nor false")
+            raise self.bad(key, f"is {value!r}, neither true nor false")
         return value
 
     def text(self, key: str, default: str | None = None) -> str:
         value = self._take(key, default)
         if not isinstance(value, str):
-            raise self._bad(key, f"is {value!r}, no text")
+            raise self.bad(key, f"is {value!r}, no text")
         return value
 
     def choice(self, key: str, among: Sequence[str], default: str | None = None) -> str:
         value = self.text(key, default)
         if value not in among:
             near = get_close_matches(value, among, 1)
-            raise self._bad(key, f"is {value!r}; did you mean {near[0] if near else among[0]!r}?")
+            raise self.bad(key, f"is {value!r}; did you mean {near[0] if near else among[0]!r}?")
         return value
+
+    def choices(self, key: str, among: Sequence[str]) -> tuple[str, ...]:
+        """A list of some of these words."""
+        words = self.texts(key)
+        for word in words:
+            Table(self._profile, self._place, {key: word}).choice(key, among)
+        return words
+
+    def words(self, key: str) -> tuple[int, ...]:
+        """A list of register contents."""
+        values = self.integers(key)
+        if any(not 0 <= value <= 0xFFFF for value in values):
+            raise self.bad(key, "holds a number that no register can")
+        return values
 
     def scalars(self, key: str) -> tuple[str | int, ...]:
         value = self._take(key)
@@ -78,24 +93,24 @@ class Table:
     def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
         value = self._take(key, default)
         if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-            raise self._bad(key, "is no list of texts")
+            raise self.bad(key, "is no list of texts")
         return tuple(value)
 
     def integers(self, key: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
         value = self._take(key, default)
         if not isinstance(value, list | tuple) or not all(type(v) is int for v in value):
-            raise self._bad(key, "is no list of whole numbers")
+            raise self.bad(key, "is no list of whole numbers")
         return tuple(value)
 
     def ranges(self, key: str) -> tuple[tuple[int, int], ...]:
         """Pairs [first, last] of addresses as half-open ranges."""
         value = self._take(key, [])
         if not isinstance(value, list):
-            raise self._bad(key, "is no list of pairs")
+            raise self.bad(key, "is no list of pairs")
         pairs = [Table(self._profile, f"{self._place}{key}.", {"pair": pair}) for pair in value]
         ends = [pair.integers("pair") for pair in pairs]
         if any(len(end) != 2 or end[0] > end[1] for end in ends):
-            raise self._bad(key, "is no list of pairs [first, last]")
+            raise self.bad(key, "is no list of pairs [first, last]")
         return tuple((end[0], end[1] + 1) for end in ends)
 
     def numbers(self) -> dict[str, int | None]:
@@ -109,14 +124,14 @@ class Table:
         self._known.add(key)
         value = self._content.get(key)
         if value is not None and not isinstance(value, dict):
-            raise self._bad(key, "is no table")
+            raise self.bad(key, "is no table")
         return Table(self._profile, f"{self._place}{key}.", value)
 
     def rows(self, key: str) -> list["Table"]:
         self._known.add(key)
         value = self._content.get(key, [])
         if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-            raise self._bad(key, "is no list of tables")
+            raise self.bad(key, "is no list of tables")
         return [
             Table(self._profile, f"{self._place}{key}[{row.get('id', i)}].", row)
             for i, row in enumerate(value)
@@ -128,4 +143,4 @@ class Table:
             if key not in self._known:
                 near = get_close_matches(key, sorted(self._known), 1)
                 hint = f"; did you mean {near[0]}?" if near else ""
-                raise self._bad(key, f"is unknown{hint}")
+                raise self.bad(key, f"is unknown{hint}")
