@@ -54,6 +54,9 @@ from protos.messages import DeviceEntry, Quantity, Role
 REVISION = 1
 """Of this driver's mapping, part of every signed reading."""
 
+WITHOUT_TIMER = "may_steer_without_timer"
+"""The option by which an installer takes it on himself that a device has no timer of its own."""
+
 STATIC = (1, 120, 121, 124, 702, 802)
 """Models that say what the device is; read once."""
 
@@ -304,6 +307,8 @@ class SunspecDevice:
             raise DeviceError(name, str(error), "check the inverter's firmware") from error
         for order in orders:
             await self._unit.write(found.address + order.offset, order.words)
+            if order.counts_down and any(order.words):
+                await self._check_timer(model, found.address, order)
         back = await self._unit.model(found)
         for order in orders:
             got = back[order.offset : order.offset + len(order.words)]
@@ -314,6 +319,18 @@ class SunspecDevice:
                     f"model {model} offset {order.offset} reads {got} after {order.words}",
                     "allow remote control in the inverter's menu",
                 )
+
+    async def _check_timer(self, model: int, address: int, order: Order) -> None:
+        """A timer that does not stick ends nothing: it is found out before anything moves."""
+        if self._unit.spec.options.get(WITHOUT_TIMER) is True:
+            return
+        back = await self._unit.read(address + order.offset, len(order.words))
+        if not (0,) * len(back) < tuple(back) <= order.words:
+            raise DeviceError(
+                self._unit.spec.name,
+                f"model {model} keeps no reversion timer: {back} after {order.words}",
+                f"set {WITHOUT_TIMER} = true only if it may stay steered while the agent is dead",
+            )
 
     async def close(self) -> None:
         """Stops the heartbeat; the bus belongs to the pool."""

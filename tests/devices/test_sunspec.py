@@ -309,7 +309,7 @@ async def test_a_device_that_ignores_the_setpoint_is_an_error(yard):
         return reply
 
     slave.answer = deaf
-    with pytest.raises(DeviceError, match="remote control"):
+    with pytest.raises(DeviceError, match="no reversion timer"):
         await device.set_power(-2000, 90)
 
 
