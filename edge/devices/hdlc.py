@@ -6,6 +6,8 @@ keep more octets than one message may have.
 
 from dataclasses import dataclass, field
 
+from edge.devices.telegram import reflected_crc16
+
 FLAG = 0x7E
 MESSAGE_MAX = 8_192
 FRAME_MIN = 7
@@ -17,12 +19,7 @@ WRAPPER = 1
 
 def crc16_x25(octets: bytes) -> int:
     """The check sequence of HDLC (ISO/IEC 13239): x16 + x12 + x5 + 1, least bit first, inverted."""
-    crc = 0xFFFF
-    for octet in octets:
-        crc ^= octet
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x8408 if crc & 1 else 0)
-    return crc ^ 0xFFFF
+    return reflected_crc16(octets, 0x8408, 0xFFFF) ^ 0xFFFF
 
 
 @dataclass(slots=True)

@@ -20,14 +20,19 @@ class BadTelegram(ValueError):
     """Octets that are no whole telegram; the message says why."""
 
 
-def crc16(octets: bytes) -> int:
-    """CRC16 with x16 + x15 + x2 + 1, least bit first, from 0 (DSMR 5.0.2 P1, section 5.2)."""
-    crc = 0
+def reflected_crc16(octets: bytes, polynomial: int, start: int) -> int:
+    """A check sum of 16 bits, least bit first; the polynomial is written that way round too."""
+    crc = start
     for octet in octets:
         crc ^= octet
         for _ in range(8):
-            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
+            crc = crc >> 1 ^ (polynomial if crc & 1 else 0)
     return crc
+
+
+def crc16(octets: bytes) -> int:
+    """CRC16 with x16 + x15 + x2 + 1, least bit first, from 0 (DSMR 5.0.2 P1, section 5.2)."""
+    return reflected_crc16(octets, 0xA001, 0)
 
 
 @dataclass(slots=True)
