@@ -31,6 +31,13 @@ class Place:
     spikes_a_day: float
     spike: float
     dips_a_day: float
+    wild: float = 0.0
+    """How much rougher one day is than another: deviation of the logarithm of its roughness."""
+    linger: float = 0.75
+    """The chance that a spike goes on for another five minutes."""
+    slow_keep: float = 0.97
+    miss: float = 1.2
+    """How far the day ahead misses an hour, in parts of `slow`."""
 
 
 PLACES = (
@@ -142,6 +149,25 @@ PLACES = (
 )
 
 
+HARD_PLACES = (
+    Place(
+        "city",
+        (22, 20, 19, 18, 19, 23, 28, 30, 29, 28, 28, 28, 28, 28, 29, 31, 34, 38, 40, 37, 32, 28, 25, 23),
+        0.0, 3.0, 9.0, 0.75, 90.0, 0.15,
+        wild=0.9, linger=0.88, slow_keep=0.985, miss=0.35,
+    ),
+    Place(
+        "valley",
+        (30, 28, 27, 27, 29, 35, 42, 38, 26, 18, 14, 12, 11, 12, 15, 20, 30, 50, 66, 68, 56, 46, 39, 33),
+        4.0, 4.0, 11.0, 0.9, 110.0, 0.5,
+        wild=0.9, linger=0.9, slow_keep=0.985, miss=0.5,
+    ),
+)  # fmt: skip
+"""Places whose statistics were set by those of real ones, which are harder to trade than PLACES: a
+small daily range, a spread that lasts (correlation 0.4 over an hour, 0.3 over three, 0.1 over a
+day), rough days that come together, spikes that linger, quiet within most hours."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prices:
     """Integer micro-units per MWh: day ahead (days, 24) and real time (days, 288)."""
@@ -155,9 +181,10 @@ def make_prices(place: Place, days: int, seed: int) -> Prices:
     draw = np.random.Generator(np.random.Philox(key=[seed, sum(map(ord, place.name))]))
     ahead = _ahead(place, days, draw)
     real = np.repeat(ahead, STEPS // HOURS, axis=1) + _hourly_miss(place, ahead, draw)
-    real += _memory(days, draw, keep=0.97, size=place.slow)
-    real += _memory(days, draw, keep=0.6, size=place.quick)
-    real += _spikes(place, ahead, draw) - _dips(place, days, draw)
+    rough = _roughness(place, days, draw)
+    real += rough * _memory(days, draw, keep=place.slow_keep, size=place.slow)
+    real += rough * _memory(days, draw, keep=0.6, size=place.quick)
+    real += _spikes(place, ahead, rough, draw) - _dips(place, days, draw)
     real = np.clip(real, -150.0, 1_000.0)
     return Prices(_to_micro(ahead), _to_micro(real))
 
@@ -178,8 +205,16 @@ def _ahead(place: Place, days: int, draw: np.random.Generator) -> Floats:
 def _hourly_miss(place: Place, ahead: Floats, draw: np.random.Generator) -> Floats:
     """What the day ahead got wrong, by hour, with memory over the hours."""
     days = len(ahead)
-    miss = _walk(days * HOURS, draw, keep=0.7, size=1.2 * place.slow).reshape(days, HOURS)
+    miss = _walk(days * HOURS, draw, keep=0.7, size=place.miss * place.slow).reshape(days, HOURS)
     return np.repeat(miss - 0.06 * ahead, STEPS // HOURS, axis=1)
+
+
+def _roughness(place: Place, days: int, draw: np.random.Generator) -> Floats:
+    """A factor a day, one on average, with memory: storms and outages last."""
+    if not place.wild:
+        return np.ones((days, 1))
+    logarithm = _walk(days, draw, keep=0.6, size=place.wild) - place.wild**2 / 2
+    return np.exp(logarithm)[:, None]
 
 
 def _walk(length: int, draw: np.random.Generator, keep: float, size: float) -> Floats:
@@ -197,11 +232,13 @@ def _memory(days: int, draw: np.random.Generator, keep: float, size: float) -> F
     return _walk(days * STEPS, draw, keep, size).reshape(days, STEPS)
 
 
-def _spikes(place: Place, ahead: Floats, draw: np.random.Generator) -> Floats:
-    """Scarcity: likelier in the dear hours, about 15 minutes long, up to the cap."""
-    steep = np.repeat((ahead / ahead.mean()).clip(0.1, 3.0) ** 2, STEPS // HOURS, axis=1)
+def _spikes(place: Place, ahead: Floats, rough: Floats, draw: np.random.Generator) -> Floats:
+    """Scarcity: likelier in the dear hours and on rough days, 15 minutes or longer, to the cap."""
+    steep = np.repeat((ahead / ahead.mean()).clip(0.1, 3.0) ** 2, STEPS // HOURS, axis=1) * rough
     chance = place.spikes_a_day / STEPS * steep / steep.mean()
-    return _events(draw, chance.ravel(), place.spike, keep=0.75).reshape(ahead.shape[0], STEPS)
+    return _events(draw, chance.ravel(), place.spike, keep=place.linger).reshape(
+        ahead.shape[0], STEPS
+    )
 
 
 def _dips(place: Place, days: int, draw: np.random.Generator) -> Floats:

@@ -125,7 +125,6 @@ class Desk:
 
     @property
     def is_open(self) -> bool:
-        """Whether the desk has its limits."""
         return self._limits is not None
 
     @property
@@ -448,8 +447,6 @@ class Desk:
 
 
 def _limits_state(limits: Limits | None) -> Sequence[int] | None:
-    return (
-        None
-        if limits is None
-        else [limits.power_max_w, limits.exposure_max_micro, limits.power_min_w]
-    )
+    if limits is None:
+        return None
+    return [limits.power_max_w, limits.exposure_max_micro, limits.power_min_w]

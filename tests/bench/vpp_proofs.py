@@ -5,6 +5,7 @@ Bounded here; each takes its number of trials as an argument for a run in full l
 
 import asyncio
 import multiprocessing
+import os
 import random
 import sys
 import tempfile
@@ -12,6 +13,8 @@ import time
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from statistics import quantiles
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -35,9 +38,10 @@ from cloud.venues.paper import PARTICIPANT, RULES, Rejected, check_offer
 from cloud.venues.pjm import PJM
 from cloud.venues.sim import Faults, VenueSim
 from cloud.venues.statements import SettlementDesk, parse_statement
-from cloud.venues.years import PLACES, make_prices
+from cloud.venues.years import HARD_PLACES, PLACES, make_prices
 from cloud.vpp import backtest
 from cloud.vpp.bids import OFFERED
+from cloud.vpp.cooptimum import ReservePrices, joint_plan
 from cloud.vpp.hourly import _staircase
 from cloud.vpp.optimum import Plant, best_plan
 from cloud.vpp.risk import Limits, objection
@@ -56,6 +60,12 @@ ONE_MEGAWATT = Plant(4_000_000, 1_000_000, 1_000_000)
 FIRST_HELD_DAY = 60
 HELD_SEED, TRAINING_SEED = 2, 1
 TRAINING_DAYS = 365
+ALL_PLACES = (*PLACES, *HARD_PLACES)
+SERIES = "GRIDTOKENX_PRICE_SERIES"
+"""A folder with real series that may not be shipped: NAME.npz with `ahead` (days, 24) and `real`
+(days, 288) in micro-units per MWh. The last year is held out."""
+
+REAL_BLOCKS, REAL_BLOCK_DAYS = 8, 5
 
 
 # ---- money ---------------------------------------------------------------------------------
@@ -63,7 +73,7 @@ TRAINING_DAYS = 365
 
 def captured(place_number, days):
     """Shares of perfect foresight of one place: stochastic, plain, mean schedule, threshold."""
-    place = PLACES[place_number]
+    place = ALL_PLACES[place_number]
     past = make_prices(place, TRAINING_DAYS, TRAINING_SEED)
     held = make_prices(place, FIRST_HELD_DAY + days + 2, HELD_SEED)
     span = range(FIRST_HELD_DAY, FIRST_HELD_DAY + days)
@@ -80,7 +90,39 @@ def captured(place_number, days):
 
 def captured_everywhere(days):
     with multiprocessing.Pool(2) as pool:
-        return pool.starmap(captured, [(number, days) for number in range(len(PLACES))])
+        return pool.starmap(captured, [(number, days) for number in range(len(ALL_PLACES))])
+
+
+def captured_really(path):
+    """Shares of foresight on one real series: blocks of days over its held-out last year."""
+    with np.load(path) as held:
+        ahead, real = held["ahead"], held["real"]
+    model = backtest.trained(ahead[:-365], real[:-365])
+    ahead, real = ahead[-365:], real[-365:]
+    gap = (365 - 12) // REAL_BLOCKS
+    spans = [range(12 + gap * n, 12 + gap * n + REAL_BLOCK_DAYS) for n in range(REAL_BLOCKS)]
+    oracle, money = 0, [0, 0, 0, 0]
+    for span in spans:
+        oracle += backtest.foresight(ONE_MEGAWATT, real, span)
+        strategies = (
+            backtest.Stochastic(ONE_MEGAWATT, model),
+            backtest.plain(ONE_MEGAWATT),
+            backtest.mean_schedule(ONE_MEGAWATT),
+            backtest.threshold(ONE_MEGAWATT, 30 * USD, 100 * USD),
+        )
+        for index, strategy in enumerate(strategies):
+            money[index] += backtest.run(ONE_MEGAWATT, ahead, real, span, strategy)[0]
+    return path.stem, oracle, backtest.shares(money, oracle)
+
+
+def real_series():
+    folder = os.environ.get(SERIES)
+    return sorted(Path(folder).glob("*.npz")) if folder else []
+
+
+def captured_on_real():
+    with multiprocessing.Pool(2) as pool:
+        return pool.map(captured_really, real_series())
 
 
 def plan_ms(rounds=60):
@@ -91,6 +133,20 @@ def plan_ms(rounds=60):
         two_days = prices[day : day + 2].reshape(-1).tolist()
         start = time.perf_counter()
         best_plan(ONE_MEGAWATT, two_days, 300)
+        took.append((time.perf_counter() - start) * 1e3)
+    parts = quantiles(took, n=20)
+    return parts[9], parts[18]
+
+
+def joint_ms(rounds=40):
+    """Median and 95th percentile of a day's plan of energy and three reserve products."""
+    prices = make_prices(PLACES[0], rounds + 1, 9).real.reshape(rounds + 1, 24, 12).mean(axis=2)
+    draw = random.Random(6)
+    took = []
+    for day in prices[:rounds].astype(int).tolist():
+        reserves = ReservePrices(*([draw.randrange(0, 20 * USD) for _ in day] for _ in range(3)))
+        start = time.perf_counter()
+        joint_plan(ONE_MEGAWATT, day, reserves, 3_600)
         took.append((time.perf_counter() - start) * 1e3)
     parts = quantiles(took, n=20)
     return parts[9], parts[18]
@@ -190,8 +246,6 @@ def _alarmed(rows, span, now_ns):
 
 def illegal(cases):
     """Generated decisions, bids that came of them, and bids that a venue's rules refuse."""
-    import numpy as np
-
     draw = np.random.default_rng(8)
     limits = Limits(500_000, 10_000 * USD, 100_000)
     starts_ns = bid().starts_ns
