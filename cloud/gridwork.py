@@ -11,22 +11,26 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
+
 from cloud.commands import (
     GridRules,
     HomeCut,
     RecordReferee,
+    RecordState,
     Redispatch,
     SetGridRules,
     SurveyGrid,
 )
 from cloud.facts import Fact, GateClosed
-from cloud.grid.estimator import Estimator, Measured, to_command
+from cloud.grid.estimator import Estimator, Measured, State
 from cloud.grid.network import Network
 from cloud.grid.redispatch import remedy
 from cloud.grid.referee import Referee
 from cloud.market.zone import Zone
 from cloud.writer import Writer
 from protos.clock import Clock, slot_at
+from protos.units import PER_MILLE, round_measured
 
 SURVEY_S = 15
 ESTIMATE_S = 60
@@ -34,6 +38,7 @@ PAUSE_S_MIN = 0.2
 """In the machine's own seconds, however fast a demo's clock runs."""
 
 ESTIMATE_PAUSE_S_MIN = 10.0
+FLOWS_REPORTED = 10
 
 T = TypeVar("T")
 
@@ -160,3 +165,31 @@ def measured_homes(zone: Zone, now_ns: int) -> list[Measured]:
         for gateway in zone.grid.present(now_ns)
         if gateway.snapshot.at_ns
     ]
+
+
+def to_command(zone: str, state: State) -> RecordState:
+    """The state as it is journaled: whole numbers, and the elements that are nearest to full."""
+    if not state.converged:
+        return RecordState(
+            zone, state.slot, False, state.measured, state.assumed, 0, 0, (), state.rejected
+        )
+    full = np.argsort(-state.loading, kind="stable")[:FLOWS_REPORTED]
+    return RecordState(
+        zone,
+        state.slot,
+        True,
+        state.measured,
+        state.assumed,
+        round_measured(float(state.voltage_pu.min()), PER_MILLE),
+        round_measured(float(state.voltage_pu.max()), PER_MILLE),
+        tuple(
+            (
+                int(element),
+                round_measured(float(state.flow_w[element])),
+                round_measured(float(state.loading[element])),
+            )
+            for element in full
+            if element
+        ),
+        state.rejected,
+    )

@@ -3,8 +3,8 @@
 Homes that are heard are measurements (power and voltage at their node); every other node is a
 pseudo-measurement, its base flow and trades, believed little. A gateway whose values contradict the
 others by more than four times their spread is set aside and named, the worst first, and the rest is
-solved again, four times at most. It fails closed: a state with one number that is none is no state. Floats end here, in
-`to_command`.
+solved again, four times at most. It fails closed: a state with one number that is none is no state. Its floats are
+rounded where they become a command.
 
 Must never take a silent home's last word for a measurement, nor hide whom it set aside.
 """
@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloud.commands import RecordState
 from cloud.grid.network import Network, quarter_of_year
 from cloud.grid.referee import filled, node_order, solver_data
 from cloud.grid.topology import FREQUENCY_HZ
 from protos.ids import DeviceId
-from protos.units import PER_MILLE, round_measured
+from protos.units import PER_MILLE
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,7 +38,6 @@ TOLERANCE_PU = 1e-4
 """Of the iteration, which converges slowly; fifty times finer than a meter's own spread."""
 
 ITERATIONS_MAX = 100
-FLOWS_REPORTED = 10
 LIVE_PU = 0.2
 
 
@@ -233,31 +231,3 @@ class Estimator:
             off = abs(float(row["u_residual"])) / (VOLTAGE_SIGMA * rated[home.node])
             doubts[home.device] = max(doubts[home.device], off)
         return doubts
-
-
-def to_command(zone: str, state: State) -> RecordState:
-    """The state as it is journaled: whole numbers, and the elements that are nearest to full."""
-    if not state.converged:
-        return RecordState(
-            zone, state.slot, False, state.measured, state.assumed, 0, 0, (), state.rejected
-        )
-    full = np.argsort(-state.loading, kind="stable")[:FLOWS_REPORTED]
-    return RecordState(
-        zone,
-        state.slot,
-        True,
-        state.measured,
-        state.assumed,
-        round_measured(float(state.voltage_pu.min()), PER_MILLE),
-        round_measured(float(state.voltage_pu.max()), PER_MILLE),
-        tuple(
-            (
-                int(element),
-                round_measured(float(state.flow_w[element])),
-                round_measured(float(state.loading[element])),
-            )
-            for element in full
-            if element
-        ),
-        state.rejected,
-    )

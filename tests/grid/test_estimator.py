@@ -6,9 +6,10 @@ from random import Random
 import numpy as np
 import pytest
 
-from cloud.grid.estimator import Estimator, Measured, to_command
+from cloud.grid.estimator import Estimator, Measured
 from cloud.grid.referee import Referee
 from cloud.grid.shipped import network_named
+from cloud.gridwork import to_command
 
 SLOT = 1_960_000
 NETWORK = network_named("tiny")
