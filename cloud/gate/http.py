@@ -24,6 +24,7 @@ from cloud.commands import (
     CreateSite,
     Deposit,
     IssueToken,
+    OptOut,
     RegisterAuthority,
     RevokeDevice,
 )
@@ -97,6 +98,13 @@ class NewAuthority(_Body):
 class Revocation(_Body):
     device: str
     reason: str = Field(min_length=1, max_length=200)
+
+
+class Participation(_Body):
+    """Whether a home takes part in reserves and demand response."""
+
+    device: str
+    opted_out: bool
 
 
 class Acknowledgement(_Body):
@@ -247,6 +255,16 @@ def _add_commands(app: FastAPI, services: HttpServices) -> None:
         public_key = public_key_of(new.csr_pem.encode())
         await submit(RegisterAuthority(new.authority, new.rank, new.area, public_key))
         return {"authority": new.authority, "certificate_chain_pem": chain.decode()}
+
+    @app.post("/api/participation", dependencies=guarded)
+    async def participate(new: Participation) -> dict[str, bool]:
+        device = DeviceId(new.device)
+        known = services.writer.core.registry.devices.get(device)
+        if known is None:
+            raise HTTPException(404, f"no device {new.device!r} was ever enrolled")
+        zone = services.writer.core.registry.sites[known.site].zone
+        await submit(OptOut(zone, device, new.opted_out))
+        return {"opted_out": new.opted_out}
 
     @app.post("/api/revocations", dependencies=guarded)
     async def revoke(new: Revocation) -> dict[str, str]:

@@ -27,7 +27,6 @@ from cloud.facts import (
     Fact,
     GridRulesSet,
     HomeCompensation,
-    HomeEnvelope,
     LeaseIssued,
     LimitOverridden,
     OfferRefused,
@@ -73,7 +72,7 @@ class GridSide:
         self._markets = markets
         self._trading = trading
         self._gateways = gateways
-        self.calls = Calls(zone, network, gateways, self.present, self._envelopes_of)
+        self.calls = Calls(zone, network, gateways, self.present, self._envelopes_now)
 
     # ---- what the zone asks -----------------------------------------------------------------
 
@@ -120,11 +119,6 @@ class GridSide:
                 continue
             if not self.watch.is_dark(gateway.node):
                 yield gateway
-
-    def limit_of(self, device: DeviceId) -> HomeEnvelope | None:
-        """The newest envelope of a home."""
-        homes = self.envelopes.homes if self.envelopes else ()
-        return next((home for home in homes if home.device == device), None)
 
     def state(self) -> object:
         return {
@@ -193,6 +187,15 @@ class GridSide:
         if self.watch.rules.envelopes:
             leases = envelope_leases(self.envelopes, self.watch.rules, self._gateways, self.caps)
         return [self.envelopes, *leases]
+
+    def _envelopes_now(self, slot: int, gateways: list[Gateway]) -> EnvelopesSet:
+        """Those of the slot's closing where all the gateways are in them, else fresh ones."""
+        known = self.envelopes
+        if known is not None and known.slot == slot:
+            devices = {home.device for home in known.homes}
+            if all(gateway.device in devices for gateway in gateways):
+                return known
+        return self._envelopes_of(slot, gateways)
 
     def _envelopes_of(self, slot: int, gateways: list[Gateway]) -> EnvelopesSet:
         markets = self._markets

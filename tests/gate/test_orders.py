@@ -219,6 +219,27 @@ async def test_a_reserve_reaches_the_gateway_and_its_confirmation_the_operator(
     assert reserve.signed == order.SerializeToString()
 
 
+async def test_a_home_that_has_opted_out_is_not_asked(cloud, gateway, register):
+    egat = await register("EGAT", 0, "*")
+    await gateway.connect()
+    await gateway.send(gateway.seal(FULL_MAP))
+    await gateway.send(gateway.seal(readings()))
+    await gateway.receipted(2)
+
+    async def set_out(*, out):
+        body = {"device": gateway.device, "opted_out": out}
+        await asyncio.to_thread(cloud.operator.post, "/api/participation", body)
+
+    await set_out(out=True)
+    assert (await egat.submit(egat.order("reserve_w", 2_500, element=1))).gateways == 0
+    await set_out(out=False)
+    assert (await egat.submit(egat.order("reserve_w", 2_500, element=1))).gateways == 1
+    with pytest.raises(OSError, match="ever enrolled"):
+        await asyncio.to_thread(
+            cloud.operator.post, "/api/participation", {"device": "x", "opted_out": True}
+        )
+
+
 async def test_a_signal_and_a_response_reach_the_gateway_too(gateway, register):
     egat = await register("EGAT", 0, "*")
     await gateway.connect()
