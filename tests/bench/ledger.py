@@ -204,7 +204,12 @@ def durable_rows(directory):
             0,
             note=f"500 Wh more in a settled slot; posted in {round(revised * 1e3)} ms",
         ),
-        row("late reading: blocks until the difference is under a root", 1, "blocks", 2),
+        row(
+            "late reading: blocks until the difference is under a root",
+            max(slot[4] for slot in slots),
+            "blocks",
+            2,
+        ),
     ]
 
 

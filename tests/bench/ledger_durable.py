@@ -25,7 +25,7 @@ from cloud.commands import (
     ZoneRules,
 )
 from cloud.core import Core
-from cloud.facts import SlotSettled, Statement, TransfersPosted
+from cloud.facts import BlockSealed, SlotSettled, Statement, TransfersPosted
 from cloud.grid.shipped import network_named
 from cloud.ledger.checkpoint import CheckpointSigner
 from cloud.ledger.columns import ASSET_NUMBER, MONEY
@@ -203,10 +203,11 @@ async def slot_of_trades(directory, seed):
     await desk.writer.submit(SettleSlot("tiny", SLOT, 1, late, True))
     await desk.sealed()
     revised = time.perf_counter() - start
+    blocks = sum(isinstance(fact, BlockSealed) for fact in desk.facts)
     settled = next(fact for fact in desk.facts if isinstance(fact, SlotSettled))
     assert not any(desk.bank.sums().values())
     await desk.writer.stop()
-    return seconds, leaves, revised, 500 - settled.minted_wh
+    return seconds, leaves, revised, 500 - settled.minted_wh, blocks
 
 
 async def slot_of_meters(directory):

@@ -209,7 +209,18 @@ async def withdraw(site, stop, draw, done):
                 break
 
 
-async def run(directory, spenders, kills, seed=1, between_s=(0.5, 1.5)):
+async def progress(everybody, done, steps, within_s=60):
+    """Waits until so many envelopes and answers have come; a kill then falls among more of them."""
+
+    def steps_done():
+        return sum(one.durable for one in everybody) + done["answered"]
+
+    before, deadline = steps_done(), time.monotonic() + within_s
+    while steps_done() < before + steps and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+
+
+async def run(directory, spenders, kills, seed=1, between_s=(0.0, 0.3)):
     """Lets them spend while the aggregator is killed; returns what the checker found and figures."""
     draw, site = random.Random(seed), Site(directory, spenders)
     await site.enrol()
@@ -224,11 +235,12 @@ async def run(directory, spenders, kills, seed=1, between_s=(0.5, 1.5)):
     tasks.append(asyncio.create_task(withdraw(site, stop, draw, done)))
     try:
         for _ in range(kills):
+            await progress(everybody, done, draw.randint(1, spenders))
             await asyncio.sleep(draw.uniform(*between_s))
             site.kill()
             site.start()
             await site.listening()
-        await asyncio.sleep(1)
+        await progress(everybody, done, 2 * spenders)
         stop.set()
         await asyncio.wait_for(asyncio.gather(*tasks), 120)
         await asyncio.sleep(4)
