@@ -1,6 +1,8 @@
 """Modbus TCP: answers belong to their transaction id, unit, function and length, or to nobody."""
 
 import asyncio
+import threading
+from dataclasses import replace
 
 import pytest
 
@@ -171,3 +173,19 @@ async def test_a_cancelled_question_leaves_the_bus_usable(yard, expected):
     waiting[1].cancel()
     assert await waiting[0] == expected(slave, 0, 4)
     assert await waiting[2] == expected(slave, 0, 4)
+
+
+async def test_a_number_is_no_name_so_no_thread_asks_for_it_and_a_name_is_found(yard, expected):
+    before = threading.active_count()
+    slave, spec = await yard.tcp()
+    assert await yard.pool.bus(spec).read(1, READ_HOLDING, 0, 4) == expected(slave, 0, 4)
+    assert threading.active_count() == before
+    named = replace(spec, address=spec.address.replace("127.0.0.1", "localhost"))
+    assert await yard.pool.bus(named).read(1, READ_HOLDING, 0, 4) == expected(slave, 0, 4)
+
+
+async def test_a_host_without_an_address_is_unreachable_and_says_so(yard):
+    _, spec = await yard.tcp()
+    bus = yard.pool.bus(replace(spec, address="no-such-host.invalid:502"))
+    with pytest.raises(Unreachable, match=r"no-such-host\.invalid"):
+        await bus.read(1, READ_HOLDING, 0, 4)

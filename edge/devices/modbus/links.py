@@ -137,7 +137,13 @@ class SocketLink:
     async def _connected(self) -> socket.socket:
         """The first of the host's addresses that takes a connection. Raises OSError."""
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(self._host.strip("[]"), self._port, type=socket.SOCK_STREAM)
+        host, stream = self._host.strip("[]"), socket.SOCK_STREAM
+        try:
+            # A number needs no name server, and no thread to ask one.
+            number = socket.AI_NUMERICHOST
+            found = socket.getaddrinfo(host, self._port, type=stream, flags=number)
+        except socket.gaierror:
+            found = await loop.getaddrinfo(host, self._port, type=stream)
         refusal = OSError(f"{self._host} has no address")
         for family, kind, protocol, _, place in found:
             plug = socket.socket(family, kind, protocol)
