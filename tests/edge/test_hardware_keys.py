@@ -11,11 +11,13 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from edge.__main__ import main
 from edge.config import Config, ConfigError, KeySection, load
 from edge.enrol import set_aside
 from edge.keys import CannotSignError, KeyFileError, load_or_create_signer, load_signer
@@ -154,6 +156,36 @@ def test_a_locked_tpm_is_told_from_a_wrong_password():
         " protection are not allowed at this time because the TPM is in DA lockout mode"
     )
     assert "dictionarylockout" in tools._complaint("createprimary", said)
+
+
+@needs_tpm
+async def test_a_gateway_whose_key_the_tpm_keeps_enrols_reads_and_starts_again(
+    site, gate, tmp_path, peers
+):
+    set_aside(site.directory)
+    gate.chains.clear()
+    (tmp_path / "token").write_text("seven-lemons")
+    cloud = replace(
+        site.config.cloud, enrolment=gate.enrolment_address, token_file=tmp_path / "token"
+    )
+    with emulated(tmp_path / "tpm") as tcti:
+        site.change(cloud=cloud, key=KeySection(kind="tpm2", tcti=tcti))
+        for seq in (3, 6):
+            await site.start()
+            await peers.eventually(lambda seq=seq: site.chain.seq >= seq)
+            await site.end()
+    assert not (site.directory / "device.key").exists()
+    assert not [entry for entry in gate.log if entry[0] == "bad signature"]
+
+
+def test_enrolling_with_a_configuration_that_cannot_be_read_is_a_wrong_usage(tmp_path, capsys):
+    arguments = ["enrol", "--token", "x", "--cloud", "127.0.0.1:9", "--ca", "ca.pem"]
+    code = main(
+        [*arguments, "--state-dir", str(tmp_path / "s"), "--config", str(tmp_path / "none")]
+    )
+    assert code == 2
+    assert "agent.example.toml" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
 
 
 # ---- PKCS#11 --------------------------------------------------------------------------------
