@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tests.bench import thingsboard
@@ -55,7 +56,7 @@ def _row(name: str, value: float | None, unit: str, target: float, **more: Any) 
 
 
 async def _measure(directory: Path) -> list[Row]:
-    peers = part("edge/conftest.py")
+    peers = _peers()
     authority = peers.Authority(directory)
     gate = peers.Gate(authority)
     await gate.start()
@@ -137,6 +138,11 @@ def _flash(store: dict[str, float]) -> list[Row]:
             note="35 of it are the one page the kernel writes at each of 8,640 commits",
         ),
     ]
+
+
+def _peers() -> ModuleType:
+    """The gate and the authority of the tests."""
+    return part("edge/conftest.py")
 
 
 async def _meter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
