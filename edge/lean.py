@@ -7,6 +7,7 @@ the machine afterwards. Must never stop anything that is loaded later from havin
 """
 
 import ctypes
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from importlib import import_module
@@ -23,6 +24,9 @@ _NOT_FOR_READING = (
     # The treaty's services: the first reading is sealed and stored before anything is sent.
     "protos.gateway_pb2",
 )
+_LIBRARY = re.compile(r"^/.*\.so(\.\d+)*$")
+"""These stay until the process ends; other files may be let go of at any time."""
+
 _DONTNEED = 4
 _MEMORY = Path("/proc/self/smaps")
 
@@ -80,34 +84,49 @@ def load_at_first_use(*names: str) -> None:
             sys.modules[name] = later
 
 
-def give_back() -> bool:
+Mapping = tuple[int, int, str]
+"""Start, end and file of a piece of memory."""
+
+
+def unchanged_pages() -> frozenset[Mapping]:
+    """The parts of loaded libraries that nobody can write to and nobody has written to; empty where
+    this machine does not say.
+    """
+    try:
+        with _MEMORY.open(encoding="utf-8", errors="replace") as lines:
+            return frozenset(_unchanged(lines))
+    except OSError:
+        return frozenset()
+
+
+def give_back(seen_before: frozenset[Mapping]) -> bool:
     """Returns memory that only the start needed: free pieces of the heap, and the pages of
-    libraries that were read once. A page that is needed again comes from the page cache. True if
-    this machine knows how; a few milliseconds of work.
+    libraries that were read once. A page that is needed again comes from the page cache.
+
+    Only what was seen a while ago as well: a library that another thread is just loading is not
+    what it seems. True if this machine knows how; a few milliseconds of work.
     """
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.malloc_trim(0)
         libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-        with _MEMORY.open(encoding="utf-8", errors="replace") as lines:
-            unchanged = list(_unchanged(lines))
     except (OSError, AttributeError):
         return False
-    return all(libc.madvise(start, end - start, _DONTNEED) == 0 for start, end in unchanged)
+    both = seen_before & unchanged_pages()
+    return bool(both) and all(
+        libc.madvise(start, end - start, _DONTNEED) == 0 for start, end, _ in both
+    )
 
 
-def _unchanged(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """The mappings of files that nobody can write to and nobody has written to, as (start, end).
-
-    A page of a library that was changed when it was linked into the process is in no file.
-    """
-    found: tuple[int, int] | None = None
+def _unchanged(lines: Iterable[str]) -> Iterator[Mapping]:
+    """A page of a library that was changed when it was linked into the process is in no file."""
+    found: Mapping | None = None
     for line in lines:
         words = line.split()
         if words[0] == "Anonymous:" and words[1] == "0" and found is not None:
             yield found
         if not words[0].endswith(":"):
-            is_file = len(words) > 5 and words[5].startswith("/")
+            file = words[5] if len(words) == 6 else ""
             start, _, end = words[0].partition("-")
-            readable = is_file and words[1] in {"r-xp", "r--p"}
-            found = (int(start, 16), int(end, 16)) if readable else None
+            readable = _LIBRARY.search(file) and words[1] in {"r-xp", "r--p"}
+            found = (int(start, 16), int(end, 16), file) if readable else None

@@ -15,13 +15,14 @@ from edge.config import Config
 from edge.enrol import EnrolmentError
 from edge.health import notify, start_logging, watchdog_period_s
 from edge.keys import KeyFileError
-from edge.lean import give_back
+from edge.lean import give_back, unchanged_pages
 from edge.outbox import OutboxError
 from edge.poller import Opener
 from protos.clock import Clock, clock_from_environment
 
 STATE, FORKED = 3, 4
 SETTLED_S = 8.0
+LOADED_S = 1.0
 GIVE_BACK_S = 3_600.0
 """The first time when the start is over; then hourly, because a renewed certificate loads much."""
 
@@ -95,7 +96,10 @@ async def _stay_small() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
-    pause_s = 0.01
-    while pause_s:
+    seen, pause_s = await asyncio.to_thread(unchanged_pages), LOADED_S
+    while seen:
         await asyncio.sleep(pause_s)
-        pause_s = GIVE_BACK_S if await asyncio.to_thread(give_back) else 0.0
+        pause_s = GIVE_BACK_S
+        if not await asyncio.to_thread(give_back, seen):
+            return
+        seen = await asyncio.to_thread(unchanged_pages)

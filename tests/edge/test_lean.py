@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 FULL = """
 import os, sys
 from pathlib import Path
-from edge.lean import give_back, load_without_tls, put_off_what_reading_does_not_need
+from edge.lean import give_back, load_without_tls, unchanged_pages, put_off_what_reading_does_not_need
 load_without_tls()
 put_off_what_reading_does_not_need()
 import edge.process, edge.devices.catalog, edge.devices.modbus.bus, edge.outbox
@@ -66,9 +66,10 @@ def test_memory_is_given_back_and_everything_still_works_afterwards(tmp_path):
         "    await box.close()\n"
         "    return seq\n"
         "asyncio.run(work('one'))\n"
-        "before = resident()\n"
-        "assert give_back()\n"
-        "print(before, resident(), asyncio.run(work('two')), give_back())"
+        "before, seen = resident(), unchanged_pages()\n"
+        "assert not give_back(frozenset()), 'nothing was seen before'\n"
+        "assert give_back(seen)\n"
+        "print(before, resident(), asyncio.run(work('two')), give_back(unchanged_pages()))"
     )
     assert int(second) < int(first) - 4_000, "kB"
     assert rest == ["3", "True"]
@@ -87,8 +88,17 @@ Anonymous:             0 kB
 Anonymous:             0 kB
 5000-6000 r-xp 00000000 00:00 0    [vdso]
 Anonymous:             0 kB
+6000-7000 r--p 00000000 08:01 1    /etc/ld.so.cache
+Anonymous:             0 kB
+7000-8000 r--p 00000000 08:01 1    /lib/libc.so.6
+Anonymous:             0 kB
+8000-9000 r-xp 00000000 08:01 1    /lib/gone.so (deleted)
+Anonymous:             0 kB
 """
-    assert list(_unchanged(text.splitlines())) == [(0x1000, 0x2000)]
+    assert list(_unchanged(text.splitlines())) == [
+        (0x1000, 0x2000, "/lib/unchanged.so"),
+        (0x7000, 0x8000, "/lib/libc.so.6"),
+    ]
 
 
 async def test_the_collector_is_on_again_once_the_start_is_over(monkeypatch, peers):
