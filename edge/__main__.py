@@ -71,6 +71,7 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     run.add_argument("configs", nargs="*", type=Path, metavar="CONFIG", help=f"default {CONFIG}")
     run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     run.add_argument("--check", action="store_true", help="only read the configuration")
+    _add_json(run)
     run.set_defaults(command=_run)
     status = commands.add_parser("status", help="ask a running agent how it is")
     status.add_argument("--state-dir", type=Path, required=True)
@@ -93,6 +94,7 @@ def _add_enrol(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--config", type=Path, metavar="FILE", help="whose [key] section says where the key lies"
     )
     enrol.add_argument("--fresh", action="store_true", help="set an old identity aside first")
+    _add_json(enrol)
     enrol.set_defaults(command=_enrol)
 
 
@@ -102,7 +104,19 @@ def _add_checks(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     verify = commands.add_parser("verify", help="check a receipt without a connection")
     verify.add_argument("receipt", type=Path, metavar="RECEIPT")
     verify.add_argument("--key", required=True, type=Path, metavar="FILE", help="the log's key")
+    _add_json(verify)
     verify.set_defaults(command=_verify)
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="the answer as one JSON object")
+
+
+def _say(options: argparse.Namespace, text: str, **facts: object) -> None:
+    """The answer: for people, or where it was asked for as JSON, for programs."""
+    import json
+
+    print(json.dumps(facts) if options.json else text)
 
 
 def _complain(code: int, error: object) -> int:
@@ -131,7 +145,9 @@ def _run(options: argparse.Namespace) -> int:
     except ConfigError as error:
         return _complain(USAGE, error)
     if options.check:
-        print(f"{len(configs)} configuration(s) are well formed")
+        devices = sum(len(config.devices) for config in configs)
+        text = f"{len(configs)} configuration(s) are well formed"
+        _say(options, text, configurations=len(configs), devices=devices)
         return 0
     _quiet_transport()
     from edge.process import run_all
@@ -175,7 +191,8 @@ def _enrol(options: argparse.Namespace) -> int:
         if options.fresh:
             aside = set_aside(options.state_dir)
             if aside:
-                print(f"the old identity is in {aside}")
+                # Beside the answer, so that a program can still read that.
+                print(f"the old identity is in {aside}", file=sys.stderr)
         signer = load_or_create_signer(options.state_dir, key)
         where = (options.cloud, options.ca, options.server_name)
         enrolment = asyncio.run(enrol(options.state_dir, token, *where, signer))
@@ -183,8 +200,16 @@ def _enrol(options: argparse.Namespace) -> int:
         return _complain(STATE, error)
     except OSError as error:
         return _complain(STATE, f"{error.filename or options.state_dir}: {error.strerror}")
-    print(f"enrolled {enrolment.device} at {enrolment.site} in zone {enrolment.zone}")
-    print(f"gateway service: {enrolment.gateway or options.cloud}")
+    gateway = enrolment.gateway or options.cloud
+    _say(
+        options,
+        f"enrolled {enrolment.device} at {enrolment.site} in zone {enrolment.zone}\n"
+        f"gateway service: {gateway}",
+        device=enrolment.device,
+        site=enrolment.site,
+        zone=enrolment.zone,
+        gateway=gateway,
+    )
     return 0
 
 
@@ -211,8 +236,10 @@ def _verify(options: argparse.Namespace) -> int:
         proven = verify(receipt, key, policy)
     except ReceiptError as error:
         return _complain(CHECK, f"{options.receipt}: {error}")
-    print(f"proven: leaf {proven.index} of {proven.checkpoint.size} in {proven.checkpoint.origin}")
-    print(proven.leaf.decode("utf-8", "backslashreplace"))
+    size, origin = proven.checkpoint.size, proven.checkpoint.origin
+    leaf = proven.leaf.decode("utf-8", "backslashreplace")
+    text = f"proven: leaf {proven.index} of {size} in {origin}\n{leaf}"
+    _say(options, text, index=proven.index, size=size, origin=origin, leaf=leaf)
     return 0
 
 

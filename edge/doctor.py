@@ -275,6 +275,8 @@ async def check_device(spec: DeviceSpec, buses: BusPool) -> Check:
         + f", {here} of {len(sample.values)} values, read in {taken * 1000:.0f} ms"
         + f", opened in {(opened - began) * 1000:.0f} ms"
     )
+    if isinstance(device, MeteredDevice) and device.failsafe:
+        detail += f"; {device.failsafe}"
     billed = [
         point.quantity.name
         for point, value in zip(device.points, sample.values, strict=True)

@@ -86,6 +86,15 @@ class MeteredDevice:
             wears=any(write.wears_by_value for write in self._writes.values()),
         )
 
+    @property
+    def failsafe(self) -> str:
+        """Who ends a setpoint when the agent is dead, for people; "" where it takes none."""
+        if not self._writes:
+            return ""
+        if all(write.failsafe != "agent" for write in self._writes.values()):
+            return "ends a setpoint by itself"
+        return "only the agent ends a setpoint, after its restart"
+
     async def read(self) -> Sample:
         image = await self._reading.sweep()
         at_ns, monotonic_ns = self._clock.now_ns(), self._clock.monotonic_ns()

@@ -28,6 +28,8 @@ from edge.doctor import (
     diagnose,
     main,
 )
+from edge.simulator.makers import SmaStorage, SungrowStorage
+from edge.simulator.server import Station, TcpDevice
 from protos.clock import SECOND_NS
 from protos.messages import Role
 
@@ -193,6 +195,18 @@ async def test_each_device_is_connected_read_and_timed(situation, yard):
     assert checks["device meter"].ok
     assert "23 of 23 values, read in" in checks["device meter"].detail
     assert "check address" in checks["device dead"].next_action
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [(SungrowStorage, "ends a setpoint by itself"), (SmaStorage, "only the agent ends a setpoint")],
+)
+async def test_it_is_said_who_ends_a_setpoint_when_the_agent_is_dead(situation, kind, says):
+    server = TcpDevice(Station({kind.unit: kind(SECOND_NS)}, lambda: NOW))
+    battery = DeviceSpec("b", Role.BATTERY, kind.profile, "tcp", await server.start(), kind.unit)
+    there = Situation(situation.state_dir, (), situation.certificate, "", situation.ca, (battery,))
+    assert says in (await named(there))["device b"].detail
+    await server.close()
 
 
 async def test_while_the_agent_runs_it_is_asked_and_the_ports_are_left_alone(situation, yard):

@@ -137,10 +137,11 @@ async def test_what_a_scan_writes_is_run_as_it_is(tmp_path, gate, street, peers)
     assert progress.decode().splitlines()[-1].split() == ["3/3", "found", "3"]
     token = ["--token", "seven-lemons", "--cloud", gate.enrolment_address, "--ca"]
     enrol = await spawn(
-        *("enrol", *token, str(gate.authority.path)),
+        *("enrol", "--json", *token, str(gate.authority.path)),
         *("--state-dir", str(state), "--server-name", "localhost"),
     )
-    assert await enrol.wait() == 0
+    answer, _ = await enrol.communicate()
+    assert json.loads(answer)["site"] == "home-1"
     check = await spawn("run", "--check", str(config))
     assert await check.wait() == 0
 
@@ -192,6 +193,8 @@ def test_a_good_configuration_can_be_checked_without_running_it(tmp_path, capsys
     config.write_text('[agent]\nstate_dir = "s"\n[cloud]\nca = "ca.pem"\n')
     assert main(["run", "--check", str(config), str(config)]) == 0
     assert capsys.readouterr().out.startswith("2 configuration")
+    assert main(["run", "--check", "--json", str(config)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"configurations": 1, "devices": 0}
 
 
 def test_usage_errors_have_code_two_and_the_version_code_zero(capsys):
