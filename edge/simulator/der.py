@@ -1,14 +1,23 @@
-"""Simulated SunSpec devices of the newer kind: a storage unit with models 701 to 715, and a battery
-whose model 802 listens to its controller's heartbeat.
+"""More simulated SunSpec devices: a storage unit of the newer kind with models 701 to 715, a battery
+whose model 802 listens to its controller's heartbeat, and a meter behind an inverter.
 
 Control follows model 704: a write arms its reversion timer, the remaining time counts down, and at
 the end the function takes the state that its ...EnaRvrt names. A controller's heartbeat that stands
 still for `BEAT_S` is a dead controller, and ends every order as well.
 """
 
-from edge.simulator.electrics import frequency_mhz
-from edge.simulator.home import MW_NS_PER_WH, Home
-from edge.simulator.sunspec import MPPT, STANDBY, WHOLE, BatteryImage, SunSpecImage, round_w
+from edge.simulator.electrics import frequency_mhz, grid_electrics
+from edge.simulator.home import MW_NS_PER_WH, PHASES, Home
+from edge.simulator.sunspec import (
+    LETTERS,
+    MPPT,
+    STANDBY,
+    WHOLE,
+    BatteryImage,
+    SunSpecImage,
+    round_w,
+)
+from protos.messages import Quantity
 
 BEAT_S = 10
 WATTS = 1
@@ -153,6 +162,36 @@ class DerImage(SunSpecImage):
         self.home.step(at_ns)
         self.refresh()
         return bool(self.chain.get(704, "WSetEna") or self.chain.get(704, "WMaxLimPctEna"))
+
+
+class InverterMeterImage(SunSpecImage):
+    """The meter at the connection as an inverter shows it under a unit of its own, such as 240 at
+    Fronius: models 1 and 203, import positive, energy in whole Wh.
+    """
+
+    models = (1, 203)
+
+    def __init__(self, home: Home, second_ns: int) -> None:
+        super().__init__(home, second_ns)
+        self._name("Fronius", "Smart Meter TS 65A-3", f"ME{home.traits.seed:08X}")
+        self._scale(203, A=-2, V=-1, Hz=-2, W=0, TotWh=0)
+
+    def refresh(self) -> None:
+        seen, chain = grid_electrics(self.home), self.chain
+        chain.set(203, "W", seen[Quantity.POWER_W, 0])
+        chain.set(203, "Hz", seen[Quantity.FREQUENCY_MHZ, 0] // 10)
+        chain.set(203, "TotWhImp", seen[Quantity.ENERGY_IMPORT_WH, 0])
+        chain.set(203, "TotWhExp", seen[Quantity.ENERGY_EXPORT_WH, 0])
+        for phase, letter in zip(range(1, PHASES + 1), LETTERS, strict=True):
+            chain.set(203, f"Wph{letter}", seen[Quantity.POWER_W, phase])
+            chain.set(203, f"PhVph{letter}", seen[Quantity.VOLTAGE_MV, phase] // 100)
+            chain.set(203, f"Aph{letter}", seen[Quantity.CURRENT_MA, phase] // 10)
+
+    def acceptable(self) -> bool:
+        return True
+
+    def obey(self) -> None:
+        """A meter takes no orders."""
 
 
 class BeatlessDerImage(DerImage):

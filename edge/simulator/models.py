@@ -49,6 +49,19 @@ _LAYOUTS = {
         SetInvState:e AHRtg_SF:f WHRtg_SF:f WChaDisChaMax_SF:f DisChaRte_SF:f SoC_SF:f
         DoD_SF:f SoH_SF:f V_SF:f CellV_SF:f A_SF:f AMax_SF:f W_SF:f
     """,
+    203: """
+        A:s AphA:s AphB:s AphC:s A_SF:f PhV:s PhVphA:s PhVphB:s PhVphC:s PPV:s PhVphAB:s
+        PhVphBC:s PhVphCA:s V_SF:f Hz:s Hz_SF:f W:s WphA:s WphB:s WphC:s W_SF:f VA:s
+        VAphA:s VAphB:s VAphC:s VA_SF:f VAR:s VARphA:s VARphB:s VARphC:s VAR_SF:f PF:s
+        PFphA:s PFphB:s PFphC:s PF_SF:f TotWhExp:A TotWhExpPhA:A TotWhExpPhB:A
+        TotWhExpPhC:A TotWhImp:A TotWhImpPhA:A TotWhImpPhB:A TotWhImpPhC:A TotWh_SF:f
+        TotVAhExp:A TotVAhExpPhA:A TotVAhExpPhB:A TotVAhExpPhC:A TotVAhImp:A
+        TotVAhImpPhA:A TotVAhImpPhB:A TotVAhImpPhC:A TotVAh_SF:f TotVArhImpQ1:A
+        TotVArhImpQ1PhA:A TotVArhImpQ1PhB:A TotVArhImpQ1PhC:A TotVArhImpQ2:A
+        TotVArhImpQ2PhA:A TotVArhImpQ2PhB:A TotVArhImpQ2PhC:A TotVArhExpQ3:A
+        TotVArhExpQ3PhA:A TotVArhExpQ3PhB:A TotVArhExpQ3PhC:A TotVArhExpQ4:A
+        TotVArhExpQ4PhA:A TotVArhExpQ4PhB:A TotVArhExpQ4PhC:A TotVArh_SF:f Evt:B
+    """,
     701: """
         ACType:e St:e InvSt:e ConnSt:e Alrm:B DERMode:B W:s VA:s Var:s PF:s A:s LLV:u LNV:u
         Hz:U TotWhInj:Q TotWhAbs:Q TotVarhInj:Q TotVarhAbs:Q TmpAmb:s TmpCab:s TmpSnk:s

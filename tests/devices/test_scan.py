@@ -8,11 +8,18 @@ from dataclasses import replace
 import pytest
 
 from edge.config import load
-from edge.devices.catalog import load_profiles
+from edge.devices.catalog import load_profiles, open_device
 from edge.devices.device import DeviceSpec
+from edge.devices.modbus.bus import BusPool
 from edge.devices.profile import RegisterValue, Signature
 from edge.neighbours import absent, present
 from edge.scan import SIGNED, Finding, _Heard, _score, as_toml, expand_hosts, main, scan
+from edge.simulator.der import InverterMeterImage
+from edge.simulator.home import MW_NS_PER_WH, Home, traits_of
+from edge.simulator.profiles import shipped
+from edge.simulator.server import Station, TcpDevice
+from edge.simulator.sunspec import SolarImage
+from protos.clock import SystemClock
 from protos.messages import Quantity, Role
 
 PROFILES = load_profiles()
@@ -189,6 +196,33 @@ async def test_an_inverter_that_names_itself_answers_for_what_is_really_behind_i
         ("huawei/luna2000", Role.BATTERY, True),
         ("huawei/sun2000", Role.PV, True),
     ]
+
+
+async def test_a_meter_behind_an_inverter_is_found_at_its_own_unit_and_read_as_shipped():
+    now_ns = SystemClock().now_ns
+    home = Home(traits_of(1, 7), shipped(), now_ns())
+    images = {1: SolarImage(home, 10**9), 240: InverterMeterImage(home, 10**9)}
+    server = TcpDevice(Station(images, now_ns))
+    host, port = (await server.start()).split(":")
+    pool = BusPool()
+    found = await scan([host], [int(port)], [], [1, 240], lambda _: None)
+    assert [(f.spec.role, f.spec.unit, f.sure) for f in found] == [
+        (Role.PV, 1, True),
+        (Role.GRID, 240, True),
+    ]
+    assert found[1].label.startswith("Fronius Smart Meter")
+    device = await open_device(found[1].spec, SystemClock(), pool)
+    sample = await device.read()
+    values = {(p.quantity, p.phase): v for p, v in zip(device.points, sample.values, strict=True)}
+    assert values[Quantity.ENERGY_IMPORT_WH, 0] == home.counters.imported // MW_NS_PER_WH
+    assert values[Quantity.POWER_W, 0] == round(home.grid_mw / 1000)
+    assert {p.quantity for p in device.points if p.billing} == {
+        Quantity.ENERGY_IMPORT_WH,
+        Quantity.ENERGY_EXPORT_WH,
+    }
+    await device.close()
+    await pool.close()
+    await server.close()
 
 
 def test_what_nobody_knows_is_a_comment_and_not_a_device():
