@@ -108,6 +108,7 @@ class Gate(gateway_pb2_grpc.GatewayServiceServicer, gateway_pb2_grpc.EnrolmentSe
         self.refuse: dict[int, gateway_pb2.BatchRefusal] = {}
         self.withhold_receipts = False
         self.down: asyncio.Queue = asyncio.Queue()
+        self.writing = asyncio.Lock()
         self.band = (10_000, 1_000_000, 5_000_000, 300)
         self.life_s, self.age_s = 3600.0, 60.0
         self.streams = self.renew_after_streams = 0
@@ -168,7 +169,7 @@ class Gate(gateway_pb2_grpc.GatewayServiceServicer, gateway_pb2_grpc.EnrolmentSe
             price_max_micro_per_kwh=high,
             gate_closure_s=closure,
         )
-        await context.write(gateway_pb2.ConnectResponse(welcome=welcome))
+        await self._write(context, gateway_pb2.ConnectResponse(welcome=welcome))
         pump = asyncio.create_task(self._push(context))
         try:
             taken = 0
@@ -179,15 +180,21 @@ class Gate(gateway_pb2_grpc.GatewayServiceServicer, gateway_pb2_grpc.EnrolmentSe
                     if self.hang_up_after is not None and taken >= self.hang_up_after:
                         await context.abort(grpc.StatusCode.UNAVAILABLE, "hung up")
                 elif message.WhichOneof("body") == "heartbeat":
-                    await context.write(
-                        gateway_pb2.ConnectResponse(heartbeat=gateway_pb2.Heartbeat(now_ns=1))
+                    await self._write(
+                        context,
+                        gateway_pb2.ConnectResponse(heartbeat=gateway_pb2.Heartbeat(now_ns=1)),
                     )
         finally:
             pump.cancel()
 
+    async def _write(self, context, message) -> None:
+        """One at a time: the library ends a stream that two tasks write to at once."""
+        async with self.writing:
+            await context.write(message)
+
     async def _push(self, context) -> None:
         while True:
-            await context.write(await self.down.get())
+            await self._write(context, await self.down.get())
 
     async def _take(self, device, chain, sealed, context) -> None:
         self.log.append(("sealed", sealed.seq))
@@ -196,7 +203,7 @@ class Gate(gateway_pb2_grpc.GatewayServiceServicer, gateway_pb2_grpc.EnrolmentSe
             return
         if sealed.seq in self.refuse:
             refusal = self.refuse.pop(sealed.seq)
-            await context.write(gateway_pb2.ConnectResponse(refusal=refusal))
+            await self._write(context, gateway_pb2.ConnectResponse(refusal=refusal))
             if refusal.expected_seq <= sealed.seq:
                 return
         if sealed.seq <= chain.seq:
@@ -206,7 +213,7 @@ class Gate(gateway_pb2_grpc.GatewayServiceServicer, gateway_pb2_grpc.EnrolmentSe
             refusal = gateway_pb2.BatchRefusal(seq=sealed.seq, expected_seq=chain.seq + 1)
             refusal.refused.reason = 4
             refusal.refused.name = "SEQUENCE_GAP"
-            await context.write(gateway_pb2.ConnectResponse(refusal=refusal))
+            await self._write(context, gateway_pb2.ConnectResponse(refusal=refusal))
             return
         assert sealed.previous == chain.link, "the chain is broken"
         message = signed(device, sealed.seq, sealed.previous, sealed.payload)
@@ -219,7 +226,7 @@ class Gate(gateway_pb2_grpc.GatewayServiceServicer, gateway_pb2_grpc.EnrolmentSe
         chain.payloads.append(sealed.payload)
         if not self.withhold_receipts:
             receipt = gateway_pb2.Receipt(durable_seq=chain.seq)
-            await context.write(gateway_pb2.ConnectResponse(receipt=receipt))
+            await self._write(context, gateway_pb2.ConnectResponse(receipt=receipt))
 
     # ---- life
 
@@ -305,6 +312,10 @@ class MemoryDevice:
     async def set_export_limit(self, limit_w: int, ttl_s: int) -> None:
         await self._wire()
         self.orders.append(("limit", limit_w, ttl_s))
+
+    async def set_charge_limit(self, limit_w: int, ttl_s: int) -> None:
+        await self._wire()
+        self.orders.append(("charge", limit_w, ttl_s))
 
     async def restore_default(self) -> None:
         await self._wire()
