@@ -7,13 +7,28 @@ Decides nothing: the desk, the venues and the shadow settlement do.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, time, timedelta
 from enum import Enum
 from typing import Protocol
 
-from cloud.commands import HaltDesk, LimitDay, RecordStatement, Statement, StatementLine
+from cloud.commands import (
+    BidAhead,
+    CurvePoint,
+    HaltDesk,
+    LimitDay,
+    RecordStatement,
+    Statement,
+    StatementLine,
+)
 from cloud.facts import BidPrepared, DeskRefused
-from cloud.feeds.intervals import EASTERN, PACIFIC, Interval, trade_date, trade_day
+from cloud.feeds.intervals import (
+    EASTERN,
+    PACIFIC,
+    Interval,
+    from_local,
+    trade_date,
+    trade_day,
+)
 from cloud.feeds.prices import REAL_TIME_LEAD_NS
 from cloud.store.prices import AGE_MAX_NS, Known, PriceStore, Series
 from cloud.store.settlements import SettlementStore
@@ -30,6 +45,7 @@ ROWS_MAX = 5_000
 SPAN_NS_MAX = 31 * 24 * HOUR_NS
 STATEMENT_BYTES_MAX = 8 * 1024 * 1024
 ZONES = {"caiso": PACIFIC, "pjm": EASTERN}
+AHEAD_GATES = {"caiso": time(10), "pjm": time(11)}
 PUBLISHED = {"RTM": "RTPD", "DAM": "DAM", "RT": "RT", "DA": "DA"}
 """The publications' names of the desk's markets."""
 
@@ -298,6 +314,29 @@ class Markets:
             )
         return self.bid(bid_id)
 
+    async def offer_ahead(self, iso: str, starts_ns: int, curve: Sequence[Segment]) -> BidView:
+        """A day-ahead offer for one hour, made by the operator; the desk makes none by itself."""
+        product = product_of(iso)
+        if not 0 < starts_ns < 1 << 62 or starts_ns % HOUR_NS:
+            raise MarketProblem(
+                Trouble.BAD_REQUEST,
+                "starts_ns: the start of a whole UTC hour",
+                Refusal.BAD_INTERVAL,
+            )
+        gate_ns = ahead_gate_ns(iso, starts_ns)
+        points = tuple(CurvePoint(one.power_w, one.price_micro_per_mwh) for one in curve)
+        facts = await self._services.writer.submit(BidAhead(iso, starts_ns, gate_ns, points))
+        for fact in facts:
+            if isinstance(fact, DeskRefused):
+                reason = Refusal(fact.reason)
+                raise MarketProblem(
+                    Trouble.CONFLICT,
+                    f"{reason.name}: {ADVICE[reason]} ({product.ahead} closes at {gate_ns} ns)",
+                    reason,
+                )
+        (prepared,) = [fact for fact in facts if isinstance(fact, BidPrepared)]
+        return self.bid(prepared.bid_id)
+
     def _known(self, bid_id: str) -> Bid:
         found = next((one for one in self._desk.bids() if one.prepared.bid_id == bid_id), None)
         if found is None:
@@ -442,6 +481,12 @@ class Markets:
         ]
         unpriced = sorted({one.starts_ns for one in kept} - prices.keys())
         return shadow(iso, positions, SettlementPrices(prices, prices)), unpriced
+
+
+def ahead_gate_ns(iso: str, starts_ns: int) -> int:
+    """When the day-ahead market of an hour closes: by the venue's clock on the day before."""
+    eve = trade_date(starts_ns, ZONES[iso]) - timedelta(days=1)
+    return from_local(datetime.combine(eve, AHEAD_GATES[iso]), ZONES[iso])
 
 
 def product_of(iso: str) -> Product:

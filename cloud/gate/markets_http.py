@@ -25,6 +25,7 @@ from cloud.gate.markets import (
     MarketServices,
     Prices,
     Risk,
+    Segment,
     SettlementView,
     StatementDay,
 )
@@ -41,6 +42,23 @@ class Halt(BaseModel):
     model_config = ConfigDict(extra="forbid")
     is_halted: bool
     reason: str = Field(min_length=1, max_length=200)
+
+
+class Point(BaseModel):
+    """One step of a curve. Positive power discharges, negative charges."""
+
+    model_config = ConfigDict(extra="forbid")
+    power_w: int = Field(ge=-(1 << 40), le=1 << 40)
+    price_micro_per_mwh: int = Field(ge=-(1 << 50), le=1 << 50)
+
+
+class AheadOffer(BaseModel):
+    """A day-ahead offer for one hour."""
+
+    model_config = ConfigDict(extra="forbid")
+    iso: str
+    starts_ns: int
+    curve: list[Point] = Field(min_length=2, max_length=11)
 
 
 class DayLimits(BaseModel):
@@ -108,6 +126,18 @@ def _add_bids(router: APIRouter, markets: Markets, guarded: Sequence[params.Depe
     async def bid(bid_id: str) -> BidView:
         try:
             return markets.bid(bid_id)
+        except MarketProblem as problem:
+            raise _told(problem) from problem
+
+    @router.post(
+        "/bids/ahead",
+        dependencies=list(guarded),
+        summary="Offers an hour in a day-ahead market, which the desk does not do by itself",
+    )
+    async def ahead(asked: AheadOffer) -> BidView:
+        curve = [Segment(one.power_w, one.price_micro_per_mwh) for one in asked.curve]
+        try:
+            return await markets.offer_ahead(asked.iso, asked.starts_ns, curve)
         except MarketProblem as problem:
             raise _told(problem) from problem
 

@@ -29,7 +29,7 @@ def ask(cloud, path, method="GET", body=None, token=True):
     request = urllib.request.Request(
         f"http://127.0.0.1:{cloud.listening.http_port}{path}", body, method=method
     )
-    if method == "PUT":
+    if method == "PUT" or (body or b"")[:1] == b"{":
         request.add_header("Content-Type", "application/json")
     if token:
         secret = (cloud.app.config.state_dir / "operator.token").read_text()
@@ -287,3 +287,37 @@ async def test_grpc_streams_the_news(cloud, vpp):
     assert news.kind == "DeskHalted"
     assert json.loads(news.body_json)["reason"] == "drill"
     stream.cancel()
+
+
+async def test_a_day_ahead_offer_is_the_operators_and_keeps_the_venues_gate(cloud):
+    now_ns = cloud.app.clock.now_ns()
+    starts_ns = (now_ns // HOUR_NS + 60) * HOUR_NS
+    points = [(-150_000, -150_000_000), (0, 20_000_000), (150_000, 90_000_000)]
+    curve = [{"power_w": w, "price_micro_per_mwh": price} for w, price in points]
+    offer = {"iso": "caiso", "starts_ns": starts_ns, "curve": curve}
+
+    def posted(change, token=True):
+        body = json.dumps(offer | change).encode()
+        return asked(cloud, "/api/bids/ahead", "POST", body, token=token)
+
+    assert (await posted({}, token=False))[0] == 401
+    status, bid = await posted({})
+    assert (status, bid["market"]) == (200, "DAM")
+    assert 14 * HOUR_NS <= starts_ns - bid["gate_ns"] <= 38 * HOUR_NS
+    for change, expected, says in (
+        ({}, 409, "DUPLICATE_NUMBER"),
+        ({"starts_ns": now_ns // HOUR_NS * HOUR_NS + HOUR_NS}, 409, "GATE_CLOSED"),
+        ({"starts_ns": starts_ns + 1}, 422, "whole UTC hour"),
+        ({"iso": "mars"}, 404, "caiso, pjm"),
+        ({"starts_ns": starts_ns + HOUR_NS, "curve": curve[::-1]}, 409, "MALFORMED"),
+        ({"curve": curve[:1]}, 422, ""),
+    ):
+        status, answer = await posted(change)
+        assert status == expected
+        assert says in str(answer["detail"])
+    for _ in range(100):
+        _, found = await asked(cloud, f"/api/bids/{bid['bid_id']}")
+        if found["state"] == "accepted":
+            break
+        await asyncio.sleep(0.05)
+    assert found["state"] == "accepted"
