@@ -26,7 +26,7 @@ from cloud.commands import (
 )
 from cloud.config import CloudConfig, ZoneConfig
 from cloud.core import Core
-from cloud.facts import Awarded, AwardMetered, BidPrepared, BlockSealed, GateClosed
+from cloud.facts import Awarded, AwardMetered, BidPrepared, BlockSealed, GateClosed, Telemetry
 from cloud.gate.authority import CertificateAuthority, write_secret
 from cloud.gate.gateways import EnrolmentGate, GatewayGate
 from cloud.gate.http import HttpServices, make_http, operator_token
@@ -39,6 +39,7 @@ from cloud.gate.vpp import VppGate
 from cloud.grid.network import Network
 from cloud.grid.shipped import network_named
 from cloud.gridwork import GridWork
+from cloud.homes_pump import HomesPump
 from cloud.ledger.checkpoint import CheckpointSigner
 from cloud.pumps import MarketStores, Wholesale
 from cloud.signatures import fast_checker
@@ -97,6 +98,7 @@ class App:
             self._market_alarm,
             replayed([Path(one) for one in config.desk.oasis_files]),
         )
+        self.homes = HomesPump(self.writer, clock)
         self._market_services = MarketServices(
             self.writer,
             clock,
@@ -129,6 +131,8 @@ class App:
         self.wholesale.restore()
         self.writer.listen(self.wholesale.listen, BidPrepared, Awarded, AwardMetered)
         self.writer.listen(self.market_news.listen, *TOLD)
+        if config.desk.homes_first:
+            self.writer.listen(self.homes.listen, Telemetry)
         for name, pump in (
             ("ticks", self._ticks),
             ("blocks", self._blocks),
@@ -139,6 +143,7 @@ class App:
             ("bids", self.wholesale.bids),
             ("awards", self.wholesale.awards),
             ("screen", self.screen.run),
+            *((("homes", self.homes.run),) if config.desk.homes_first else ()),
         ):
             self._pumps.append(asyncio.create_task(self._supervised(name, pump), name=name))
         return Listening(

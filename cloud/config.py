@@ -52,6 +52,8 @@ class DeskConfig:
     power_min_w: int = 100_000
     oasis_files: tuple[str, ...] = ()
     """Recorded OASIS price files whose days the paper exchange repeats instead of a made day."""
+    homes_first: bool = False
+    """Whether the batteries serve their homes before a market: their forecast use is then kept."""
 
 
 @dataclass(frozen=True, slots=True)
