@@ -563,7 +563,7 @@ class SetSharing(DeskCommand, frozen=True, array_like=True, tag=62):
     rules: ShareRules
 
 
-class CurvePoint(msgspec.Struct, frozen=True, array_like=True):
+class CurveSegment(msgspec.Struct, frozen=True, array_like=True):
     """One step of an offer curve. Positive power discharges, negative charges."""
 
     power_w: int
@@ -579,7 +579,7 @@ class BidAhead(DeskCommand, frozen=True, array_like=True, tag=63):
     venue: str
     starts_ns: int
     gate_ns: int
-    curve: tuple[CurvePoint, ...]
+    curve: tuple[CurveSegment, ...]
 
 
 class ForecastHomes(DeskCommand, frozen=True, array_like=True, tag=64):

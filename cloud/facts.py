@@ -9,6 +9,7 @@ from typing import ClassVar
 import msgspec
 
 from cloud.commands import (
+    CurveSegment,
     Delivery,
     GridRules,
     MeterSlot,
@@ -536,13 +537,6 @@ class PriceObserved(Fact, frozen=True, array_like=True, tag=51):
     market: str
     starts_ns: int
     duration_ns: int
-    price_micro_per_mwh: int
-
-
-class CurveSegment(msgspec.Struct, frozen=True, array_like=True):
-    """One step of an offer curve. Positive power discharges, negative charges."""
-
-    power_w: int
     price_micro_per_mwh: int
 
 

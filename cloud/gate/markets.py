@@ -13,7 +13,7 @@ from typing import Protocol
 
 from cloud.commands import (
     BidAhead,
-    CurvePoint,
+    CurveSegment,
     HaltDesk,
     LimitDay,
     RecordStatement,
@@ -324,7 +324,7 @@ class Markets:
                 Refusal.BAD_INTERVAL,
             )
         gate_ns = ahead_gate_ns(iso, starts_ns)
-        points = tuple(CurvePoint(one.power_w, one.price_micro_per_mwh) for one in curve)
+        points = tuple(CurveSegment(one.power_w, one.price_micro_per_mwh) for one in curve)
         facts = await self._services.writer.submit(BidAhead(iso, starts_ns, gate_ns, points))
         for fact in facts:
             if isinstance(fact, DeskRefused):

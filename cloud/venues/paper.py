@@ -16,8 +16,8 @@ from datetime import timedelta
 from hashlib import sha256
 from zoneinfo import ZoneInfo
 
-from cloud.commands import ObservePrice, RecordAward
-from cloud.facts import BidPrepared, CurveSegment
+from cloud.commands import CurveSegment, ObservePrice, RecordAward
+from cloud.facts import BidPrepared
 from cloud.feeds.intervals import EASTERN, HOUR_NS, PACIFIC, to_local, to_ns
 from cloud.venues.caiso import CAISO
 from cloud.venues.pjm import PJM

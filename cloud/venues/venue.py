@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
 
-from cloud.commands import RecordAward, RecordReply
-from cloud.facts import BidPrepared, CurveSegment
+from cloud.commands import CurveSegment, RecordAward, RecordReply
+from cloud.facts import BidPrepared
 
 
 class VenueError(Exception):

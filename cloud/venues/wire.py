@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from xml.etree import ElementTree as ET
 
-from cloud.facts import CurveSegment
+from cloud.commands import CurveSegment
 from cloud.venues.venue import BadBid
 
 DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloud.facts import CurveSegment
+from cloud.commands import CurveSegment
 from cloud.vpp.curve import PRICE_FLOOR_MICRO, offer_curve, power_at, stored_worth
 from cloud.vpp.hourly import best_curve, carried, certain
 from cloud.vpp.optimum import HOUR_S, MICRO_WH_PER_MWH, Plant, best_plan

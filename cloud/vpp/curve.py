@@ -14,7 +14,7 @@ is cheapest; powers and prices both rise strictly from segment to segment.
 from collections.abc import Sequence
 from itertools import pairwise
 
-from cloud.facts import CurveSegment
+from cloud.commands import CurveSegment
 
 SEGMENTS_MAX = 10
 BLOCKS = 4

@@ -37,7 +37,6 @@ from cloud.facts import (
     BidPrepared,
     BidSettled,
     BidSubmitted,
-    CurveSegment,
     DeskOpened,
     DeskRefused,
     Fact,
@@ -366,7 +365,6 @@ class Desk:
 
     def _bid_ahead(self, command: BidAhead, at_ns: int) -> list[Fact]:
         """A day-ahead offer under the same limits; its hour is then not bid for again."""
-        curve = tuple(CurveSegment(one.power_w, one.price_micro_per_mwh) for one in command.curve)
         product = next((one for one in self._offered if one.venue == command.venue), None)
         hour_ns = command.starts_ns
         refusal = ahead_objection(command, product, self._decided, at_ns)
@@ -377,15 +375,15 @@ class Desk:
         if refusal is None:
             assert self._limits is not None, "an open desk has limits"
             committed = committed_micro(self._bids, self._book, hour_ns, at_ns)
-            refusal = objection(self._limits, curve, HOUR_NS, committed)
+            refusal = objection(self._limits, command.curve, HOUR_NS, committed)
         if refusal is not None:
             return [DeskRefused(f"ahead/{command.venue}/{hour_ns}", refusal)]
         assert product is not None, "an unknown venue was refused"
         identity = bid_id(product, hour_ns, revision(self._bids, product, hour_ns))
         where = (product.venue, product.node, product.ahead)
-        prepared = BidPrepared(identity, *where, hour_ns, HOUR_NS, command.gate_ns, curve)
+        prepared = BidPrepared(identity, *where, hour_ns, HOUR_NS, command.gate_ns, command.curve)
         self._decided[hour_ns] = None
-        self._bids[prepared.bid_id] = Bid(prepared, exposure_micro(curve, HOUR_NS))
+        self._bids[prepared.bid_id] = Bid(prepared, exposure_micro(command.curve, HOUR_NS))
         return [prepared]
 
     def _meter(self, at_ns: int) -> list[AwardMetered]:

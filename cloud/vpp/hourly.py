@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from cloud.facts import CurveSegment
+from cloud.commands import CurveSegment
 from cloud.vpp.curve import CENT_MICRO, PRICE_CAP_MICRO, PRICE_FLOOR_MICRO, STEP_W, power_at
 from cloud.vpp.optimum import HOUR_S
 from cloud.vpp.spread import ONE_BITS, Ints, block_of

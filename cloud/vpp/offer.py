@@ -7,7 +7,7 @@ holds at the time is used. Integers throughout.
 
 from collections.abc import Sequence
 
-from cloud.facts import CurveSegment
+from cloud.commands import CurveSegment
 from cloud.vpp.bids import Product
 from cloud.vpp.capability import HOUR_NS, FleetCapability
 from cloud.vpp.curve import BLOCKS, STEP_W, WEAR_MICRO_PER_MWH

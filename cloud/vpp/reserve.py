@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cloud.facts import CurveSegment
+from cloud.commands import CurveSegment
 from cloud.vpp.curve import CENT_MICRO
 from cloud.vpp.hourly import Curve, carried
 from cloud.vpp.optimum import HOUR_S, MICRO_WH_PER_MWH

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from cloud.facts import CurveSegment
+from cloud.commands import CurveSegment
 from cloud.vpp.curve import is_well_formed
 from protos.messages import Refusal
 from protos.units import energy_wh

@@ -14,8 +14,8 @@ from datetime import date
 from pathlib import Path
 from statistics import median
 
-from cloud.commands import AdvanceDesk, ObserveFleet, ObservePrice, OpenDesk
-from cloud.facts import BidPrepared, CurveSegment
+from cloud.commands import AdvanceDesk, CurveSegment, ObserveFleet, ObservePrice, OpenDesk
+from cloud.facts import BidPrepared
 from cloud.feeds import caiso
 from cloud.feeds.intervals import PACIFIC, trade_day
 from cloud.venues.days import LMP_COLUMNS, caiso_rows, csv_bytes, zipped

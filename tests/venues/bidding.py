@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from cloud.commands import ObservePrice
-from cloud.facts import BidPrepared, CurveSegment
+from cloud.commands import CurveSegment, ObservePrice
+from cloud.facts import BidPrepared
 from protos.clock import MINUTE_NS, SECOND_NS
 
 USD = 1_000_000

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.commands import RecordAward, RecordReply
-from cloud.facts import CurveSegment
+from cloud.commands import CurveSegment, RecordAward, RecordReply
 from cloud.venues.caiso import CAISO
 from cloud.venues.pjm import PJM
 from cloud.venues.venue import BadAnswer, BadBid, SessionExpired, VenueError

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from cloud.facts import CurveSegment
+from cloud.commands import CurveSegment
 from cloud.venues.paper import PARTICIPANT, PaperExchange, Rejected, cleared_w, deadline_ns
 from cloud.venues.paper import RULES as PAPER_RULES
 from cloud.venues.venue import VenueError

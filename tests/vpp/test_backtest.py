@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cloud.facts import CurveSegment
+from cloud.commands import CurveSegment
 from cloud.venues.years import PLACES, make_prices
 from cloud.vpp import backtest
 from cloud.vpp.backtest import PER_DAY, Stochastic, foresight, mean_schedule, plain, run, threshold

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.facts import CurveSegment
+from cloud.commands import CurveSegment
 from cloud.vpp.curve import (
     PRICE_CAP_MICRO,
     SEGMENTS_MAX,

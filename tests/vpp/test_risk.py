@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloud.facts import CurveSegment
+from cloud.commands import CurveSegment
 from cloud.vpp.capability import HOUR_NS, Battery, Fleet, power_for
 from cloud.vpp.risk import Limits, exposure_micro, objection
 from protos.clock import MINUTE_NS

@@ -5,7 +5,7 @@ import pytest
 from cloud.commands import (
     AdvanceDesk,
     BidAhead,
-    CurvePoint,
+    CurveSegment,
     Delivery,
     ForecastHomes,
     HaltDesk,
@@ -268,7 +268,11 @@ def test_the_rate_and_the_homes_part_can_be_set():
 
 # ---- day ahead, and the homes' own use -----------------------------------------------------
 
-CURVE = (CurvePoint(-150_000, -150 * USD), CurvePoint(0, 20 * USD), CurvePoint(150_000, 90 * USD))
+CURVE = (
+    CurveSegment(-150_000, -150 * USD),
+    CurveSegment(0, 20 * USD),
+    CurveSegment(150_000, 90 * USD),
+)
 EVE = STARTS - 30 * HOUR_NS
 AHEAD_GATE = STARTS - 24 * HOUR_NS
 
@@ -296,8 +300,8 @@ def test_the_desk_bids_day_ahead_only_when_told_and_then_not_again_for_the_hour(
         ({"gate_ns": EVE}, Refusal.GATE_CLOSED),
         ({"curve": ()}, Refusal.MALFORMED),
         ({"curve": CURVE[::-1]}, Refusal.MALFORMED),
-        ({"curve": (*CURVE[:2], CurvePoint(501_000, 90 * USD))}, Refusal.RISK_LIMIT),
-        ({"curve": (CurvePoint(0, 0), CurvePoint(1_000, 90 * USD))}, Refusal.BELOW_MINIMUM),
+        ({"curve": (*CURVE[:2], CurveSegment(501_000, 90 * USD))}, Refusal.RISK_LIMIT),
+        ({"curve": (CurveSegment(0, 0), CurveSegment(1_000, 90 * USD))}, Refusal.BELOW_MINIMUM),
     ],
 )
 def test_a_wrong_day_ahead_offer_is_refused_with_its_reason(change, reason):
