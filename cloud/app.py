@@ -8,7 +8,7 @@ the process died, because the machines remember and the commands are idempotent.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cloud.commands import (
     AdvanceDesk,
     AdvanceZone,
-    GridRules,
     OpenDesk,
     OpenZone,
     SealBlock,
@@ -106,7 +105,7 @@ class App:
             self.market_stores.settlements,
             self.wholesale,
         )
-        self.gridwork = GridWork(self.writer, clock, self.networks, _grid_rules(config))
+        self.gridwork = GridWork(self.writer, clock, self.networks, config.grid)
         self._pumps: list[asyncio.Task[None]] = []
         self._servers: GateServers | None = None
         self._http: uvicorn.Server | None = None
@@ -309,7 +308,3 @@ def _rules(zone: ZoneConfig) -> ZoneRules:
         grid_fee_micro_per_kwh=zone.grid_fee_micro_per_kwh,
         vat_bps=zone.vat_bps,
     )
-
-
-def _grid_rules(config: CloudConfig) -> GridRules:
-    return GridRules(**asdict(config.grid))

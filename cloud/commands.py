@@ -623,7 +623,11 @@ class ShareRevenue(BankCommand, frozen=True, array_like=True, tag=140):
 
 class GridRules(msgspec.Struct, frozen=True, array_like=True):
     """What of a zone's grid is alarming, and what follows from it. Frequency in mHz, voltages in
-    per mille of the rated phase voltage, powers in W, times in s.
+    per mille of the rated phase voltage, powers in W, times in s. The `back` values are how far
+    inside its band a value must be again. A home that is silent for `silent_s`, and three of its
+    usual pauses, may have lost its grid; it then may not trade the next `suspend_slots`. With
+    `envelopes` those operating envelopes are sent to the homes that allow less feed-in than
+    `connection_export_w`.
     """
 
     frequency_critical_low_mhz: int = 47_000

@@ -11,11 +11,15 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
+from cloud.commands import GridRules
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 ENVIRONMENT_PREFIX = "GRIDTOKENX_"
-T = TypeVar("T", bound="DataclassInstance")
+T = TypeVar("T", bound="DataclassInstance | msgspec.Struct")
 
 
 class ConfigError(Exception):
@@ -57,38 +61,6 @@ class DeskConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class GridConfig:
-    """What of the grid is alarming, and what follows. Frequency in mHz, voltage in per mille of the
-    rated phase voltage; the `back` values are how far inside a value must be again.
-    """
-
-    frequency_critical_low_mhz: int = 47_000
-    frequency_low_mhz: int = 49_500
-    frequency_high_mhz: int = 50_500
-    frequency_critical_high_mhz: int = 52_000
-    frequency_back_mhz: int = 50
-    frequency_hold_s: int = 2
-    voltage_rated_mv: int = 230_000
-    voltage_critical_low: int = 850
-    voltage_low: int = 900
-    voltage_high: int = 1_100
-    voltage_critical_high: int = 1_150
-    voltage_back: int = 10
-    voltage_hold_s: int = 60
-    silent_s: int = 90
-    """A home that is silent for so long, and three of its usual pauses, may have lost its grid."""
-
-    suspend_slots: int = 8
-    """How many slots ahead a home without grid may not trade."""
-
-    envelopes: bool = False
-    """Whether operating envelopes that bind are sent to the homes as limits of feed-in."""
-
-    connection_export_w: int = 10_000
-    """What a connection may feed in anyway; an envelope above it is not sent."""
-
-
-@dataclass(frozen=True, slots=True)
 class CloudConfig:
     """An embedded aggregator: one process, one SQLite journal, nothing else to install."""
 
@@ -102,7 +74,7 @@ class CloudConfig:
     opening_deposit_micro: int = 0
     zones: tuple[ZoneConfig, ...] = (ZoneConfig(),)
     desk: DeskConfig = field(default_factory=DeskConfig)
-    grid: GridConfig = field(default_factory=GridConfig)
+    grid: GridRules = field(default_factory=GridRules)
 
 
 def load_config(path: Path | None) -> CloudConfig:
@@ -133,21 +105,28 @@ def config_from(table: dict[str, Any]) -> CloudConfig:
     if desk is not None:
         config = replace(config, desk=_record(DeskConfig, desk, "desk."))
     if grid is not None:
-        config = replace(config, grid=_record(GridConfig, grid, "grid."))
+        config = replace(config, grid=_record(GridRules, grid, "grid."))
     _check(config)
     return config
 
 
 def _record(kind: type[T], values: dict[str, Any], where: str) -> T:
-    known = {f.name: f for f in fields(kind) if f.name not in {"zones", "desk", "grid"}}
+    known = _kinds(kind)
     checked = {}
     for key, value in values.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {where}{near[0]}?" if near else f"known: {', '.join(known)}"
             raise ConfigError(f"{where}{key} is not a known key; {hint}")
-        checked[key] = _typed(where + key, known[key].type, value)
+        checked[key] = _typed(where + key, known[key], value)
     return kind(**checked)
+
+
+def _kinds(kind: type[Any]) -> dict[str, Any]:
+    """The plain keys of a record and their types."""
+    if issubclass(kind, msgspec.Struct):
+        return {f.name: f.type for f in msgspec.structs.fields(kind)}
+    return {f.name: f.type for f in fields(kind) if f.name not in {"zones", "desk", "grid"}}
 
 
 def _typed(key: str, kind: Any, value: Any) -> Any:

@@ -12,10 +12,11 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from cloud.commands import FollowSignal, OrderCurtailment, ZoneCommand
-from cloud.facts import ElementFlow, Fact, SignalFollowed, ZoneRefused
+from cloud.facts import Fact, SignalFollowed, ZoneRefused
 from cloud.gate import grid_state
 from cloud.gate.orders import EVERYWHERE, OrderBook, Refused, command_of, read_order
 from cloud.gate.peers import authority_of
+from cloud.grid.congestion import most_loaded
 from cloud.market.zone import Zone
 from cloud.store.views import CurtailmentRow, Views
 from cloud.writer import Writer
@@ -64,19 +65,11 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
         await self._authority(context)
         zone = await self._zone(request.zone, context)
         slot = request.slot or slot_at(self._clock.now_ns())
-        flows = sorted(zone.element_flows(slot), key=_loading_per_mille, reverse=True)
+        every = zone.element_flows(slot)
+        flows = most_loaded(every, len(every))
         start, end = await _page(request.page_size, request.page_token, len(flows), context)
         return pb.ListFeedersResponse(
-            feeders=[
-                pb.Feeder(
-                    element=flow.element,
-                    name=zone.network.element_names[flow.element],
-                    power_w=flow.power_w,
-                    limit_w=flow.limit_w,
-                    loading_per_mille=_loading_per_mille(flow),
-                )
-                for flow in flows[start:end]
-            ],
+            feeders=[grid_state.feeder_of(zone, flow) for flow in flows[start:end]],
             next_page_token=str(end) if end < len(flows) else "",
             slot=slot,
         )
@@ -323,10 +316,6 @@ def _curtailment(row: CurtailmentRow) -> pb.Curtailment:
         reverted=sum(state in ended for state in states),
         failed=sum(state in failed for state in states),
     )
-
-
-def _loading_per_mille(flow: ElementFlow) -> int:
-    return abs(flow.power_w) * 1_000 // flow.limit_w if flow.limit_w else 0
 
 
 async def _page(size: int, token: str, count: int, context: Any) -> tuple[int, int]:
