@@ -55,7 +55,7 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
 def test_what_alarms_the_grid_is_a_table_of_its_own() -> None:
     config = config_from({"grid": {"voltage_high": 1_050, "envelopes": True}})
     assert (config.grid.voltage_high, config.grid.envelopes) == (1_050, True)
-    with pytest.raises(ConfigError, match="did you mean grid.voltage_high"):
+    with pytest.raises(ConfigError, match=r"did you mean grid\.voltage_high"):
         config_from({"grid": {"voltage_hi": 1}})
-    with pytest.raises(ConfigError, match="grid.silent_s"):
+    with pytest.raises(ConfigError, match=r"grid\.silent_s"):
         config_from({"grid": {"silent_s": "long"}})
