@@ -307,4 +307,5 @@ def _rules(zone: ZoneConfig) -> ZoneRules:
         auction_s=zone.auction_s,
         grid_fee_micro_per_kwh=zone.grid_fee_micro_per_kwh,
         vat_bps=zone.vat_bps,
+        power_flow=zone.power_flow,
     )

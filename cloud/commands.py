@@ -92,6 +92,7 @@ class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
     """The market rules of a zone. Prices in micro-units per kWh, rates in ten-thousandths.
 
     In the last `auction_s` before a gate, offers gather and are cleared together when it closes.
+    With `power_flow` an AC power flow of the slot has the last word on every fill.
     """
 
     currency: str = "THB"
@@ -108,6 +109,7 @@ class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
     """Beside the share of the value: what physical transport costs, whatever the energy costs."""
     vat_bps: int = 0
     """Contained in prices and fees; statements say how much of what was paid it is."""
+    power_flow: bool = False
 
 
 class OpenZone(ZoneCommand, frozen=True, array_like=True, tag=10):

@@ -45,6 +45,8 @@ class ZoneConfig:
     vat_bps: int = 0
     auction_s: int = 0
     """In the last seconds before a gate offers gather and are cleared together; 0 turns it off."""
+    power_flow: bool = True
+    """Whether an AC power flow of the slot has the last word on every fill; else rooms alone."""
 
 
 @dataclass(frozen=True, slots=True)

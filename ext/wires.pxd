@@ -8,34 +8,8 @@ voltages that the last accepted trade left, so that the work is the same for eve
 
 from libc.stdint cimport int32_t, int64_t
 
+from ext.area cimport Area
 from ext.tree cimport Net, Tree
-
-cdef struct Area:
-    # Its nodes in preorder; node 0 is held at the trunk's voltage (the trunk's own at the source).
-    int32_t size
-    int32_t joint  # where in the trunk it hangs; -1: this is the trunk
-    int32_t live  # which of the two states below is the accepted one
-    int32_t recent  # trades accepted since room was given back
-    int32_t turns_count
-    int32_t* parent
-    int32_t* position  # in the tree, by own number
-    int32_t* turns  # the transformers, whose limit is of apparent power
-    double* r
-    double* x
-    double* g
-    double* b
-    double* base2  # squared voltage per unit of the sweep's own base
-    double* share  # of a line: squared loading for each squared current
-    double* p
-    double* q
-    double* vr[2]
-    double* vi[2]
-    double* jr[2]
-    double* ji[2]
-    double* limit  # squared loading that a trade may lead to
-    double* low  # squared voltages likewise
-    double* high
-    double* top  # what the area draws from the trunk, active and reactive
 
 cdef struct Flow:
     Area* areas  # the trunk first
@@ -51,6 +25,8 @@ cdef struct Flow:
     double* shadow  # the same as it was before a fill-or-kill,
     Area* shadow_areas  # and which state was live,
     int64_t* shadow_rooms  # and both rooms and what was withheld
+    int64_t shadow_refused
+    bint shadow_due
     bint blind  # the base has no solution: nothing may be added to it
     bint due  # an area has waited long enough
     int64_t refused

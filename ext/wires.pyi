@@ -3,7 +3,7 @@ from collections.abc import Collection, Iterable
 from ext.tree import Headroom, Tree
 
 SWEEPS: int
-RECENT: int
+PATIENCE: int
 BAND_PU: tuple[float, float]
 
 class Wires:

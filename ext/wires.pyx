@@ -10,8 +10,9 @@ within any limit, and a base without a solution admits nothing.
 
 The method is `ext.sweep`'s, on each area by itself. Where the flow refuses a fill, the room of an
 edge that is to blame is withheld from the headroom, so that the book looks for others elsewhere
-and its work stays bounded; after `RECENT` more trades of an area its room is given back, and asked
-for again.
+and its work stays bounded. After the next trade of the area the room is given back and may be asked
+for again; but where that led to nothing, only after twice as many trades as the last time, up to
+`PATIENCE`.
 """
 
 from libc.math cimport sqrt
@@ -19,356 +20,26 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
-from ext.tree cimport Headroom, Net, Tree, respan, settle, shut, unshut
+from ext.area cimport LOADING, Area, Reason, loading2, sweep_area, voltage2
+from ext.trade cimport (
+    FINE, HIGH2, LOW2, Attempt, attempt, blamed, draws, keep, undo, withhold,
+)
+from ext.tree cimport Headroom, Net, Tree, respan, settle, unshut
 
 import struct
 
-cdef extern from *:
-    """
-    static void gtx_area_currents(
-        int n, const double *restrict g, const double *restrict b, const double *restrict p,
-        const double *restrict q, const double *restrict vr, const double *restrict vi,
-        double *restrict jr, double *restrict ji)
-    {
-        jr[0] = ji[0] = 0.0;
-        for (int i = 1; i < n; i++) {
-            double w = 1.0 / (vr[i] * vr[i] + vi[i] * vi[i]);
-            double conductance = p[i] * w + g[i];
-            double susceptance = q[i] * w - b[i];
-            jr[i] = conductance * vr[i] + susceptance * vi[i];
-            ji[i] = conductance * vi[i] - susceptance * vr[i];
-        }
-    }
-
-    static void gtx_area_backward(
-        int n, const int *restrict parent, double *restrict jr, double *restrict ji)
-    {
-        double cr = 0.0, ci = 0.0;
-        for (int i = n - 1; i > 0; i--) {
-            double sr = jr[i] + cr, si = ji[i] + ci;
-            jr[i] = sr;
-            ji[i] = si;
-            if (parent[i] == i - 1) {
-                cr = sr;
-                ci = si;
-            } else {
-                jr[parent[i]] += sr;
-                ji[parent[i]] += si;
-                cr = ci = 0.0;
-            }
-        }
-        jr[0] += cr;
-        ji[0] += ci;
-    }
-
-    static void gtx_area_forward(
-        int n, const int *restrict parent, const double *restrict r, const double *restrict x,
-        const double *restrict jr, const double *restrict ji, double *restrict vr,
-        double *restrict vi)
-    {
-        double ar = vr[0], ai = vi[0];
-        for (int i = 1; i < n; i++) {
-            if (parent[i] != i - 1) {
-                ar = vr[parent[i]];
-                ai = vi[parent[i]];
-            }
-            ar = ar - (r[i] * jr[i] - x[i] * ji[i]);
-            ai = ai - (r[i] * ji[i] + x[i] * jr[i]);
-            vr[i] = ar;
-            vi[i] = ai;
-        }
-    }
-
-    /* How many of the nodes and lines are where they may not be. A comparison with a NaN is false. */
-    static int gtx_area_breaches(
-        int n, const double *restrict base2, const double *restrict share,
-        const double *restrict limit, const double *restrict low, const double *restrict high,
-        const double *restrict vr, const double *restrict vi, const double *restrict jr,
-        const double *restrict ji, double less, double more)
-    {
-        int fine = 0;
-        for (int i = 1; i < n; i++) {
-            double v = base2[i] * (vr[i] * vr[i] + vi[i] * vi[i]);
-            double f = share[i] * (jr[i] * jr[i] + ji[i] * ji[i]);
-            fine += (f * less <= limit[i]) & (v * more >= low[i]) & (v * (2.0 - more) <= high[i]);
-        }
-        return n - 1 - fine;
-    }
-
-    /* What was beyond its limit may come nearer to it, and then must not go back. */
-    static void gtx_area_ratchet(
-        int n, const double *restrict base2, const double *restrict share, double *restrict limit,
-        double *restrict low, double *restrict high, const double *restrict vr,
-        const double *restrict vi, const double *restrict jr, const double *restrict ji,
-        double band_low, double band_high)
-    {
-        for (int i = 1; i < n; i++) {
-            double v = base2[i] * (vr[i] * vr[i] + vi[i] * vi[i]);
-            double f = share[i] * (jr[i] * jr[i] + ji[i] * ji[i]);
-            double l = f < limit[i] ? f : limit[i], d = v > low[i] ? v : low[i];
-            double h = v < high[i] ? v : high[i];
-            limit[i] = l > 1.0 ? l : 1.0;
-            low[i] = d < band_low ? d : band_low;
-            high[i] = h > band_high ? h : band_high;
-        }
-    }
-    """
-    void gtx_area_currents(
-        int n, const double* g, const double* b, const double* p, const double* q,
-        const double* vr, const double* vi, double* jr, double* ji) noexcept nogil
-    void gtx_area_backward(int n, const int32_t* parent, double* jr, double* ji) noexcept nogil
-    void gtx_area_forward(
-        int n, const int32_t* parent, const double* r, const double* x, const double* jr,
-        const double* ji, double* vr, double* vi) noexcept nogil
-    int gtx_area_breaches(
-        int n, const double* base2, const double* share, const double* limit, const double* low,
-        const double* high, const double* vr, const double* vi, const double* jr,
-        const double* ji, double less, double more) noexcept nogil
-    void gtx_area_ratchet(
-        int n, const double* base2, const double* share, double* limit, double* low,
-        double* high, const double* vr, const double* vi, const double* jr, const double* ji,
-        double band_low, double band_high) noexcept nogil
-
-SWEEPS = 3
-RECENT = 32
+PATIENCE = 32
 BAND_PU = (0.9, 1.1)
 """EN 50160: +-10 %."""
 
 cdef enum:
-    SWEEPS_A_TRADE = 3
     BISECTIONS = 6
-    RECENT_MAX = 32
+    PATIENCE_MAX = 32
     ROUNDS_MAX = 100
-    FINE = -1
-    LOADING = 0
-    LOW = 1
-    HIGH = 2
 
-cdef double PU_PER_WH = 4e-6  # mean power of one Wh in a quarter of an hour, on 1 MVA
-cdef double LOW2 = 0.9 * 0.9
-cdef double HIGH2 = 1.1 * 1.1
-# What counts as worse: a twentieth of a point of loading, a ten-thousandth of a voltage. Squares.
-cdef double LESS = 0.999
-cdef double MORE = 1.0002
 cdef double SOLVED = 1e-10
 
-# ---- one area ----------------------------------------------------------------------------------
-
-cdef void sweep_area(Area* a, int into, int times, double held_r, double held_i) noexcept nogil:
-    """From the accepted voltages into the state `into`, the voltage above held."""
-    cdef int i, source = a.live
-    for i in range(times):
-        gtx_area_currents(
-            a.size, a.g, a.b, a.p, a.q, a.vr[source], a.vi[source], a.jr[into], a.ji[into]
-        )
-        gtx_area_backward(a.size, a.parent, a.jr[into], a.ji[into])
-        a.vr[into][0] = held_r
-        a.vi[into][0] = held_i
-        gtx_area_forward(
-            a.size, a.parent, a.r, a.x, a.jr[into], a.ji[into], a.vr[into], a.vi[into]
-        )
-        source = into
-
-cdef inline double turned(Area* a, int s, int i) noexcept nogil:
-    """Squared loading of a transformer: apparent power over its limit, the greater side."""
-    cdef int above = a.parent[i]
-    cdef double v = a.vr[s][i] * a.vr[s][i] + a.vi[s][i] * a.vi[s][i]
-    cdef double u = a.vr[s][above] * a.vr[s][above] + a.vi[s][above] * a.vi[s][above]
-    v = u if u > v else v
-    return v * (a.jr[s][i] * a.jr[s][i] + a.ji[s][i] * a.ji[s][i]) / a.share[a.size + i]
-
-cdef bint is_within(Area* a, int s) noexcept nogil:
-    cdef int k
-    if gtx_area_breaches(
-        a.size, a.base2, a.share, a.limit, a.low, a.high, a.vr[s], a.vi[s], a.jr[s], a.ji[s],
-        LESS, MORE
-    ):
-        return False
-    for k in range(a.turns_count):
-        if not turned(a, s, a.turns[k]) * LESS <= a.limit[a.turns[k]]:
-            return False
-    return True
-
-cdef inline double loading2(Area* a, int s, int i) noexcept nogil:
-    if a.share[i] == 0.0 and a.share[a.size + i] != 0.0:
-        return turned(a, s, i)
-    return a.share[i] * (a.jr[s][i] * a.jr[s][i] + a.ji[s][i] * a.ji[s][i])
-
-cdef inline double voltage2(Area* a, int s, int i) noexcept nogil:
-    return a.base2[i] * (a.vr[s][i] * a.vr[s][i] + a.vi[s][i] * a.vi[s][i])
-
-cdef struct Reason:
-    int32_t kind  # FINE, or what is worst
-    int32_t position
-
-cdef Reason worst(Area* a, int s) noexcept nogil:
-    """The breach that is greatest for its bound."""
-    cdef Reason found
-    cdef double most = 0.0, v
-    cdef int i, kind
-    found.kind = LOADING
-    found.position = -1
-    for i in range(1, a.size):
-        for kind in range(3):
-            if kind == LOADING:
-                v = loading2(a, s, i) * LESS / a.limit[i]
-            elif kind == LOW:
-                v = a.low[i] / (voltage2(a, s, i) * MORE)
-            else:
-                v = voltage2(a, s, i) * (2.0 - MORE) / a.high[i]
-            if v <= 1.0 or v <= most:
-                continue
-            found.kind = kind
-            found.position = a.position[i]
-            if not v < 1e300:
-                return found
-            most = v
-    return found
-
-# ---- a trade -----------------------------------------------------------------------------------
-
-cdef struct Attempt:
-    Area* areas[3]
-    int32_t count
-    double p[2]  # as they were: a sum cannot be taken back exactly
-    double trunk_p[2]
-    double trunk_q[2]
-    bint has_trunk
-
-cdef inline double draws(Area* a, int s, int of) noexcept nogil:
-    """Active (0) or reactive (1) power into the area."""
-    if of == 0:
-        return a.vr[s][0] * a.jr[s][0] + a.vi[s][0] * a.ji[s][0]
-    return a.vi[s][0] * a.jr[s][0] - a.vr[s][0] * a.ji[s][0]
-
-cdef Reason attempt(
-    Flow* f, int32_t seller, int32_t buyer, int64_t wh, Attempt* t
-) noexcept nogil:
-    """Sweep what the trade touches into the states that are not live. Undo it or keep it."""
-    cdef Area* trunk = f.areas
-    cdef Area* one = f.areas + f.area[seller]
-    cdef Area* other = f.areas + f.area[buyer]
-    cdef Area* a
-    cdef double power = <double>wh * PU_PER_WH
-    cdef Reason reason
-    cdef int k, s
-    t.p[0] = one.p[f.own[seller]]
-    t.p[1] = other.p[f.own[buyer]]
-    one.p[f.own[seller]] = t.p[0] - power
-    other.p[f.own[buyer]] = t.p[1] + power
-    t.count = 0
-    if one != trunk:
-        t.areas[0] = one
-        t.count = 1
-    if other != trunk and other != one:
-        t.areas[t.count] = other
-        t.count += 1
-    t.has_trunk = one != other or one == trunk
-    for k in range(t.count):
-        a = t.areas[k]
-        s = 1 - a.live
-        t.trunk_p[k] = trunk.p[a.joint]
-        t.trunk_q[k] = trunk.q[a.joint]
-        sweep_area(
-            a, s, SWEEPS_A_TRADE, trunk.vr[trunk.live][a.joint], trunk.vi[trunk.live][a.joint]
-        )
-        trunk.p[a.joint] = t.trunk_p[k] + (draws(a, s, 0) - a.top[0])
-        trunk.q[a.joint] = t.trunk_q[k] + (draws(a, s, 1) - a.top[1])
-    reason.kind = FINE
-    reason.position = -1
-    for k in range(t.count):
-        if not is_within(t.areas[k], 1 - t.areas[k].live):
-            return worst(t.areas[k], 1 - t.areas[k].live)
-    if t.has_trunk:
-        s = 1 - trunk.live
-        sweep_area(
-            trunk, s, SWEEPS_A_TRADE, trunk.vr[trunk.live][0], trunk.vi[trunk.live][0]
-        )
-        if not is_within(trunk, s):
-            return worst(trunk, s)
-    return reason
-
-cdef void undo(Flow* f, int32_t seller, int32_t buyer, Attempt* t) noexcept nogil:
-    cdef int k
-    for k in range(t.count - 1, -1, -1):
-        f.areas[0].p[t.areas[k].joint] = t.trunk_p[k]
-        f.areas[0].q[t.areas[k].joint] = t.trunk_q[k]
-    f.areas[f.area[buyer]].p[f.own[buyer]] = t.p[1]
-    f.areas[f.area[seller]].p[f.own[seller]] = t.p[0]
-
-cdef void ratchet(Area* a) noexcept nogil:
-    cdef int s = a.live, k, i
-    cdef double most
-    gtx_area_ratchet(
-        a.size, a.base2, a.share, a.limit, a.low, a.high, a.vr[s], a.vi[s], a.jr[s], a.ji[s],
-        LOW2, HIGH2
-    )
-    # The loop above took a transformer for unlimited; its own bound is mended here.
-    for k in range(a.turns_count):
-        i = a.turns[k]
-        most = turned(a, s, i)
-        a.limit[i] = most if 1.0 < most < a.top[2 + k] else 1.0 if most <= 1.0 else a.top[2 + k]
-        a.top[2 + k] = a.limit[i]
-
-cdef void keep(Flow* f, Attempt* t) noexcept nogil:
-    cdef Area* a
-    cdef int k
-    for k in range(t.count):
-        a = t.areas[k]
-        a.live = 1 - a.live
-        a.top[0] = draws(a, a.live, 0)
-        a.top[1] = draws(a, a.live, 1)
-        ratchet(a)
-        a.recent += 1
-        f.due |= a.recent >= RECENT_MAX
-    a = f.areas
-    if t.has_trunk:
-        a.live = 1 - a.live
-        ratchet(a)
-        a.recent += 1
-        f.due |= a.recent >= RECENT_MAX
-
-# ---- room that is withheld ---------------------------------------------------------------------
-
-cdef int32_t blamed(
-    Flow* f, Net* net, int32_t seller, int32_t buyer, Reason reason, bint* up
-) noexcept nogil:
-    """The edge whose direction `up` the refused fill used and which is to blame; never none."""
-    cdef int32_t v = seller, m = reason.position, found = -1
-    cdef bint holds
-    up[0] = True
-    while not (v <= buyer < net.end[v]):
-        holds = m >= 0 and (v == m if reason.kind == LOADING else v <= m < net.end[v])
-        if holds and reason.kind != LOW and (found < 0 or f.r[v] > f.r[found]):
-            found = v
-        v = net.parent[v]
-    if found >= 0:
-        return found
-    v = buyer
-    while not (v <= seller < net.end[v]):
-        holds = m >= 0 and (v == m if reason.kind == LOADING else v <= m < net.end[v])
-        if holds and reason.kind != HIGH and (found < 0 or f.r[v] > f.r[found]):
-            found = v
-        v = net.parent[v]
-    up[0] = False
-    if found >= 0:
-        return found
-    # Something beside the path: the trade's own end must do.
-    if not (buyer <= seller < net.end[buyer]):
-        return buyer
-    up[0] = True
-    return seller
-
-cdef void withhold(Flow* f, Net* net, int32_t v, bint up, int64_t rest) noexcept nogil:
-    """All room of an edge but `rest`, which is about to be taken."""
-    cdef int64_t* room = (net.up.room if up else net.down.room) + v
-    cdef int64_t* kept = (f.kept_up if up else f.kept_down) + v
-    settle(net, 0)
-    kept[0] += room[0] - rest
-    room[0] = rest
-    if rest <= 0:
-        shut(net, &net.up if up else &net.down, v)
-    settle(net, 0)
+# ---- what a book asks ---------------------------------------------------------------------------
 
 cdef int64_t admit(
     Flow* f, Net* net, int32_t seller, int32_t buyer, int64_t wh
@@ -379,6 +50,7 @@ cdef int64_t admit(
     """
     cdef Attempt t
     cdef Reason reason, last
+    cdef Area* a
     cdef int64_t low = 0, high = wh, middle
     cdef int i
     cdef bint up
@@ -406,6 +78,11 @@ cdef int64_t admit(
                 reason = last
     f.refused += 1
     edge = blamed(f, net, seller, buyer, reason, &up)
+    a = f.areas + f.area[edge]
+    if low > 0:
+        a.patience = 1
+    elif a.patience < PATIENCE_MAX:
+        a.patience *= 2
     withhold(f, net, edge, up, low)
     if low > 0:
         attempt(f, seller, buyer, low, &t)
@@ -423,7 +100,7 @@ cdef void give_back(Flow* f, Net* net) noexcept nogil:
     settle(net, 0)
     for k in range(f.count):
         a = f.areas + k
-        if a.recent < RECENT_MAX:
+        if a.recent < a.patience:
             continue
         a.recent = 0
         for i in range(1, a.size):
@@ -449,6 +126,8 @@ cdef void give_back(Flow* f, Net* net) noexcept nogil:
 cdef void remember(Flow* f, Net* net) noexcept nogil:
     cdef size_t wide = f.size * sizeof(int64_t)
     settle(net, 0)
+    f.shadow_refused = f.refused
+    f.shadow_due = f.due
     memcpy(f.shadow, f.arena, f.arena_doubles * sizeof(double))
     memcpy(f.shadow_areas, f.areas, f.count * sizeof(Area))
     memcpy(f.shadow_rooms, net.up.room, wide)
@@ -458,6 +137,8 @@ cdef void remember(Flow* f, Net* net) noexcept nogil:
 
 cdef void restore(Flow* f, Net* net) noexcept nogil:
     cdef size_t wide = f.size * sizeof(int64_t)
+    f.refused = f.shadow_refused
+    f.due = f.shadow_due
     memcpy(f.arena, f.shadow, f.arena_doubles * sizeof(double))
     memcpy(f.areas, f.shadow_areas, f.count * sizeof(Area))
     memcpy(net.up.room, f.shadow_rooms, wide)
@@ -610,6 +291,7 @@ cdef class SlotFlow:
             a = f.areas + k
             n = a.size
             a.live = a.recent = 0
+            a.patience = 1
             a.p, a.q = at, at + n
             a.vr[0], a.vi[0], a.jr[0], a.ji[0] = at + 2 * n, at + 3 * n, at + 4 * n, at + 5 * n
             a.vr[1], a.vi[1], a.jr[1], a.ji[1] = at + 6 * n, at + 7 * n, at + 8 * n, at + 9 * n
@@ -757,17 +439,15 @@ cdef class SlotFlow:
         """Everything that trades changed, as bytes: little-endian doubles, then integers."""
         cdef Flow* f = &self.flow
         cdef Area* a
-        cdef int32_t k, i, number
-        doubles, whole = [], [f.due, f.refused]
+        cdef int32_t k, number
+        parts, whole = [], [f.due, f.refused]
         for k in range(f.count):
             a = f.areas + k
             for number in range(10):
-                for i in range(a.size + (2 if number == 9 else 0)):
-                    doubles.append(self.column(a, number)[i])
-            whole.append(a.recent)
-        for i in range(f.size):
-            whole += [f.kept_up[i], f.kept_down[i]]
-        return struct.pack(f"<{len(doubles)}d{len(whole)}q", *doubles, *whole)
+                parts.append(_bytes(self.column(a, number), a.size + (2 if number == 9 else 0)))
+            whole += [a.recent, a.patience]
+        whole = struct.pack(f"<{len(whole)}q", *whole)
+        return b"".join([*parts, whole, _bytes(f.kept_up, f.size), _bytes(f.kept_down, f.size)])
 
     cdef double* column(self, Area* a, int number) noexcept:
         """The columns of an area's state; the last has two entries more."""
@@ -784,7 +464,7 @@ cdef class SlotFlow:
         cdef Area* a
         cdef int32_t k, i, number
         cdef int64_t doubles = 10 * self.wires.nodes + 2 * f.count, at = 0
-        cdef int64_t whole = 2 + f.count + 2 * f.size
+        cdef int64_t whole = 2 + 2 * f.count + 2 * f.size
         if len(state) != 8 * (doubles + whole):
             raise ValueError(f"wires: {len(state)} bytes are no state of this network")
         values = struct.unpack(f"<{doubles}d{whole}q", state)
@@ -797,8 +477,12 @@ cdef class SlotFlow:
         f.due, f.refused = values[at], values[at + 1]
         at += 2
         for k in range(f.count):
-            f.areas[k].recent = values[at]
-            at += 1
-        for i in range(f.size):
-            f.kept_up[i], f.kept_down[i] = values[at], values[at + 1]
+            f.areas[k].recent, f.areas[k].patience = values[at], values[at + 1]
             at += 2
+        for i in range(f.size):
+            f.kept_up[i], f.kept_down[i] = values[at + i], values[at + f.size + i]
+
+
+cdef bytes _bytes(void* first, int count):
+    """Eight-byte numbers as they lie; `ext.pool` refuses to be compiled for another byte order."""
+    return (<char*>first)[: 8 * count]

@@ -6,15 +6,18 @@ before it. A gate that has closed must never open again, whatever a clock does, 
 limit must never be wider in time than it was ordered.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from cloud.commands import OverrideLimit, ZoneRules
 from cloud.facts import ElementFlow, GateClosed
 from cloud.grid.congestion import most_loaded
 from cloud.grid.network import Network
 from cloud.market.overrides import Conflict, Overrides
+from cloud.market.physics import loose_rooms_wh, rating_va, slot_flow, wires_of
 from ext.tree import Headroom, Tree
+from ext.wires import SlotFlow, Wires
 from protos.clock import SECOND_NS, SLOTS_PER_HOUR, slot_at, slot_start_ns
 from protos.limits import SLOTS_AHEAD_MAX
 from protos.messages import Refusal
@@ -30,6 +33,7 @@ class Market:
 
     slot: int
     headroom: Headroom
+    flow: SlotFlow | None = None
     net_wh: dict[int, int] = field(default_factory=dict)
     trades: int = 0
     volume_wh: int = 0
@@ -50,6 +54,13 @@ class Market:
         self.trades -= 1
         self.volume_wh -= energy_wh
 
+    def admit(self, seller_node: int, buyer_node: int, energy_wh: int) -> int:
+        """How much of an auction's fill the power flow admits; all of it where none is asked."""
+        if self.flow is None:
+            return energy_wh
+        room_wh = self.headroom.room_wh(seller_node, buyer_node)
+        return self.flow.admit(self.headroom, seller_node, buyer_node, min(energy_wh, room_wh))
+
     def state(self) -> object:
         return (
             self.slot,
@@ -58,6 +69,7 @@ class Market:
             self.trades,
             self.volume_wh,
             self.last_price_micro_per_kwh,
+            *([sha256(self.flow.state()).digest()] if self.flow else []),
         )
 
 
@@ -76,6 +88,7 @@ class Markets:
         """What trades bring to each node in the slots that closed last."""
         self._network = network
         self._tree = Tree(network.parent)
+        self._wires: Wires | None = None
 
     def begin(self, first_slot: int, rules: ZoneRules, now_ns: int) -> None:
         """From here on slots can be traded."""
@@ -125,9 +138,19 @@ class Markets:
         """The slot's market, opened with all the room the grid has on its first use."""
         market = self.open.get(slot)
         if market is None:
-            down_wh, up_wh = self._network.headroom_wh(slot, self.limits(slot))
-            market = self.open[slot] = Market(slot, Headroom(self._tree, down_wh, up_wh))
+            headroom = Headroom(self._tree, *self._rooms_wh(slot, self.limits(slot)))
+            market = self.open[slot] = Market(slot, headroom, self._flow(slot))
         return market
+
+    def auction_headroom(self, market: Market) -> Headroom:
+        """The room that an auction may clear in. It sees no power flow, so reserves are kept."""
+        if market.flow is None:
+            return market.headroom
+        down_wh, up_wh = self._network.headroom_wh(market.slot, self.limits(market.slot))
+        traded_wh = self._traded_wh(market.net_wh)
+        down = [room - wh for room, wh in zip(down_wh, traded_wh, strict=True)]
+        up = [room + wh for room, wh in zip(up_wh, traded_wh, strict=True)]
+        return Headroom(self._tree, down, up)
 
     def due(self, now_ns: int) -> Sequence[int]:
         """The slots whose gates must close by now. After a stop of days: only those that could
@@ -223,14 +246,30 @@ class Markets:
 
         The room may become negative: then only trades that relieve the element are matched.
         """
-        old_down, old_up = self._network.headroom_wh(market.slot, before)
-        new_down, new_up = self._network.headroom_wh(market.slot, self.limits(market.slot))
+        after = self.limits(market.slot)
+        if market.flow is not None:
+            for element in sorted({*before, *after}):
+                market.flow.rate(element, rating_va(self._network, element, after))
+        old_down, old_up = self._rooms_wh(market.slot, before)
+        new_down, new_up = self._rooms_wh(market.slot, after)
         for element in range(1, len(new_down)):
             more_down = new_down[element] - old_down[element]
             more_up = new_up[element] - old_up[element]
             if more_down or more_up:
                 down, up = market.headroom.edge(element)
                 market.headroom.set_edge(element, down + more_down, up + more_up)
+
+    def _rooms_wh(self, slot: int, limits: Mapping[int, int]) -> tuple[list[int], list[int]]:
+        if self.rules.power_flow:
+            return loose_rooms_wh(self._network, slot, limits)
+        return self._network.headroom_wh(slot, limits)
+
+    def _flow(self, slot: int) -> SlotFlow | None:
+        if not self.rules.power_flow:
+            return None
+        if self._wires is None:
+            self._wires = wires_of(self._network, self._tree)
+        return slot_flow(self._network, self._wires, slot, self.limits(slot))
 
     def _traded_wh(self, net_wh: dict[int, int]) -> list[int]:
         """What trades bring through every element: the sum of its subtree, up each node's path."""

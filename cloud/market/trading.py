@@ -291,12 +291,17 @@ class Trading:
             for entry in entries
         ]
         facts: list[Fact] = []
-        clearing = clear_offers(market.headroom, self._books.ticks, waiting)
+        room = self._markets.auction_headroom(market)
+        clearing = clear_offers(room, self._books.ticks, waiting)
         for fill in clearing.fills:
             price, theirs = map(self._markets.price, (fill.seller_tick, fill.buyer_tick))
-            rent = val(fill.energy_wh, theirs) - val(fill.energy_wh, price)
             parties = entries[fill.buyer], entries[fill.seller]
-            facts.append(self._traded(market, *parties, fill.energy_wh, price, rent))
+            energy_wh = market.admit(
+                parties[1].gateway.node, parties[0].gateway.node, fill.energy_wh
+            )
+            if energy_wh:
+                rent = val(energy_wh, theirs) - val(energy_wh, price)
+                facts.append(self._traded(market, *parties, energy_wh, price, rent))
         a_tick = self._markets.rules.tick_micro_per_kwh
         steps = tuple(
             EdgePrice(element, step * a_tick, PER_MILLE) for element, step in clearing.steps
@@ -384,15 +389,15 @@ class Trading:
         is_new = slot not in self._markets.open
         market = self._markets.market(slot)
         if is_new:
-            self._books.open(slot, market.headroom)
+            self._books.open(slot, market.headroom, market.flow)
         return market
 
     def _has_room(self, market: Market, node: int, side: Side) -> bool:
         """Whether the home's own connection can carry anything more in this direction."""
-        if node == 0:
+        if not market.headroom.is_shut(node, up=side is Side.SELL):
             return True
-        down_wh, up_wh = market.headroom.edge(node)
-        return (down_wh if side is Side.BUY else up_wh) > 0
+        # What the power flow withholds now it may give back.
+        return market.flow is not None and market.flow.withheld_wh(node)[side] > 0
 
     def _limit_price(self, offer: Offer) -> int:
         """A market offer takes any price of the band."""

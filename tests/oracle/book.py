@@ -8,6 +8,7 @@ Afterwards no two resting orders that cross could still trade.
 
 import struct
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -50,8 +51,9 @@ class Order:
 class Book:
     """The resting orders of one slot, and the network they trade on."""
 
-    def __init__(self, headroom: Any) -> None:
+    def __init__(self, headroom: Any, flow: Any = None) -> None:
         self.headroom = headroom
+        self.flow = flow
         self.orders: list[Order] = []
 
     def side(self, side: int) -> list[Order]:
@@ -65,6 +67,14 @@ class Book:
         seller, buyer = (one, other) if one.side == SELL else (other, one)
         if self.headroom:
             self.headroom.reserve(seller.node, buyer.node, quantity)
+
+    def admitted(self, one: Order, other: Order, quantity: int) -> int:
+        """What the power flow, if there is one, lets through of what there is room for."""
+        seller, buyer = (one, other) if one.side == SELL else (other, one)
+        if self.flow is None:
+            return quantity
+        admitted: int = self.flow.admit(self.headroom, seller.node, buyer.node, quantity)
+        return admitted
 
     def counterparty(self, order: Order) -> Order | None:
         """The first in priority that crosses and that the network lets through."""
@@ -87,12 +97,12 @@ class Books:
         self.books: dict[int, Book] = {}
         self.arrivals = 0
 
-    def open(self, book: int, headroom: Any = None) -> None:
+    def open(self, book: int, headroom: Any = None, flow: Any = None) -> None:
         if not 0 <= book < 1 << 32 or any(
             book % self.books_max == other % self.books_max for other in self.books
         ):
             raise ValueError("no place for this book")
-        self.books[book] = Book(headroom)
+        self.books[book] = Book(headroom, flow)
 
     def submit(
         self,
@@ -243,6 +253,7 @@ class Books:
         """Match, then rest what is left, or give it back."""
         before = [(other, other.quantity) for other in book.orders]
         rooms = book.headroom.state() if book.headroom else b""
+        flow = deepcopy(book.flow)
         wanted = order.quantity
         events, rival = self._match(book, order, self_trade)
         traded = sum(event[4] for event in events if event[0] == TRADE)
@@ -253,6 +264,7 @@ class Books:
                 other.quantity = quantity
             if book.headroom:
                 book.headroom.restore(rooms)
+            book.flow = flow
             events = [(CANCELLED, me, 0, tick, wanted, KILLED)]
         elif rival is not None:
             events.append((CANCELLED, me, rival, tick, left, SELF_TRADE))
@@ -265,6 +277,8 @@ class Books:
             order.arrival = self.arrivals
             book.orders.append(order)
             events.append((RESTED, me, 0, tick, left, NONE))
+        if book.flow is not None:
+            book.flow.give_back(book.headroom)
         return events + self._sweep(book)
 
     def _match(self, book: Book, order: Order, self_trade: int) -> tuple[list[Event], int | None]:
@@ -275,6 +289,9 @@ class Books:
             quantity = min(order.quantity, other.quantity)
             if other.owner != order.owner:
                 quantity = min(quantity, book.room(order, other))
+                quantity = book.admitted(order, other, quantity)
+                if not quantity:
+                    continue
                 events.append((TRADE, *ids, quantity, NONE))
                 book.reserve(order, other, quantity)
             elif self_trade == DECREMENT:
@@ -304,6 +321,9 @@ class Books:
                 book.take(older, older.quantity)
                 continue
             quantity = min(older.quantity, younger.quantity, book.room(older, younger))
+            quantity = book.admitted(older, younger, quantity)
+            if not quantity:
+                continue
             events.append((TRADE, *ids, quantity, SWEPT))
             book.reserve(older, younger, quantity)
             book.take(older, quantity)

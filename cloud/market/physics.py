@@ -1,0 +1,62 @@
+"""What the wires of a zone bear in a slot, as the book asks before every fill.
+
+Decides how loose the whole numbers may be where an AC power flow has the last word: then they only
+keep the book from asking in vain, so they are set to what no flow would admit anyway. Where it has
+not, `Network.headroom_wh` stands alone and keeps reserves for all that it does not see.
+"""
+
+from collections.abc import Mapping
+
+from cloud.grid.network import ElementKind, Network, quarter_of_year
+from ext.tree import Tree
+from ext.wires import SlotFlow, Wires
+from protos.clock import SLOTS_PER_HOUR
+from protos.units import PER_MILLE
+
+LOOSE_PER_MILLE = 100
+"""Losses let more be fed in than a lossless tree admits; never a tenth more."""
+
+
+def wires_of(network: Network, tree: Tree) -> Wires:
+    """The impedances, cut below the transformers that homes hang from."""
+    electric = network.electric
+    return Wires(
+        tree,
+        sorted({group.transformer for group in network.home_groups} - {0}),
+        electric.r_pu,
+        electric.x_pu,
+        electric.g_pu,
+        electric.b_pu,
+        electric.ratio,
+        [i for i, kind in enumerate(network.kinds) if kind is ElementKind.TRANSFORMER],
+    )
+
+
+def slot_flow(network: Network, wires: Wires, slot: int, overrides: Mapping[int, int]) -> SlotFlow:
+    """The power flow of a slot's base, without a trade."""
+    quarter = quarter_of_year(slot)
+    return SlotFlow(
+        wires,
+        network.baseline.node_w(quarter).tolist(),
+        network.baseline.node_var(quarter).tolist(),
+        [rating_va(network, element, overrides) for element in range(network.size)],
+        network.electric.root_voltage_pu,
+    )
+
+
+def rating_va(network: Network, element: int, overrides: Mapping[int, int]) -> int:
+    """An element's limit, which an authority's order lowers and never raises."""
+    limit = network.limit_w[element]
+    return max(0, min(limit, overrides.get(element, limit)))
+
+
+def loose_rooms_wh(
+    network: Network, slot: int, overrides: Mapping[int, int]
+) -> tuple[list[int], list[int]]:
+    """Room in each element towards the customers and towards the grid, in Wh, beside the base."""
+    capacity = network.capacity_w(slot, overrides)
+    loose = [watt * (PER_MILLE + LOOSE_PER_MILLE) // PER_MILLE for watt in capacity]
+    flow = network.baseline_flow_w(slot)
+    down = [(most - now) // SLOTS_PER_HOUR for most, now in zip(loose, flow, strict=True)]
+    up = [(most + now) // SLOTS_PER_HOUR for most, now in zip(loose, flow, strict=True)]
+    return down, up
