@@ -14,6 +14,7 @@
     transfer   move, reserve, capture or free an asset
     statement  an account's settled slots as CSV or JSON
     stake      supply, validators, bonds and rewards of GTX
+    erase      destroy the secret behind an account's pseudonyms
     validator  check and cosign an aggregator's log, as an independent party
     validator-key  make a validator's key and print its line of the policy
     plan       a year of power flows of a network: which elements fill up, how often
@@ -147,7 +148,7 @@ def _add_bank(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     from cloud.money import add_bank_commands
 
     add_bank_commands(commands)
-    for name in ("account", "deposit", "transfer", "statement", "stake"):
+    for name in ("account", "deposit", "transfer", "statement", "stake", "erase"):
         commands.choices[name].set_defaults(run=_bank)
 
 

@@ -40,9 +40,11 @@ from cloud.grid.shipped import network_named
 from cloud.gridwork import GridWork
 from cloud.homes_pump import HomesPump
 from cloud.ledger.checkpoint import CheckpointSigner
+from cloud.naming import SUBJECTS, Naming
 from cloud.pumps import MarketStores, Wholesale
 from cloud.signatures import fast_checker
 from cloud.store.journal import SqliteJournal
+from cloud.store.keyring import FileKeys
 from cloud.store.views import Views
 from cloud.venues.replayed import replayed
 from cloud.writer import Writer, WriterStoppedError
@@ -143,6 +145,7 @@ class App:
             ("awards", self.wholesale.awards),
             ("screen", self.screen.run),
             *((("homes", self.homes.run),) if config.desk.homes_first else ()),
+            *self._naming(),
         ):
             self._pumps.append(asyncio.create_task(self._supervised(name, pump), name=name))
         return Listening(
@@ -232,6 +235,14 @@ class App:
             await asyncio.sleep(0.01)
         port: int = self._http.servers[0].sockets[0].getsockname()[1]
         return port
+
+    def _naming(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        """Pseudonyms in the log, where the configuration asks for them."""
+        days = self.config.pseudonym_days
+        if not days:
+            return []
+        keys = FileKeys(self.config.state_dir / SUBJECTS)
+        return [("names", Naming(self.writer, keys, self.clock, days).run)]
 
     async def _supervised(self, name: str, pump: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -395,6 +395,17 @@ class PostTransfers(BankCommand, frozen=True, array_like=True, tag=46):
     records: bytes
 
 
+class AssignPseudonyms(BankCommand, frozen=True, array_like=True, tag=120):
+    """Under which names these accounts and devices stand in the leaves of a billing period.
+
+    Parallel columns. The journal, which validators read, has both; the public log only the latter.
+    """
+
+    period: int
+    names: tuple[str, ...]
+    pseudonyms: tuple[str, ...]
+
+
 class GrantAllowances(ZoneCommand, frozen=True, array_like=True, tag=47):
     """GrantAllowance for many accounts at once."""
 
@@ -775,6 +786,7 @@ AnyCommand = (
     | CommitRecord
     | RecordErasure
     | PostTransfers
+    | AssignPseudonyms
     | GrantAllowances
     | ReleaseSlot
     | VoidTrades

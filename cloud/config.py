@@ -74,6 +74,8 @@ class CloudConfig:
     utility_port: int = 8445
     origin: str = "gridtokenx.example/log"
     opening_deposit_micro: int = 0
+    pseudonym_days: int = 0
+    """How long accounts and devices keep one name in the public log; 0 is plain names."""
     zones: tuple[ZoneConfig, ...] = (ZoneConfig(),)
     desk: DeskConfig = field(default_factory=DeskConfig)
     grid: GridRules = field(default_factory=GridRules)
@@ -150,6 +152,8 @@ def _check(config: CloudConfig) -> None:
         port = getattr(config, name)
         if not 0 <= port < 65_536:
             raise ConfigError(f"{name} = {port}: a port is 0 (any free one) to 65535")
+    if not 0 <= config.pseudonym_days <= 366:
+        raise ConfigError(f"pseudonym_days = {config.pseudonym_days}: write 0 (off) to 366")
     for zone in config.zones:
         if zone.tick_micro_per_kwh <= 0:
             raise ConfigError(f"zones.tick_micro_per_kwh = {zone.tick_micro_per_kwh}: must be > 0")

@@ -10,7 +10,7 @@ from hashlib import sha256
 import msgspec
 
 from cloud.commands import BankCommand, Command, DeskCommand, RegistryCommand, ZoneCommand
-from cloud.facts import Fact, encode_fact
+from cloud.facts import Fact
 from cloud.grid.network import Network
 from cloud.ledger.bank import Bank
 from cloud.market.zone import Zone
@@ -46,7 +46,7 @@ class Core:
         facts = self._apply(command, at_ns)
         for fact in facts:
             if fact.LOGGED:
-                leaf = encode_fact(fact)
+                leaf = self.bank.pseudonyms.leaf(fact)
                 self.bank.log.append(leaf)
                 self._fresh_leaves.append(leaf)
         return facts

@@ -487,6 +487,13 @@ class TransfersExpired(Fact, frozen=True, array_like=True, tag=49):
     transfer_ids: tuple[bytes, ...]
 
 
+class PseudonymsAssigned(Fact, frozen=True, array_like=True, tag=123):
+    """So many accounts and devices have other names in the leaves from here on."""
+
+    period: int
+    count: int
+
+
 class AllowancesChanged(Fact, frozen=True, array_like=True, tag=120):
     """AllowanceChanged for many accounts. No leaf: postings and statements prove the balances."""
 
@@ -856,6 +863,7 @@ AnyFact = (
     | RecordsErased
     | TransfersPosted
     | TransfersExpired
+    | PseudonymsAssigned
     | AllowancesChanged
     | TradesRefused
     | TradeVoided

@@ -14,16 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from cloud.commands import ZoneRules
+from cloud.config import load_config
 from cloud.facts import Statement
+from cloud.ledger.privacy import pseudonym
+from cloud.naming import SUBJECTS, period_at
 from cloud.remote import Operator
+from cloud.store.keyring import FileKeys
 from cloud.store.statements import statements, zone_rules
-from protos.clock import SECOND_NS, slot_at, slot_start_ns
-from protos.ids import effect_id
+from protos.clock import SECOND_NS, SystemClock, slot_at, slot_start_ns
+from protos.ids import AccountId, effect_id
 from protos.units import BPS
 
 DECIMAL_ASSETS = ("MONEY", "GTX")
 MICRO = 1_000_000
 SLOT_MAX = 1 << 40
+PERIODS_MAX = 1_000
+"""How far back pseudonyms are looked for."""
 
 
 def add_bank_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -60,7 +66,14 @@ def add_bank_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     statement.add_argument("--format", default="csv", choices=("csv", "json"))
     statement.add_argument("--output", type=Path, help="default: the screen")
     statement.add_argument("--state-dir", type=Path, default=Path(".demo/cloud"))
+    statement.add_argument("--config", type=Path, help="where it says that the log has pseudonyms")
     statement.set_defaults(bank=_statement)
+    erase = _remote(commands, "erase", "destroy the secret behind an account's pseudonyms")
+    erase.add_argument("account")
+    erase.add_argument(
+        "--ground", required=True, help="stands in the log, such as 'asked 2026-03-01'"
+    )
+    erase.set_defaults(bank=_erase)
     _add_stake(commands)
 
 
@@ -166,6 +179,11 @@ def _transfer(options: argparse.Namespace) -> str:
     return json.dumps(answer)
 
 
+def _erase(options: argparse.Namespace) -> str:
+    body = {"account": options.account, "ground": options.ground}
+    return _said(options, "/api/erasures", body)
+
+
 def _stake(options: argparse.Namespace) -> str:
     match options.what:
         case None:
@@ -225,7 +243,7 @@ def _statement(options: argparse.Namespace) -> str:
     if first > last:
         raise ValueError(f"--from {options.first} lies after --to {options.last}")
     journal = options.state_dir / "journal.db"
-    found = statements(journal, [options.account], first, last)
+    found = statements(journal, _names(options), first, last)
     rules = zone_rules(journal)
     rows = [_row(position, fact, rules.get(fact.zone, ZoneRules())) for position, fact in found]
     if options.format == "json":
@@ -236,6 +254,17 @@ def _statement(options: argparse.Namespace) -> str:
         return text
     options.output.write_text(text + "\n", encoding="utf-8")
     return f"{options.output} written: {len(rows)} statements"
+
+
+def _names(options: argparse.Namespace) -> list[str]:
+    """The account's own name, and those that its secret makes of it in all periods so far."""
+    config = load_config(options.config)
+    secret = FileKeys(options.state_dir / SUBJECTS).get(options.account)
+    if not config.pseudonym_days or secret is None:
+        return [options.account]
+    now = period_at(SystemClock().now_ns(), config.pseudonym_days)
+    account = AccountId(options.account)
+    return [account, *(pseudonym(secret, account, now + 1 - n) for n in range(PERIODS_MAX))]
 
 
 def _row(position: int, fact: Statement, rules: ZoneRules) -> dict[str, Any]:

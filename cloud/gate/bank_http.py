@@ -14,12 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from cloud.commands import (
     BankCommand,
     BondStake,
+    CommitRecord,
     Deposit,
     GrantStake,
     InflateSupply,
     OpenSupply,
     PayRewards,
     PostTransfers,
+    RecordErasure,
     RegisterValidator,
     StakeRules,
     StakeSlice,
@@ -28,6 +30,7 @@ from cloud.commands import (
 from cloud.facts import BankRefused, Fact, TransfersPosted
 from cloud.gate.log_http import slashing
 from cloud.ledger.columns import AMOUNT_MAX, ASSETS
+from cloud.ledger.privacy import KeyStore, commitment
 from cloud.ledger.transfers import (
     HOUR_NS,
     NO_ID,
@@ -131,13 +134,23 @@ class NewRewards(_Body):
     asset: Literal["MONEY", "GTX"] = "MONEY"
 
 
-def bank_router(writer: Writer, clock: Clock, guarded: Sequence[Depends]) -> APIRouter:
+class NewErasure(_Body):
+    """Destroys the secret behind an account's pseudonyms; the ground stands in the log."""
+
+    account: str = Field(pattern=NAME)
+    ground: str = Field(min_length=1, max_length=64)
+
+
+def bank_router(
+    writer: Writer, clock: Clock, keys: KeyStore, guarded: Sequence[Depends]
+) -> APIRouter:
     """All routes; those that change something are guarded."""
     router = APIRouter(prefix="/api")
     _add_reading(router, writer)
     _add_money(router, writer, clock, guarded)
     _add_supply(router, writer, guarded)
     _add_bonds(router, writer, guarded)
+    _add_erasure(router, writer, keys, guarded)
     return router
 
 
@@ -272,6 +285,23 @@ def _add_bonds(router: APIRouter, writer: Writer, guarded: Sequence[Depends]) ->
     @router.post("/stake/slashes", dependencies=guarded)
     async def slash(new: NewSlash) -> dict[str, Any]:
         return await _submit(writer, slashing(writer, new.evidence))
+
+
+def _add_erasure(
+    router: APIRouter, writer: Writer, keys: KeyStore, guarded: Sequence[Depends]
+) -> None:
+    @router.post("/erasures", dependencies=guarded)
+    async def erase(new: NewErasure) -> dict[str, Any]:
+        """A commitment that only the secret opens goes into the log, then the secret is destroyed."""
+        secret = keys.get(new.account)
+        if secret is None:
+            raise HTTPException(
+                404, f"{new.account!r} has no secret here: it was erased, or the log is plain"
+            )
+        committed = commitment(secret, new.account.encode())
+        await _submit(writer, CommitRecord(committed, "pseudonyms"))
+        keys.destroy(new.account)
+        return await _submit(writer, RecordErasure((committed,), new.ground))
 
 
 async def _submit(writer: Writer, command: BankCommand) -> dict[str, Any]:

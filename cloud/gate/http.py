@@ -39,8 +39,10 @@ from cloud.gate.markets_http import MarketServices, markets_router
 from cloud.gate.screen import Screen
 from cloud.gate.summary import metrics, summary
 from cloud.ledger.checkpoint import CheckpointSigner
+from cloud.naming import SUBJECTS
 from cloud.remote import TOKEN_FILE
 from cloud.store.journal import Journal
+from cloud.store.keyring import FileKeys
 from cloud.store.views import Views
 from cloud.writer import Writer
 from protos.clock import Clock
@@ -224,7 +226,8 @@ def _add_commands(app: FastAPI, services: HttpServices) -> None:
 
     guarded = [Depends(operator)]
     app.include_router(markets_router(services.markets, guarded, services.market_news))
-    app.include_router(bank_router(services.writer, services.clock, guarded))
+    subjects = FileKeys(services.config.state_dir / SUBJECTS)
+    app.include_router(bank_router(services.writer, services.clock, subjects, guarded))
     submit = services.writer.submit
 
     @app.post("/api/sites", dependencies=guarded)

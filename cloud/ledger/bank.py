@@ -17,6 +17,7 @@ from heapq import heappop, heappush
 import msgspec
 
 from cloud.commands import (
+    AssignPseudonyms,
     Command,
     CommitRecord,
     Deposit,
@@ -61,6 +62,7 @@ from cloud.ledger.columns import ASSET_NUMBER, ASSETS, CLAIM, GT, MONEY
 from cloud.ledger.log import TransparencyLog
 from cloud.ledger.postings import Run, posted_in, steps
 from cloud.ledger.privacy_log import Commitments
+from cloud.ledger.pseudonyms import Pseudonyms
 from cloud.ledger.reserving import Reserving, refuse_trades
 from cloud.ledger.settlement import FUND_SHARES, Outcome, rules_are_sound, settle
 from cloud.ledger.stake import Stakes
@@ -82,6 +84,7 @@ class Bank:
         self.stakes = Stakes(self._ledger)
         self.commitments = Commitments()
         self.venue_shares = VenueShares(self._ledger)
+        self.pseudonyms = Pseudonyms()
         self._transfers = Transfers()
         self._zones: dict[str, ZoneAccounts] = {}
         self._books: dict[tuple[str, int], SlotBook] = {}
@@ -138,6 +141,8 @@ class Bank:
                 facts += self._seal(at_ns)
             case CommitRecord():
                 facts += self.commitments.commit(command)
+            case AssignPseudonyms():
+                facts += self.pseudonyms.assign(command)
             case RecordErasure():
                 facts += self.commitments.erase(command)
             case ShareRevenue():
@@ -162,6 +167,7 @@ class Bank:
             "blocks": self._blocks,
             "transfers": self._transfers.state(),
             "stakes": self.stakes.state(),
+            "pseudonyms": self.pseudonyms.state(),
             "commitments": self.commitments.state(),
             "venue_shares": self.venue_shares.state(),
             "log": self.log.state(),
@@ -222,6 +228,11 @@ class Bank:
         facts += self._collect(command.account, transfer_id, 0)
         facts += self._allowance(command.account)
         return facts
+
+    def customers(self) -> list[AccountId]:
+        """All accounts that belong to somebody, in opening order."""
+        owners = self._ledger.owners
+        return [name for name in self._ledger.names if owners[name].kind in OPENABLE]
 
     def account_number(self, account: AccountId) -> int | None:
         """What stands for the account in a packed transfer; None for one that is not open."""

@@ -54,7 +54,7 @@ from cloud.metering.reports import Home, SlotReports
 from cloud.metering.telemetry import Snapshot, newest_ms, observe
 from protos.clock import SECOND_NS, SLOTS_PER_DAY, SLOTS_PER_HOUR, slot_at
 from protos.codec import ColumnDecoder, decode_columns
-from protos.ids import DeviceId, is_device_id
+from protos.ids import AccountId, DeviceId, is_device_id
 from protos.limits import PRICE_MICRO_PER_KWH_MAX, READING_AGE_NS_MAX, SLOTS_AHEAD_MAX
 from protos.messages import (
     LeaseReports,
@@ -100,6 +100,10 @@ class Zone:
         """Whether the gateway is admitted and was not expelled."""
         gateway = self._gateways.get(device)
         return gateway is not None and not gateway.expelled
+
+    def devices(self) -> dict[DeviceId, AccountId]:
+        """Every gateway ever admitted, and whose it is."""
+        return {gateway.device: gateway.account for gateway in self._gateways.values()}
 
     def durable(self, device: DeviceId) -> tuple[int, bytes]:
         """The last sequence taken from a gateway, and its link. (0, 32 zero bytes) at first."""

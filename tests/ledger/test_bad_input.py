@@ -3,6 +3,7 @@
 import pytest
 
 from cloud.commands import (
+    AssignPseudonyms,
     BankCommand,
     BondStake,
     CommitRecord,
@@ -169,6 +170,7 @@ CASES = {
     "evidence that convicts nobody": (SlashStake("boon", "two-roots", "a", "b"), BEFORE, R.BAD_SIGNATURE),
     "a year in the wrong order": (InflateSupply(7), BEFORE, R.MALFORMED),
     "a commitment that is none": (CommitRecord(b"short", "kyc"), BEFORE, R.MALFORMED),
+    "pseudonyms that are none": (AssignPseudonyms(1, ("anna",), ("x",)), BEFORE, R.MALFORMED),
     "erasure of what was never there": (RecordErasure((b"x" * 32,), "asked"), BEFORE, R.MALFORMED),
 }  # fmt: skip
 

@@ -107,7 +107,7 @@ class Site:
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
-    async def listening(self, within_s=60):
+    async def listening(self, within_s=300):
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             assert self.process.poll() is None, "the aggregator ended by itself"
