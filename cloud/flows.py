@@ -28,10 +28,12 @@ from cloud.commands import (
 from cloud.facts import (
     AllowanceChanged,
     AllowancesChanged,
+    BatchAccepted,
     DeviceEnrolled,
     DeviceRevoked,
     Fact,
     LeaseReported,
+    OfferRested,
     RevenueStated,
     SiteCreated,
     SlotMetered,
@@ -46,13 +48,22 @@ from cloud.facts import (
 def follow(facts: Sequence[Fact]) -> list[Command]:
     """The commands that one step's facts ask for, in the order of the facts."""
     commands: list[Command] = []
+    has_trades = False
     for fact in facts:
+        # Nothing follows from most of what readings and offers bring about.
+        if isinstance(fact, BatchAccepted | OfferRested):
+            continue
+        has_trades = has_trades or isinstance(fact, Traded)
         commands.extend(_follow(fact))
-    return commands + _reservations(facts)
+    return commands + _reservations(facts) if has_trades else commands
 
 
 def _follow(fact: Fact) -> list[Command]:
     match fact:
+        # The fleet's batteries are what the desk can bid with. First, because it comes with every
+        # batch.
+        case Telemetry():
+            return _observed(fact)
         # A home appears, its device is enrolled, and it may trade.
         case ZoneOpened(zone=zone, rules=rules):
             return [OpenLedger(zone, rules)]
@@ -65,20 +76,6 @@ def _follow(fact: Fact) -> list[Command]:
         # Readings become slot energy, slot energy becomes money and tokens.
         case SlotMetered(zone=zone, slot=slot, revision=revision, meters=meters):
             return [SettleSlot(zone, slot, revision, meters, True)]
-        # The fleet's batteries are what the desk can bid with.
-        case Telemetry() if fact.capacity_wh > 0:
-            return [
-                ObserveFleet(
-                    fact.device,
-                    fact.zone,
-                    fact.soc_per_mille,
-                    fact.capacity_wh,
-                    fact.max_charge_w,
-                    fact.max_discharge_w,
-                    fact.battery_w,
-                    fact.account,
-                )
-            ]
         case LeaseReported(device=device, lease_id=lease, state=state, measured_w=measured_w):
             return [RecordLease(device, lease, state, measured_w)]
         # What a venue pays for a bid reaches the homes that delivered for it.
@@ -102,6 +99,23 @@ def _follow_bank(fact: Fact) -> list[Command]:
         case TradesRefused(zone=zone, slot=slot, trades=trades, reasons=reasons):
             return [VoidTrades(zone, slot, trades, reasons)]
     return []
+
+
+def _observed(fact: Telemetry) -> list[Command]:
+    if fact.capacity_wh <= 0:
+        return []
+    return [
+        ObserveFleet(
+            fact.device,
+            fact.zone,
+            fact.soc_per_mille,
+            fact.capacity_wh,
+            fact.max_charge_w,
+            fact.max_discharge_w,
+            fact.battery_w,
+            fact.account,
+        )
+    ]
 
 
 def _reservations(facts: Sequence[Fact]) -> list[Command]:

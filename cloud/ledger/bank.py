@@ -139,15 +139,11 @@ class Bank:
                 facts += self._settle_slot(command, at_ns)
             case SealBlock():
                 facts += self._seal(at_ns)
-            case CommitRecord():
-                facts += self.commitments.commit(command)
-            case AssignPseudonyms():
-                facts += self.pseudonyms.assign(command)
-            case RecordErasure():
-                facts += self.commitments.erase(command)
             case ShareRevenue():
                 shared = self.venue_shares.apply(command)
                 facts += shared + self._new_allowances(homes_paid(shared))
+            case CommitRecord() | AssignPseudonyms() | RecordErasure():
+                facts += self._keep_private(command)
             case _ if isinstance(command, StakeCommand):
                 facts += self.stakes.apply(command, at_ns)
                 facts += self._new_allowances(facts)
@@ -156,6 +152,15 @@ class Bank:
         self._ledger.check()
         assert self.minted_wh == self._verified_wh, "tokens were made without a verified export"
         return facts
+
+    def _keep_private(self, command: CommitRecord | AssignPseudonyms | RecordErasure) -> list[Fact]:
+        match command:
+            case CommitRecord():
+                return self.commitments.commit(command)
+            case AssignPseudonyms():
+                return self.pseudonyms.assign(command)
+            case RecordErasure():
+                return self.commitments.erase(command)
 
     def state(self) -> object:
         return {

@@ -6,7 +6,7 @@ it, is what the other parts leave over. Powers in W; import, production and disc
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
 from cloud.metering.columns import MapPlan
 from protos.messages import Quality, SweepBatch
@@ -19,8 +19,7 @@ LIVE_MV = 46_000
 """Below a fifth of 230 V a phase is not connected, or dead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """One home at one instant. The voltages are the lowest and the highest live phase's; where no
     phase is live both are the highest there is, so that a dead connection shows.
     """
@@ -39,7 +38,7 @@ class Snapshot:
     frequency_mhz: int = UNKNOWN
 
     def state(self) -> object:
-        return astuple(self)
+        return tuple(self)
 
 
 def newest_ms(batch: SweepBatch) -> int:

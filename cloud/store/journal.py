@@ -12,6 +12,7 @@ import sqlite3
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -59,10 +60,14 @@ class Record:
     def digest(self, previous: bytes) -> bytes:
         """SHA-256 over the digest before and every field, numbers as 8 bytes, big-endian."""
         head = _NUMBERS.pack(self.seq, self.at_ns, self.rules, self.cause_seq, self.cause_index)
-        stream = self.stream.encode()
-        return sha256(
-            b"".join((previous, head, len(stream).to_bytes(2, "big"), stream, self.body))
-        ).digest()
+        return sha256(b"".join((previous, head, _prefixed(self.stream), self.body))).digest()
+
+
+@lru_cache(maxsize=256)
+def _prefixed(stream: str) -> bytes:
+    """The name behind its length; there are few names and many records."""
+    octets = stream.encode()
+    return len(octets).to_bytes(2, "big") + octets
 
 
 class TamperedJournalError(Exception):

@@ -225,8 +225,11 @@ async def test_others_get_a_turn_while_a_large_commit_is_applied(stem, open_zone
     await stem.writer.submit(open_zone)
     step = stem.writer.core.step
 
+    applied = []
+
     def slow_step(command, at_ns):
         time.sleep(0.001)
+        applied.append(command)
         return step(command, at_ns)
 
     monkeypatch.setattr(stem.writer.core, "step", slow_step)
@@ -235,9 +238,29 @@ async def test_others_get_a_turn_while_a_large_commit_is_applied(stem, open_zone
         stem.writer.hand_over(AdvanceZone("tiny"), answers.append)
     turns = set()
     while len(answers) < 300:
-        turns.add(len(answers))
+        turns.add(len(applied))
         await asyncio.sleep(0)
     assert len(turns) > 20
+
+
+async def test_whoever_sent_many_is_answered_when_all_of_a_commit_is_applied(stem, open_zone):
+    """And a failure in the middle answers what was applied before it as applied."""
+    await stem.writer.submit(open_zone)
+    await stem.writer.settle()
+    step, count = stem.writer.core.step, []
+
+    def failing_step(command, at_ns):
+        count.append(command)
+        assert len(count) <= 3, "the fourth breaks an invariant"
+        return step(command, at_ns)
+
+    stem.writer.core.step = failing_step
+    answers = []
+    for _ in range(6):
+        stem.writer.hand_over(AdvanceZone("tiny"), answers.append)
+    with pytest.raises(WriterStoppedError):
+        await stem.writer.settle()
+    assert [isinstance(answer, list) for answer in answers] == [True] * 3 + [False] * 3
 
 
 # ---- the process -------------------------------------------------------------------------------
