@@ -36,7 +36,7 @@ BATCH_MAX = 1_024
 HELD_S_MAX = 0.005
 """How long the event loop is held by applying before others get a turn."""
 
-BUSY_BATCH, BUSY_TICK_S = 4, 0.005
+BUSY_BATCH, BUSY_TICK_S = 4, 0.01
 FULL_BATCH, FULL_TICK_S = 64, 0.02
 LARGE_BATCH = 512
 """After a busy commit the next one waits a tick, after a full one a long tick, so that it carries

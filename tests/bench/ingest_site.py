@@ -24,7 +24,8 @@ from cloud.config import CloudConfig, ZoneConfig
 from cloud.service import keep_out_of_collections, run_loop
 from protos.clock import SystemClock
 from protos.ids import device_id
-from tests.bench.ingest_load import NEWS_BYTES, NEWS_PREFIX, public_key
+from tests.bench.ingest_load import NEWS_BYTES, NEWS_PREFIX
+from tests.bench.ingest_traffic import public_key
 
 ZONE = "rural"
 DEPOSIT_MICRO = 10**13

@@ -36,7 +36,7 @@ from protos.codec import encode_payload
 from protos.ids import device_id
 from protos.messages import Offer, OfferBatch, Side
 from protos.seal import GENESIS, Sealed, link
-from tests.bench.ingest_load import batches, public_key, register_map
+from tests.bench.ingest_traffic import batches, public_key, register_map
 
 ROOT = Path(__file__).parents[2]
 NETWORK = network_named("rural")
