@@ -292,6 +292,7 @@ class Refusal(IntEnum):
     SUSPENDED = 110
     UNKNOWN_REASON = 111
     WRONG_AREA = 112
+    TOO_OFTEN = 113
 
 
 ADVICE: dict[Refusal, str] = {
@@ -337,6 +338,7 @@ ADVICE: dict[Refusal, str] = {
     Refusal.NO_PRICE: "no price is known to value this hour by; load the venue's prices",
     Refusal.SUSPENDED: "the grid at this home is out; offer again when it is back",
     Refusal.UNKNOWN_REASON: "give one of the reason codes of protos/utility.proto",
+    Refusal.TOO_OFTEN: "send a signal every four seconds, and never two in one",
     Refusal.WRONG_AREA: "this authority is registered for another area; order there",
 }
 """What the sender can do about each refusal."""

@@ -39,6 +39,9 @@ ORDERS_KEPT_MAX = 1_024
 SIGNAL_LEASE_NS = 30 * SECOND_NS
 """A setpoint of secondary reserve ends by itself soon after the signals stop."""
 
+SIGNAL_NS_MIN = SECOND_NS
+"""A signal that comes sooner after the last one of its element is refused: it could move nothing."""
+
 SIGNAL_STEP_PER_MILLE = 10
 """A battery is not asked anew for less than a hundredth of its power."""
 
@@ -81,7 +84,9 @@ class Calls:
         self._envelopes_of = envelopes_of
         self._orders: dict[str, bytes] = {}
         self._responses: dict[str, Response] = {}
-        self._signal_ns = 0
+        self._signals: dict[int, int] = {}
+        """When each element's last signal came, ns."""
+
         self._set: dict[DeviceId, tuple[int, int]] = {}
         """What secondary reserve set last, and until when: W, ns."""
 
@@ -102,7 +107,7 @@ class Calls:
         return {
             "orders": sorted(self._orders.items()),
             "responses": [response.state() for response in self._responses.values()],
-            "signal": (self._signal_ns, sorted(self._set.items())),
+            "signals": (sorted(self._signals.items()), sorted(self._set.items())),
         }
 
     def _reserve(self, order: OrderReserve, now_ns: int) -> list[Fact]:
@@ -131,14 +136,17 @@ class Calls:
     def _follow(self, command: FollowSignal, now_ns: int) -> list[Fact]:
         if not 0 <= command.element < self._network.size or abs(command.power_w) > LIMIT_W_MAX:
             return [ZoneRefused(self.zone, command.authority, Refusal.UNKNOWN_ELEMENT)]
+        if now_ns - self._signals.get(command.element, -SIGNAL_NS_MIN) < SIGNAL_NS_MIN:
+            return [ZoneRefused(self.zone, command.authority, Refusal.TOO_OFTEN)]
         units = []
         for unit in self._units(command.element, now_ns, now_ns, now_ns + SIGNAL_LEASE_NS, 0):
             set_w, until_ns = self._set.get(unit.device, (unit.now_w, 0))
             now_w = set_w if until_ns > now_ns else unit.now_w
             now_w = max(unit.low_w, min(unit.high_w, now_w))
             units.append(Unit(unit.device, now_w, unit.low_w, unit.high_w))
-        elapsed_s = min(SIGNAL_LEASE_NS, now_ns - self._signal_ns) // SECOND_NS
-        self._signal_ns = now_ns
+        last_ns = self._signals.get(command.element, now_ns - SIGNAL_LEASE_NS)
+        elapsed_s = min(SIGNAL_LEASE_NS, now_ns - last_ns) // SECOND_NS
+        self._signals[command.element] = now_ns
         setpoints = follow_signal(command.power_w, units, elapsed_s)
         leases: list[Fact] = []
         for unit, power_w in zip(units, setpoints, strict=True):

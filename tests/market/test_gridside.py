@@ -409,6 +409,18 @@ def test_a_signal_every_four_seconds_brings_the_fleet_where_it_is_wanted(scene: 
     assert scene.replayed() == scene.zone.state()
 
 
+def test_signals_of_two_feeders_do_not_disturb_each_other_and_floods_are_refused(scene) -> None:
+    all_talk(scene)
+    scene.at_ns += SECOND_NS
+    for element in (GARDEN_1, ORCHARD_1):
+        facts = scene.apply(FollowSignal("north", element, 1_500, "EGAT"))
+        assert of(facts, SignalFollowed)[0].set_w == 1_500
+    (refused,) = of(scene.apply(FollowSignal("north", GARDEN_1, 0, "EGAT")), ZoneRefused)
+    assert refused.reason == Refusal.TOO_OFTEN
+    (unknown,) = of(scene.apply(FollowSignal("north", 99, 0, "EGAT")), ZoneRefused)
+    assert unknown.reason == Refusal.UNKNOWN_ELEMENT
+
+
 def test_a_setpoint_that_stands_is_not_sent_again_until_half_its_time(scene: Scene) -> None:
     all_talk(scene)
     signal(scene, 6_000)
