@@ -55,8 +55,7 @@ def test_no_wrong_value_anywhere_in_a_file_that_writes_makes_it_crash(path):
     content = tomllib.loads(path.read_text(encoding="utf-8"))
     name, draw = f"{path.parent.name}/{path.stem}", random.Random(path.stem)
     for place in places(content):
-        for other in draw.sample(OTHERS, 2):
-            attempt(name, with_value(content, place, other))
+        attempt(name, with_value(content, place, draw.choice(OTHERS)))
 
 
 @pytest.mark.parametrize("path", FILES[::5], ids=lambda path: path.stem)
