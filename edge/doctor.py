@@ -320,10 +320,12 @@ def main(argv: Sequence[str]) -> int:
     except ConfigError as error:
         sys.stderr.write(f"gridtokenx-edge doctor: {error}\n")
         return USAGE
+    from edge.keys import PLACES
+
     state_dir = config.agent.state_dir
     situation = Situation(
         state_dir=state_dir,
-        key_files=(state_dir / "device.key", state_dir / "tls.key"),
+        key_files=(state_dir / PLACES[config.key.kind], state_dir / "tls.key"),
         certificate=state_dir / "tls.pem",
         cloud=config.cloud.gateway or _enrolled_gateway(state_dir),
         ca=config.cloud.ca,

@@ -13,6 +13,8 @@ from typing import Any
 
 from edge.files import replace
 from edge.keys import (
+    PLACES,
+    TLS_KEY,
     CannotSignError,
     DeviceKey,
     load_or_create_signer,
@@ -145,8 +147,7 @@ def set_aside(state_dir: Path) -> Path | None:
 
     Nothing is deleted: the envelopes are evidence. Returns where they went.
     """
-    keys = ("device.key", "device.key.tpm2", "device.key.pkcs11", "tls.key")
-    names = (*keys, CERTIFICATE, ENROLMENT, "outbox.db", "outbox.db-wal")
+    names = (*PLACES.values(), TLS_KEY, CERTIFICATE, ENROLMENT, "outbox.db", "outbox.db-wal")
     present = [name for name in names if (state_dir / name).exists()]
     if not present:
         return None

@@ -67,7 +67,8 @@ class FileSigner:
 
 
 IN_A_FILE = KeySection()
-_PLACES = {"file": DEVICE_KEY, "tpm2": "device.key.tpm2", "pkcs11": "device.key.pkcs11"}
+PLACES = {"file": DEVICE_KEY, "tpm2": "device.key.tpm2", "pkcs11": "device.key.pkcs11"}
+"""What lies in the state directory for each kind of key."""
 
 
 def load_signer(state_dir: Path, key: KeySection = IN_A_FILE) -> DeviceKey:
@@ -91,7 +92,7 @@ def load_signer(state_dir: Path, key: KeySection = IN_A_FILE) -> DeviceKey:
 def load_or_create_signer(state_dir: Path, key: KeySection = IN_A_FILE) -> DeviceKey:
     """The device key, made now if this gateway has none. Raises KeyFileError."""
     _refuse_another_kind(state_dir, key)
-    if (state_dir / _PLACES[key.kind]).exists():
+    if (state_dir / PLACES[key.kind]).exists():
         return load_signer(state_dir, key)
     if key.kind == "tpm2":
         from edge import key_tpm2
@@ -107,7 +108,7 @@ def load_or_create_signer(state_dir: Path, key: KeySection = IN_A_FILE) -> Devic
 
 def _refuse_another_kind(state_dir: Path, key: KeySection) -> None:
     """A second key beside the first would be a second identity of one gateway."""
-    for kind, name in _PLACES.items():
+    for kind, name in PLACES.items():
         if kind != key.kind and (state_dir / name).exists():
             raise KeyFileError(
                 f"key.kind is {key.kind!r}, but {state_dir / name} is there: this gateway's key is"

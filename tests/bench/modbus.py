@@ -33,6 +33,9 @@ HERE = Path(__file__).parent
 READS = 1000
 ROUNDS = 15
 """Many short rounds, ours and the C client's in turn: on a busy machine only neighbours compare."""
+PATIENT = Manner(turnaround_s=0.5, step=2)
+"""Time to wait for an answer on a machine that does other things as well; costs nothing otherwise."""
+
 SDM630_30 = [
     *range(0x00, 0x24, 2),
     *(0x34, 0x38, 0x3C, 0x3E, 0x42, 0x46, 0x48, 0x4A, 0x4C, 0x4E, 0x156, 0x158),
@@ -161,6 +164,7 @@ def _tcp_round(peer: Path, port: int) -> tuple[float, float, float, float, float
 async def _tcp_ours(port: int) -> tuple[float, float]:
     pool = BusPool()
     bus = pool.bus(DeviceSpec("peer", Role.GRID, "", "tcp", f"127.0.0.1:{port}"))
+    bus.introduce(1, PATIENT)
     for _ in range(100):
         await bus.read(1, READ_INPUT, 0, 60)
     cpu, began = process_time(), perf_counter()
@@ -177,6 +181,8 @@ async def _tcp_at_once(port: int, in_flight: int) -> float:
     pool = BusPool()
     options = {"in_flight": in_flight}
     bus = pool.bus(DeviceSpec("peer", Role.GRID, "", "tcp", f"127.0.0.1:{port}", options=options))
+
+    bus.introduce(1, PATIENT)
 
     async def ask(reads: int) -> None:
         for _ in range(reads):
@@ -276,7 +282,7 @@ async def _read_blocks(line: Line, blocks: list[Block], rounds: int) -> float:
     """
     pool = BusPool()
     bus = pool.bus(line.spec())
-    bus.introduce(1, Manner(turnaround_s=0.01, step=2))
+    bus.introduce(1, PATIENT)
     took: list[float] = []
     for n in range(rounds + 1):
         began = perf_counter()

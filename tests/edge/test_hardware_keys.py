@@ -322,6 +322,15 @@ def test_an_unknown_kind_of_key_is_refused_with_the_known_ones(tmp_path):
     assert loaded.key == KeySection(kind="tpm2")
 
 
+def test_the_doctor_looks_for_the_kind_of_key_that_is_configured(tmp_path, capsys):
+    config = tmp_path / "agent.toml"
+    config.write_text('key = {kind = "tpm2"}\n[agent]\nstate_dir = "s"\n[cloud]\nca = "ca.pem"\n')
+    assert main(["doctor", str(config)]) == 5
+    said = capsys.readouterr().out
+    assert "device.key.tpm2" in said
+    assert "/device.key " not in said
+
+
 def test_a_gateway_never_gets_a_second_key_of_another_kind(tmp_path):
     first = load_or_create_signer(tmp_path)
     for kind in ("tpm2", "pkcs11"):
