@@ -22,7 +22,7 @@ from libc.string cimport memcpy
 
 from ext.area cimport LOADING, Area, Reason, loading2, sweep_area, voltage2
 from ext.trade cimport (
-    FINE, HIGH2, LOW2, Attempt, attempt, blamed, draws, keep, undo, withhold,
+    FINE, HIGH2, LOW2, PU_PER_WH, Attempt, attempt, blamed, draws, keep, undo, withhold,
 )
 from ext.tree cimport Headroom, Net, Tree, respan, settle, unshut
 
@@ -390,6 +390,23 @@ cdef class SlotFlow:
         amount = admit(&self.flow, &headroom.net, seller, buyer, amount)
         headroom.reserve(seller_node, buyer_node, amount)
         return amount
+
+    def withdraw(self, seller_node, buyer_node, wh):
+        """A trade that was admitted did not come about: the flow is solved anew without it.
+
+        What is then beyond a limit may stay there, as in the base. Raises ValueError for amounts
+        below 1.
+        """
+        cdef Flow* f = &self.flow
+        cdef int32_t seller = self.wires.tree.place(seller_node)
+        cdef int32_t buyer = self.wires.tree.place(buyer_node)
+        cdef int64_t amount = wh
+        if amount < 1:
+            raise ValueError(f"wires: {wh} Wh cannot be withdrawn; an amount is at least 1")
+        f.areas[f.area[seller]].p[f.own[seller]] += <double>amount * PU_PER_WH
+        f.areas[f.area[buyer]].p[f.own[buyer]] -= <double>amount * PU_PER_WH
+        f.blind = not self.solve()
+        self.bound()
 
     def give_back(self, Headroom headroom not None):
         """Gives room back where it is time to; a book does so after each of its commands."""

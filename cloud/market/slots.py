@@ -47,8 +47,11 @@ class Market:
         self.volume_wh += energy_wh
         self.last_price_micro_per_kwh = price
 
-    def uncount(self, seller_node: int, buyer_node: int, energy_wh: int) -> None:
-        """One trade less; its price stays the last one."""
+    def withdraw(self, seller_node: int, buyer_node: int, energy_wh: int) -> None:
+        """A trade did not come about: the grid has its room again. Its price stays the last one."""
+        self.headroom.release(seller_node, buyer_node, energy_wh)
+        if self.flow is not None and seller_node != buyer_node:
+            self.flow.withdraw(seller_node, buyer_node, energy_wh)
         self.net_wh[seller_node] += energy_wh
         self.net_wh[buyer_node] -= energy_wh
         self.trades -= 1

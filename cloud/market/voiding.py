@@ -90,5 +90,4 @@ def _give_back(matched: Matched, market: Market | None, rules: ZoneRules) -> Non
         if market is not None:
             purse.drop(slot, side, energy_wh, 0)
     if market is not None:
-        market.headroom.release(matched.seller_node, matched.buyer_node, energy_wh)
-        market.uncount(matched.seller_node, matched.buyer_node, energy_wh)
+        market.withdraw(matched.seller_node, matched.buyer_node, energy_wh)

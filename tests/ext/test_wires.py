@@ -248,3 +248,17 @@ def test_a_flow_is_part_of_the_books_state():
     flow.admit(room, NEW[7], NEW[11], 10)
     room.release(NEW[7], NEW[11], 10)
     assert fast.state_hash() != before
+
+
+def test_a_withdrawn_trade_leaves_the_flow_as_it_was():
+    (flow, headroom), _ = flows()
+    before = flow.voltages_pu, flow.loadings
+    seller, buyer = NEW[7], NEW[11]
+    assert flow.admit(headroom, seller, buyer, 2_000) == 2_000
+    assert flow.voltages_pu != before[0]
+    flow.withdraw(seller, buyer, 2_000)
+    for was, now in zip(before, (flow.voltages_pu, flow.loadings), strict=True):
+        assert now == pytest.approx(was, abs=1e-9)
+    assert flow.admit(headroom, seller, buyer, 2_000) == 2_000
+    with pytest.raises(ValueError, match="at least 1"):
+        flow.withdraw(seller, buyer, 0)
