@@ -208,10 +208,13 @@ def test_a_book_with_a_flow_has_the_events_and_the_bits_of_the_oracle(seed):
     for order_id in range(1, 700):
         dice = draw.random()
         if dice < 0.85:
-            name, terms = "submit", (
-                *(0, order_id, draw.randint(0, 1), draw.randint(490, 510)),
-                *(draw.randint(1, 6_000), draw.randint(1, 9), draw.randrange(SIZE)),
-                *(draw.randint(0, 3), draw.choice([0, 0, 0, 1, 2]), draw.randint(0, 3)),
+            name, terms = (
+                "submit",
+                (
+                    *(0, order_id, draw.randint(0, 1), draw.randint(490, 510)),
+                    *(draw.randint(1, 6_000), draw.randint(1, 9), draw.randrange(SIZE)),
+                    *(draw.randint(0, 3), draw.choice([0, 0, 0, 1, 2]), draw.randint(0, 3)),
+                ),
             )
         elif dice < 0.93:
             name, terms = "cancel", (0, draw.randrange(order_id))
