@@ -93,7 +93,11 @@ async def scan(
         if place.transport == "rtu" and any(f.spec.address == place.address for f in found):
             # One line has one speed.
             continue
-        async for finding in _search(place, units, profiles):
+
+        def at(unit: int, done: int = done, address: str = place.address) -> None:
+            progress(Progress(done, len(places), f"{address} unit {unit}", len(found)))
+
+        async for finding in _search(place, units, profiles, at):
             found.append(finding)
             progress(Progress(done, len(places), place.address, len(found)))
     progress(Progress(len(places), len(places), "", len(found)))
@@ -101,13 +105,17 @@ async def scan(
 
 
 async def _search(
-    place: Place, units: Sequence[int], profiles: dict[str, Profile]
+    place: Place,
+    units: Sequence[int],
+    profiles: dict[str, Profile],
+    at: Callable[[int], None],
 ) -> AsyncIterator[Finding]:
     if place.transport == "tcp" and not await knock(place.address):
         return
     pool = BusPool()
     try:
         for unit in units:
+            at(unit)
             spec = DeviceSpec(
                 "found", Role.GRID, "", place.transport, place.address, unit, place.baud
             )
@@ -390,7 +398,9 @@ def main(argv: Sequence[str]) -> int:
         parser.error("--state-dir, --ca and --cloud belong together")
     try:
         found = asyncio.run(
-            scan(options.hosts, options.ports, options.serial, options.units, _show, options.bauds)
+            scan(
+                options.hosts, options.ports, options.serial, options.units, Shown(), options.bauds
+            )
         )
     except ValueError as error:
         sys.stderr.write(f"gridtokenx-edge scan: {error}\n")
@@ -411,11 +421,18 @@ def main(argv: Sequence[str]) -> int:
     return DONE if found else NO_DEVICE
 
 
-def _show(progress: Progress) -> None:
+class Shown:
     """One line that is written over on a terminal, else a line for each tenth of the way."""
-    line = f"{progress.done}/{progress.total} {progress.place:<32} found {progress.found}"
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r{line}")
-    elif progress.done % max(1, progress.total // 10) == 0:
-        sys.stderr.write(f"{line.rstrip()}\n")
-    sys.stderr.flush()
+
+    def __init__(self) -> None:
+        self._tenth = -1
+
+    def __call__(self, progress: Progress) -> None:
+        line = f"{progress.done}/{progress.total} {progress.place:<32} found {progress.found}"
+        tenth = 10 * progress.done // max(1, progress.total)
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{line}")
+        elif tenth != self._tenth:
+            sys.stderr.write(f"{line.rstrip()}\n")
+        self._tenth = tenth
+        sys.stderr.flush()

@@ -79,7 +79,10 @@ async def test_a_model_that_names_itself_is_believed(yard):
 async def test_a_serial_line_is_searched_unit_by_unit(yard):
     slave, spec = await yard.rtu(silent_units={1, 3})
     only(slave, live(PROFILES["eastron/sdm630"]))
-    found = await scan([], [], [spec.address], [1, 2, 3], lambda _: None, bauds=[115200])
+    seen = []
+    found = await scan([], [], [spec.address], [1, 2, 3], seen.append, bauds=[115200])
+    told = [progress.place.removeprefix(spec.address) for progress in seen]
+    assert [place for place in told if place] == [" unit 1", " unit 2", " unit 3"]
     assert [(f.spec.unit, f.spec.baud) for f in found] == [(2, 115200)]
     assert "eastron/sdm630" in found[0].label
 
