@@ -45,8 +45,8 @@ def situation(tmp_path):
     return Situation(tmp_path, (key,), tmp_path / "tls.pem", "", tmp_path / "ca.pem", ())
 
 
-def certificate(path, name="localhost"):
-    """A self-signed certificate and its key, in one directory."""
+def certificate(path, name="localhost", days=(-1, 9)):
+    """A self-signed certificate, valid from and until so many days from now, with its key beside it."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
@@ -56,8 +56,8 @@ def certificate(path, name="localhost"):
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=9))
+        .not_valid_before(now + dt.timedelta(days=days[0]))
+        .not_valid_after(now + dt.timedelta(days=days[1]))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

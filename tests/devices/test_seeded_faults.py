@@ -3,7 +3,6 @@ must find the part, name the cause and say the next step.
 """
 
 import asyncio
-import datetime as dt
 import os
 import re
 import socket
@@ -13,10 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from edge.devices.catalog import load_profiles
 from edge.devices.device import DeviceSpec
@@ -28,36 +23,9 @@ from edge.simulator.server import SerialBus, Station, TcpDevice
 from edge.simulator.sunspec import SolarImage
 from protos.clock import SECOND_NS, SystemClock
 from protos.messages import Role
+from tests.devices.test_doctor import certificate
 
 PROFILES = load_profiles()
-
-
-def certificate(path, name="localhost", days=(-1, 9)):
-    """A self-signed certificate with its key beside it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now + dt.timedelta(days=days[0]))
-        .not_valid_after(now + dt.timedelta(days=days[1]))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    path.with_suffix(".key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return path
 
 
 @dataclass

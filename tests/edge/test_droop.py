@@ -2,8 +2,6 @@
 frequency moves.
 """
 
-import asyncio
-import contextlib
 from fractions import Fraction
 
 import pytest
@@ -11,22 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.config import ConfigError, load
-from edge.devices.catalog import open_device
-from edge.devices.device import DeviceSpec, SetpointLimits
-from edge.devices.modbus.bus import BusPool
+from edge.devices.device import SetpointLimits
 from edge.dispatch import Dispatch
 from edge.droop import Droop, response_per_mille
-from edge.home import Home as Seen
-from edge.home import steerable
 from edge.leases import Measured, Steerable
-from edge.poller import Poller
 from edge.simulator.home import MW_NS_PER_WH, Home, traits_of
 from edge.simulator.profiles import shipped
-from edge.simulator.server import Station, TcpDevice
 from edge.simulator.sunspec import BatteryImage
-from edge.steering import Steering
 from protos.clock import SECOND_NS, SystemClock
 from protos.messages import Role
+from tests.edge.steered import Steered
 from tests.edge.test_dispatch import BATTERY, INVERTER, ME, ready
 
 EN = Droop(enabled=True)
@@ -188,50 +180,16 @@ def test_it_is_configured_within_bounds(tmp_path):
 
 
 async def test_a_real_battery_answers_an_inverter_whose_frequency_moves(tmp_path, peers):
-    clock = SystemClock()
-    home = Home(traits_of(2, 7), shipped(), clock.now_ns())
+    home = Home(traits_of(2, 7), shipped(), SystemClock().now_ns())
     home.stored = home.traits.capacity_wh * MW_NS_PER_WH // 2
-    server = TcpDevice(Station({1: BatteryImage(home, SECOND_NS)}, clock.now_ns))
-    spec = DeviceSpec("battery", Role.BATTERY, "sunspec", "tcp", await server.start())
-    pool = BusPool()
-    poller = Poller(spec, lambda one: open_device(one, clock, pool), clock, 0.05, 2.0)
-    seen = Seen([poller], SECOND_NS)
-    dispatch = Dispatch(ME, 200, 20 * SECOND_NS, EN)
-    steering = Steering(
-        dispatch,
-        clock,
-        tmp_path / "reversion.json",
-        lambda _: poller.device,
-        lambda: seen.measured(clock.monotonic_ns()),
-        peers_swallow,
-    )
-
-    def heard(one, sample, qualities):
-        del sample, qualities
-        dispatch.add(steerable(one))
-        steering.wake()
-
-    tasks = [asyncio.create_task(part) for part in (poller.run(heard), steering.run())]
+    image, dispatch = BatteryImage(home, SECOND_NS), Dispatch(ME, 200, 20 * SECOND_NS, EN)
     rating = home.traits.battery_w
-    try:
-        await peers.eventually(lambda: dispatch.is_idle and poller.count.reads > 2)
+    async with Steered(tmp_path, image, "sunspec", Role.BATTERY, 1, dispatch) as steered:
+        await peers.eventually(lambda: dispatch.is_idle and steered.poller.count.reads > 2, 20)
         assert home.battery_window_w is None
         home.frequency_offset_mhz = -700
-        await peers.eventually(lambda: home.battery_mw > rating * 150)
+        await peers.eventually(lambda: home.battery_mw > rating * 150, 20)
         assert home.battery_mw <= rating * 1000
         home.frequency_offset_mhz = 700
-        await peers.eventually(lambda: home.battery_mw < -rating * 150)
-    finally:
-        for task in tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
-        device = await open_device(spec, clock, pool)
-        await device.restore_default()
-        await pool.close()
-        await server.close()
+        await peers.eventually(lambda: home.battery_mw < -rating * 150, 20)
     assert home.battery_window_w is None
-
-
-async def peers_swallow(reports):
-    del reports
