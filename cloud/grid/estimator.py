@@ -78,6 +78,17 @@ class Estimator:
         self._data, self._load_ids = solver_data(network.source, network.node_ids)
         self._order = node_order(network)
         self._elements = np.array(network.branch_element, np.int64)
+        index = {int(identity): node for node, identity in enumerate(network.node_ids)}
+        self._downward = {
+            kind: np.array(
+                [
+                    index[int(row["to_node"])] > index[int(row["from_node"])]
+                    for row in self._data[kind]
+                ],
+                bool,
+            )
+            for kind in ("line", "transformer")
+        }
         self._first_id = 1 + int(self._load_ids.max())
 
     def estimate(
@@ -189,7 +200,8 @@ class Estimator:
                            ("transformer", slice(len(output["line"]), None))):  # fmt: skip
             rows, elements = output[kind], self._elements[part]
             live = elements >= 0
-            child = self._child_power(kind, rows)
+            # What enters at the child's end, turned round, is what the customers get.
+            child = np.where(self._downward[kind], -rows["p_to"], -rows["p_from"])
             np.add.at(flow, elements[live], child[live])
             np.maximum.at(loading, elements[live], rows["loading"][live] * PER_MILLE)
         if not (np.isfinite(voltage).all() and np.isfinite(flow).all()):
@@ -207,14 +219,6 @@ class Estimator:
             loading,
             (),
         )
-
-    def _child_power(self, kind: str, rows: Any) -> Floats:
-        """What leaves each branch towards the customers: minus what enters at the child's end."""
-        ends = self._data[kind]
-        index = {int(identity): node for node, identity in enumerate(self._network.node_ids)}
-        start = np.array([index[int(node)] for node in ends["from_node"]])
-        end = np.array([index[int(node)] for node in ends["to_node"]])
-        return np.asarray(np.where(end > start, -rows["p_to"], -rows["p_from"]), np.float64)
 
     def _doubts(
         self,
