@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from random import Random
 
 import numpy as np
 import pytest
@@ -118,7 +119,10 @@ def test_parallel_lines_are_one_edge_and_no_loop():
         (changed("trafo", 0, "tap_step_percent", None), "tap would do nothing"),
         (changed("trafo", 0, "tap_step_degree", 5.0), "shifts the phase"),
         (changed("line", 0, "max_i_ka", None), r"line 0 \(main\) has no max_i_ka"),
-        (changed("line", 0, "max_i_ka", float("nan")), "a zone needs its limit"),
+        (changed("line", 0, "max_i_ka", float("nan")), "has no max_i_ka"),
+        (changed("line", 0, "max_i_ka", 0), "a zone needs its limit"),
+        (changed("line", 0, "parallel", 0), "line 0 has parallel = 0"),
+        (changed("load", 0, "bus", 1.5), "load 0 has bus = 1.5"),
         (changed("line", 0, "r_ohm_per_km", None), "has no r_ohm_per_km"),
         (changed("switch", 0, "closed", False), "island without supply"),
         (changed("switch", 1, "closed", True) | {"load": [[5, 0.01, 0.0, 1.0, True]],
@@ -134,6 +138,21 @@ def test_parallel_lines_are_one_edge_and_no_loop():
 def test_what_is_not_understood_is_refused_by_name(tables, words):
     with pytest.raises(NetworkError, match=words):
         convert(written(tables), "v")
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_whatever_stands_in_a_table_is_taken_or_refused(seed):
+    draw, tables = Random(seed), village()
+    rows = tables[draw.choice(list(tables))]
+    row = draw.choice(rows)
+    row[draw.randrange(len(row))] = draw.choice(
+        [None, "x", -1, 0, 1e30, float("nan"), True, [], {}, 99, -1e9, 1e-30]
+    )
+    try:
+        data, _ = convert(written(tables), "v")
+    except NetworkError:
+        return
+    assert load_network(data).size > 1
 
 
 def test_what_is_out_of_service_refuses_nothing():

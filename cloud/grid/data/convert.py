@@ -11,7 +11,7 @@ import gzip
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from math import isfinite
+from math import isfinite, isnan
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -71,6 +71,17 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "storage": {"in_service": True, "scaling": 1.0, "q_mvar": 0.0},
     "ext_grid": {"in_service": True, "vm_pu": 1.0},
 }
+
+TEXTS = {"name", "et", "tap_side", "vector_group"}
+FLAGS = {"in_service", "closed"}
+BUSES = {"bus", "from_bus", "to_bus", "hv_bus", "lv_bus", "element"}
+POSITIVE = {"vn_kv", "sn_mva", "vn_hv_kv", "vn_lv_kv", "parallel", "df", "length_km", "vm_pu"}
+NUMBERS = {
+    "r_ohm_per_km", "x_ohm_per_km", "c_nf_per_km", "max_i_ka", "vk_percent", "vkr_percent",
+    "pfe_kw", "i0_percent", "tap_pos", "tap_neutral", "tap_min", "tap_max", "tap_step_percent",
+    "tap_step_degree", "p_mw", "q_mvar", "scaling",
+}  # fmt: skip
+"""The columns that are used, by what their values must be."""
 
 Tables = dict[str, list[Any]]
 
@@ -136,14 +147,47 @@ def _rows(tables: dict[str, Any], kind: str) -> Iterator[Any]:
     try:
         frame = entry["_object"]
         frame = json.loads(frame) if isinstance(frame, str) else frame
-        columns, index, data = frame["columns"], frame["index"], frame["data"]
+        columns, index, data = frame["columns"], frame["index"], list(map(list, frame["data"]))
     except (ValueError, KeyError, TypeError) as error:
         raise NetworkError(f"pandapower: the table {kind} cannot be read: {error!r}") from error
+    if not all(map(_is_whole, index)) or any(len(row) != len(columns) for row in data):
+        raise NetworkError(f"pandapower: the table {kind} cannot be read: rows do not fit")
     for number, values in zip(index, data, strict=True):
-        row = DEFAULTS.get(kind, {}) | {
-            key: value for key, value in zip(columns, values, strict=True) if value is not None
+        given = {
+            key: known
+            for key, value in zip(columns, values, strict=True)
+            if (known := _checked(f"{kind} {number}", key, value)) is not None
         }
-        yield _Row(kind=kind, index=number, **row)
+        yield _Row(kind=kind, index=number, **(DEFAULTS.get(kind, {}) | given))
+
+
+def _checked(label: str, key: str, value: Any) -> Any:
+    """A value of a column that is used, of its own kind; None where it is missing."""
+    if key in TEXTS:
+        return value if isinstance(value, str) else None
+    if key in FLAGS:
+        fits = isinstance(value, bool) or value is None
+    elif key in BUSES:
+        fits = value is None or _is_whole(value)
+        value = int(value) if fits and value is not None else value
+    elif key in NUMBERS | POSITIVE:
+        if isinstance(value, float) and isnan(value):
+            return None
+        fits = value is None or (
+            isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+        )
+        if fits and value is not None and key in POSITIVE:
+            fits = value > 0
+    else:
+        return None  # nothing here asks for it
+    if not fits:
+        raise NetworkError(f"pandapower: {label} has {key} = {value!r}, which cannot be meant")
+    return value
+
+
+def _is_whole(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return bool(is_number and isfinite(value) and value == int(value))
 
 
 class _Row(SimpleNamespace):
