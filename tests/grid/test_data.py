@@ -3,6 +3,7 @@
 import gzip
 import json
 from importlib.resources import files
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -51,26 +52,16 @@ def test_the_data_can_be_made_again_byte_for_byte(tmp_path):
         assert (tmp_path / made).read_bytes() == FOLDER.joinpath(made).read_bytes()
 
 
-class Table(dict):
-    """A column-wise table with just what the script asks of one."""
-
-    def itertuples(self):
-        from types import SimpleNamespace
-
-        for values in zip(*self.values(), strict=True):
-            yield SimpleNamespace(**dict(zip(self, values, strict=True)))
-
-
 def test_a_set_tap_goes_into_the_file():
     from cloud.grid.data.make_network import ATTRIBUTES, transformer_rows
 
-    units = Table(
-        hv_bus=[7], lv_bus=[8], sn_mva=[0.16], parallel=[1], vn_hv_kv=[20.0], vn_lv_kv=[0.4],
-        vk_percent=[4.0], vkr_percent=[1.5], pfe_kw=[0.46], i0_percent=[0.1], tap_side=["hv"],
-        tap_step_percent=[2.5], tap_pos=[1.0], tap_min=[-2.0], tap_max=[2.0], tap_neutral=[0.0],
+    unit = SimpleNamespace(
+        name="T1",
+        hv_bus=7, lv_bus=8, sn_mva=0.16, parallel=1, vn_hv_kv=20.0, vn_lv_kv=0.4,
+        vk_percent=4.0, vkr_percent=1.5, pfe_kw=0.46, i0_percent=0.1, tap_side="hv",
+        tap_step_percent=2.5, tap_pos=1.0, tap_min=-2.0, tap_max=2.0, tap_neutral=0.0,
     )  # fmt: skip
-    units.name = ["T1"]
-    rows, names = transformer_rows(units, {7: 0, 8: 1}, 100)
+    rows, names = transformer_rows([unit], {7: 0, 8: 1}, 100)
     row = dict(zip(ATTRIBUTES["transformer"], rows[0], strict=True))
     assert (row["tap_pos"], row["tap_size"], row["tap_side"]) == (1, 500.0, 0)
     # The iron loss alone needs this much no-load current.
