@@ -7,7 +7,7 @@ is still in the journal.
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from cloud.facts import (
     AuthorityRegistered,
@@ -37,7 +37,6 @@ from cloud.facts import (
     Traded,
     ZoneRefused,
 )
-from cloud.metering.telemetry import Snapshot
 from protos.messages import LeaseState, Refusal
 
 SLOTS_KEPT_MAX = 384
@@ -46,6 +45,25 @@ BLOCKS_KEPT_MAX = 200
 ALARMS_KEPT_MAX = 200
 BIDS_KEPT_MAX = 500
 STATEMENTS_KEPT_MAX = 96
+
+
+class Powers(Protocol):
+    """What is seen of a home at one instant."""
+
+    @property
+    def at_ns(self) -> int: ...
+    @property
+    def grid_w(self) -> int: ...
+    @property
+    def pv_w(self) -> int: ...
+    @property
+    def battery_w(self) -> int: ...
+    @property
+    def load_w(self) -> int: ...
+    @property
+    def soc_per_mille(self) -> int: ...
+    @property
+    def capacity_wh(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -164,7 +182,7 @@ class Views:
         self.at_ns = max(self.at_ns, at_ns)
         self.version += 1
 
-    def glimpse(self, device: str, seen: Snapshot) -> None:
+    def glimpse(self, device: str, seen: Powers) -> None:
         """A home's newest powers, ahead of its backlog. Gone at a restart, like all that is seen."""
         row = self.gateways.get(device)
         if row is not None and seen.at_ns > row.seen_ns:
@@ -239,7 +257,7 @@ class Views:
                     row.is_glimpse = False
 
     @staticmethod
-    def _see(row: GatewayRow, seen: Telemetry | Snapshot) -> None:
+    def _see(row: GatewayRow, seen: Powers) -> None:
         row.seen_ns = seen.at_ns
         row.grid_w, row.pv_w = seen.grid_w, seen.pv_w
         row.battery_w, row.load_w = seen.battery_w, seen.load_w
