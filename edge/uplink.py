@@ -396,7 +396,7 @@ class Uplink:
         return LinkDown("the cloud asked to come back later", min(DRAIN_S_MAX, pause_s))
 
 
-def _carried(envelope: Sealed) -> gateway_pb2.SealedPayload:
+def _carried(envelope: Sealed) -> "gateway_pb2.SealedPayload":
     return gateway_pb2.SealedPayload(
         seq=envelope.seq,
         previous=envelope.previous,
