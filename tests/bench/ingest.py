@@ -206,8 +206,8 @@ def _batches(found: dict[str, Any], check_us: float) -> list[Row]:
             "us CPU",
             45,
             baseline=40,
-            note=f"{full['cpu_us'] * there:.0f} on the targets' machine; 16 streams, the agent's window and pause between receipts; the baseline ended at "
-            "the journal",
+            note=f"{full['cpu_us'] * there:.0f} on the targets' machine; 16 streams, the agent's "
+            "window and pause between receipts; the baseline ended at the journal",
         ),
         _row(
             "readings a core carries, pipelined",
