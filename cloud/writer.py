@@ -36,7 +36,7 @@ BATCH_MAX = 1_024
 HELD_S_MAX = 0.005
 """How long the event loop is held by applying before others get a turn."""
 
-BUSY_BATCH, BUSY_TICK_S = 4, 0.01
+BUSY_BATCH, BUSY_ENVELOPES, BUSY_TICK_S = 4, 2, 0.01
 FULL_BATCH, FULL_TICK_S = 64, 0.02
 LARGE_BATCH = 512
 """After a busy commit the next one waits a tick, after a full one a long tick, so that it carries
@@ -235,7 +235,7 @@ class Writer:
                 batch = self._take()
                 if batch:
                     await self._commit_and_apply(batch)
-                    await self._gather(len(batch))
+                    await self._gather(batch)
                 elif self._stopping:
                     return
                 else:
@@ -252,10 +252,15 @@ class Writer:
         finally:
             self._idle.set()
 
-    async def _gather(self, committed: int) -> None:
+    async def _gather(self, committed: Sequence[_Entry]) -> None:
         queued = len(self._inbox) + len(self._follow_ups)
-        if committed >= BUSY_BATCH and queued < LARGE_BATCH and not self._stopping:
-            await asyncio.sleep(FULL_TICK_S if committed >= FULL_BATCH else BUSY_TICK_S)
+        if queued >= LARGE_BATCH or self._stopping:
+            return
+        envelopes = sum(entry.signed is not None for entry in committed)
+        if len(committed) >= FULL_BATCH:
+            await asyncio.sleep(FULL_TICK_S)
+        elif len(committed) >= BUSY_BATCH or envelopes >= BUSY_ENVELOPES:
+            await asyncio.sleep(BUSY_TICK_S)
 
     def _take(self) -> list[_Entry]:
         """Follow-ups first: a journey that has begun goes before one that has not."""
