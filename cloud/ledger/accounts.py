@@ -189,8 +189,7 @@ class Ledger:
         expired: list[Pending] = []
         while self._deadlines and self._deadlines[0] <= at_ns:
             expired.extend(self._due.pop(heappop(self._deadlines)).values())
-        for pending in expired:
-            self._release(pending)
+        self._release(expired)
         return expired
 
     def row(self, account: AccountId, asset: str) -> int:
@@ -333,17 +332,24 @@ class Ledger:
             refusal = self._post(posted)
             if refusal is not None:
                 return refusal
-        for pending in held:
-            self._release(pending)
+        self._release(held)
         taken.extend(held)
         return None
 
-    def _release(self, pending: Pending) -> None:
-        columns = self.columns
-        columns.debits_pending[self.row(pending.debit, pending.asset)] -= pending.amount
-        columns.credits_pending[self.row(pending.credit, pending.asset)] -= pending.amount
-        del self.pendings[pending.transfer_id]
-        self._due.get(pending.expires_ns, {}).pop(pending.transfer_id, None)
+    def _release(self, pendings: Sequence[Pending]) -> None:
+        """Takes reservations away; those of one capture run between the same two accounts."""
+        paying, receiving = self.columns.debits_pending, self.columns.credits_pending
+        way: tuple[str, str, str] | None = None
+        debit = credit = 0
+        for pending in pendings:
+            if way != (pending.debit, pending.credit, pending.asset):
+                way = (pending.debit, pending.credit, pending.asset)
+                debit = self.row(pending.debit, pending.asset)
+                credit = self.row(pending.credit, pending.asset)
+            paying[debit] -= pending.amount
+            receiving[credit] -= pending.amount
+            del self.pendings[pending.transfer_id]
+            self._due.get(pending.expires_ns, {}).pop(pending.transfer_id, None)
 
     def _first_unsound(self) -> Refusal | None:
         """Whether one of the rows that the group touched is over 64 bits or under its floor."""
@@ -363,7 +369,7 @@ class Ledger:
         columns = self.columns
         for step in reversed(steps):
             if type(step) is Pending:
-                self._release(step)
+                self._release([step])
                 continue
             posted = step.posted if type(step) is Capture else step
             if type(posted) is Posted:

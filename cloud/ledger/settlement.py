@@ -90,7 +90,9 @@ def escrow(energy_wh: int, price: int, rules: ZoneRules) -> int:
 
 def grid_fee(energy_wh: int, value_micro: int, rules: ZoneRules) -> int:
     """What the grid operator gets for delivered energy: a share of its value and a price a kWh."""
-    return share_bps(value_micro, rules.grid_fee_bps) + val(energy_wh, rules.grid_fee_micro_per_kwh)
+    by_value = share_bps(value_micro, rules.grid_fee_bps)
+    by_energy = rules.grid_fee_micro_per_kwh
+    return by_value + val(energy_wh, by_energy) if by_energy else by_value
 
 
 def margin(energy_wh: int, price: int, rules: ZoneRules) -> int:

@@ -98,7 +98,7 @@ class Operator:
             await asyncio.sleep(0.001)
         return self.log.size
 
-    async def final(self, size, within_s=60):
+    async def final(self, size, within_s=90):
         """Waits until that size is final; whether it became so."""
         deadline = time.monotonic() + within_s
         while self.log.finality.final_size < size and time.monotonic() < deadline:
@@ -160,13 +160,13 @@ class Guard:
         lines = (self.directory / "said").read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
-    async def ended(self, within_s=20):
+    async def ended(self, within_s=90):
         deadline = time.monotonic() + within_s
         while self.process.poll() is None and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         return self.process.poll()
 
-    async def heard(self, count, within_s=20):
+    async def heard(self, count, within_s=90):
         """Waits until it has said so many things."""
         deadline = time.monotonic() + within_s
         while len(self.words) < count:
