@@ -34,15 +34,20 @@ from cloud.facts import (
     Fact,
     LeaseReported,
     OfferRested,
+    Posted,
     RevenueStated,
     SiteCreated,
     SlotMetered,
     SlotSettled,
+    Statement,
     Telemetry,
     Traded,
     TradesRefused,
     ZoneOpened,
 )
+
+PLENTIFUL = frozenset({BatchAccepted, OfferRested, Posted, Statement})
+"""Facts of which readings, offers and settled slots bring thousands, and from which nothing follows."""
 
 
 def follow(facts: Sequence[Fact]) -> list[Command]:
@@ -50,8 +55,7 @@ def follow(facts: Sequence[Fact]) -> list[Command]:
     commands: list[Command] = []
     has_trades = False
     for fact in facts:
-        # Nothing follows from most of what readings and offers bring about.
-        if isinstance(fact, BatchAccepted | OfferRested):
+        if type(fact) in PLENTIFUL:
             continue
         has_trades = has_trades or isinstance(fact, Traded)
         commands.extend(_follow(fact))
