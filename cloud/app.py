@@ -20,6 +20,7 @@ from cloud.commands import (
     AdvanceZone,
     OpenDesk,
     OpenZone,
+    PromiseFirm,
     SealBlock,
     ZoneRules,
 )
@@ -201,6 +202,7 @@ class App:
             await self.writer.submit(
                 OpenDesk(desk.power_max_w, desk.exposure_max_micro, desk.power_min_w)
             )
+            await self.writer.submit(PromiseFirm(is_on=True))
 
     async def _start_http(self) -> int:
         services = HttpServices(

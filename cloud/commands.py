@@ -606,6 +606,14 @@ class ForecastHomes(DeskCommand, frozen=True, array_like=True, tag=64):
     charged_wh: tuple[int, ...]
 
 
+class PromiseFirm(DeskCommand, frozen=True, array_like=True, tag=65):
+    """Whether the desk bids with the fleet's firm power or with all of it. Off in journals that
+    are older than this command, whose bids must come out as they did.
+    """
+
+    is_on: bool
+
+
 # ---- venue money ---------------------------------------------------------------------------
 
 
@@ -805,6 +813,7 @@ AnyCommand = (
     | SetSharing
     | BidAhead
     | ForecastHomes
+    | PromiseFirm
     | ShareRevenue
     | SetGridRules
     | SurveyGrid

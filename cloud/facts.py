@@ -650,6 +650,10 @@ class RevenueStated(Fact, frozen=True, array_like=True, tag=64):
     deliveries: tuple[Delivery, ...]
 
 
+class FirmPromised(Fact, frozen=True, array_like=True, tag=65):
+    is_on: bool
+
+
 class RevenueShared(Fact, frozen=True, array_like=True, tag=140):
     """A venue's payment reached the homes' accounts; what a correction took back is still owed."""
 
@@ -882,6 +886,7 @@ AnyFact = (
     | DayLimited
     | SharingSet
     | RevenueStated
+    | FirmPromised
     | RevenueShared
     | GridRulesSet
     | OutageChanged

@@ -9,7 +9,7 @@ power is what it holds in about nine of ten cases, its gateways failing independ
 """
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 
 from protos.clock import MINUTE_NS
@@ -71,6 +71,11 @@ class FleetCapability:
     firm_charge_w: int
     """What is held in about nine of ten cases, by what the gateways have shown."""
     firm_discharge_w: int
+
+    @property
+    def firm(self) -> "FleetCapability":
+        """The same fleet, promising only what it is relied on for."""
+        return replace(self, charge_w=self.firm_charge_w, discharge_w=self.firm_discharge_w)
 
     @property
     def widest_w(self) -> int:

@@ -1,10 +1,7 @@
 """The desk machine: from prices and batteries to bids, from awards to leases and their result.
 
-A delivery hour is decided once. From BID_WINDOW_NS before the venue's gate the desk bids as soon as
-its limits allow; at the last call before the gate it says why it does not. Limits come first and
-fail closed: without limits, prices or batteries there is no bid. Nothing here submits anything:
-`BidPrepared` is the order to whoever speaks to the venue, `RecordReply` and `RecordAward` are what
-came back.
+A delivery hour is decided once, from BID_WINDOW_NS before the venue's gate; at the last call the desk
+says why it does not bid. Limits come first and fail closed. Nothing here submits anything.
 """
 
 from collections.abc import Sequence
@@ -20,6 +17,7 @@ from cloud.commands import (
     ObserveFleet,
     ObservePrice,
     OpenDesk,
+    PromiseFirm,
     RecordAward,
     RecordCancellation,
     RecordLease,
@@ -118,7 +116,7 @@ class Desk:
                 return self._open(command, at_ns)
             case BidAhead():
                 return self._bid_ahead(command, at_ns)
-            case HaltDesk() | LimitDay() | SetSharing() | ForecastHomes():
+            case HaltDesk() | LimitDay() | SetSharing() | ForecastHomes() | PromiseFirm():
                 return self.rules.apply(command, self._fleet)
         raise AssertionError(f"the desk takes no {type(command).__name__}")
 
@@ -335,7 +333,9 @@ class Desk:
         drawn_wh, charged_wh = self.rules.homes.between(at_ns, hour_ns)
         sold_wh, bought_wh = sold_wh + drawn_wh, bought_wh + charged_wh
         able = self._fleet.capability(at_ns, HOUR_NS, sold_wh, bought_wh)
-        if max(able.firm_charge_w, able.firm_discharge_w) < limits.power_min_w:
+        if self.rules.promises_firm:
+            able = able.firm
+        if able.widest_w < limits.power_min_w:
             return Refusal.BELOW_MINIMUM
         path = reference_path(
             self._prices,

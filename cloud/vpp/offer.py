@@ -34,9 +34,7 @@ def hour_offer(
     power_max_w: int,
 ) -> tuple[CurveSegment, ...]:
     """The curve for the hour at `starts_ns`, whose reference path is `path`, hourly; () for none."""
-    charge_w, discharge_w = (
-        min(w, power_max_w) for w in (able.firm_charge_w, able.firm_discharge_w)
-    )
+    charge_w, discharge_w = (min(w, power_max_w) for w in (able.charge_w, able.discharge_w))
     powers = _powers(charge_w, discharge_w)
     if len(powers) == 1 or able.usable_wh <= 0:
         return ()

@@ -4,15 +4,15 @@ Each is a command; what changes nothing says nothing, and what contradicts itsel
 changes nothing.
 """
 
-from cloud.commands import ForecastHomes, HaltDesk, LimitDay, SetSharing
-from cloud.facts import DayLimited, DeskHalted, DeskRefused, Fact, SharingSet
+from cloud.commands import ForecastHomes, HaltDesk, LimitDay, PromiseFirm, SetSharing
+from cloud.facts import DayLimited, DeskHalted, DeskRefused, Fact, FirmPromised, SharingSet
 from cloud.vpp import homes, sharing
 from cloud.vpp.capability import Fleet
 from cloud.vpp.homes import HomeForecast
 from cloud.vpp.risk import Guard
 from protos.messages import Refusal
 
-Rule = HaltDesk | LimitDay | SetSharing | ForecastHomes
+Rule = HaltDesk | LimitDay | SetSharing | ForecastHomes | PromiseFirm
 
 
 class OperatorRules:
@@ -22,6 +22,7 @@ class OperatorRules:
         self.guard = Guard()
         self.sharing = sharing.HOME_SHARE
         self.homes = HomeForecast()
+        self.promises_firm = False
 
     def apply(self, command: Rule, fleet: Fleet) -> list[Fact]:
         """Takes a rule over; `fleet` is told the bounds of the state of charge."""
@@ -30,6 +31,11 @@ class OperatorRules:
                 return self._halt(command)
             case SetSharing():
                 return self._share(command)
+            case PromiseFirm(is_on=is_on):
+                if is_on == self.promises_firm:
+                    return []
+                self.promises_firm = is_on
+                return [FirmPromised(is_on)]
             case ForecastHomes():
                 if not homes.are_sound(command.drawn_wh, command.charged_wh):
                     return [DeskRefused("forecast", Refusal.BAD_ENERGY)]
@@ -67,4 +73,5 @@ class OperatorRules:
             self.guard.state(),
             [rules.owners_per_mille, rules.rate_micro],
             self.homes.state(),
+            self.promises_firm,
         ]

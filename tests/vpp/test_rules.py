@@ -12,6 +12,7 @@ from cloud.commands import (
     LimitDay,
     ObserveFleet,
     OpenAccount,
+    PromiseFirm,
     RecordAward,
     RecordLease,
     RecordReply,
@@ -29,6 +30,7 @@ from cloud.facts import (
     DayLimited,
     DeskHalted,
     DeskRefused,
+    FirmPromised,
     Posted,
     RevenueShared,
     RevenueStated,
@@ -163,6 +165,20 @@ def test_power_that_failed_before_is_not_firm():
     able = fleet.capability(STARTS, HOUR_NS)
     assert able.firm_discharge_w < able.discharge_w
     assert fleet.reliable_per_mille(device(0)) == 875
+
+
+def test_the_desk_bids_with_firm_power_once_it_is_told_to():
+    def widest(told):
+        desk = desk_at(AT)
+        if told:
+            assert desk.apply(PromiseFirm(True), AT) == [FirmPromised(True)]
+            assert desk.apply(PromiseFirm(True), AT) == []
+        for number in range(20):
+            desk._fleet.held(device(number), ok=False)
+        (bid,) = [one for one in bids(desk, AT) if one.starts_ns == STARTS]
+        return bid.curve[-1].power_w
+
+    assert widest(told=True) < widest(told=False)
 
 
 # ---- money ---------------------------------------------------------------------------------
