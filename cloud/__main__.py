@@ -33,6 +33,18 @@ from pathlib import Path
 
 from protos.version import __version__
 
+VENUE_FAULTS = """\
+what it does wrong, as the markets do:
+  always   OASIS throttles as 429 and as a page with status 200, and bans who goes on;
+           errors inside a zip with status 200; no data before publication and after 39 months;
+           days of 23 and 25 hours; sessions that end with a login page and status 200;
+           the same bid again gets the same answer, and another bid under its id is refused
+  asked    --lost-answers, --late-awards, --double-awards, --session
+  by hand  PUT /simulate/correction?feed=rt_hrl_lmps&starts_ns=..&change_cents=..  a later version
+           PUT /simulate/correction?feed=caiso&starts_ns=..&change_cents=..        a rerun
+           PUT /simulate/meter?bid_id=..&starts_ns=..&energy_wh=..                 meter data
+           GET /settlement/{venue}/{day}   the next version of a statement;  GET /counters"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line and runs one command."""
@@ -216,7 +228,12 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _add_venue_sim(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    sim = commands.add_parser("venue-sim", help="run the market simulator")
+    sim = commands.add_parser(
+        "venue-sim",
+        help="run the market simulator",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=VENUE_FAULTS,
+    )
     sim.add_argument("--host", default="127.0.0.1")
     sim.add_argument("--port", type=int, default=8090)
     sim.add_argument("--lost-answers", type=int, default=0, help="lose every n-th bid's answer")

@@ -18,6 +18,7 @@ from cloud.feeds.intervals import PACIFIC, to_ns, trade_date, trade_day
 from cloud.feeds.prices import observations
 from cloud.venues.days import PJM_PNODE, publication, zipped
 from cloud.venues.paper import RULES, PaperExchange
+from cloud.venues.statements import SettlementDesk
 from cloud.venues.transport import Answer
 from cloud.venues.wire import add, to_bytes
 from protos.clock import MINUTE_NS, SECOND_NS
@@ -84,6 +85,9 @@ class VenueSim:
     _sessions: dict[str, int] = field(default_factory=dict)
     _corrections: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
     _published: set[tuple[str, date]] = field(default_factory=set)
+    _statements: dict[tuple[str, str], SettlementDesk] = field(default_factory=dict)
+    _meters_wh: dict[tuple[str, int], int] = field(default_factory=dict)
+    _reruns: dict[tuple[str, int], int] = field(default_factory=dict)
 
     # ---- OASIS -----------------------------------------------------------------------------
 
@@ -216,6 +220,38 @@ class VenueSim:
                 [award for award in codec.decode_awards(body) for _ in range(2)]
             )
         return Answer(200, {"content-type": "text/xml"}, body)
+
+    # ---- settlement ------------------------------------------------------------------------
+
+    def meter(self, bid_id: str, starts_ns: int, energy_wh: int) -> None:
+        """Meter data of one award; later data of the same one replaces it in the next version."""
+        self._meters_wh[bid_id, starts_ns] = energy_wh
+
+    def rerun(self, venue: str, starts_ns: int, change_cents: int) -> None:
+        """Corrects one interval's imbalance price for the versions to come."""
+        so_far = self._reruns.get((venue, starts_ns), 0)
+        self._reruns[venue, starts_ns] = so_far + change_cents * 10_000
+
+    def statement(self, venue: str, day: date, at_ns: int) -> Answer:
+        """The next version of a trade day's statement, of the awards reported by now."""
+        zone = next((one.zone for one in RULES if one.codec.venue == venue), None)
+        if zone is None:
+            return _json(404, {"errors": [{"field": "venue", "message": "Unknown venue"}]})
+        self._publish(at_ns)
+        codec = self.exchange.venues[venue]
+        made = self._statements.setdefault(
+            (venue, day.isoformat()), SettlementDesk(venue, day.isoformat())
+        )
+        for award in codec.decode_awards(self.exchange.results(venue, at_ns)):
+            if trade_date(award.starts_ns, zone) != day:
+                continue
+            key = (award.bid_id, award.starts_ns)
+            made.awards[key] = award
+            made.meters_wh[key] = self._meters_wh.get(key, 0)
+            made.award_prices[award.starts_ns] = award.price_micro_per_mwh
+            change = self._reruns.get((venue, award.starts_ns), 0)
+            made.imbalance_prices[award.starts_ns] = award.price_micro_per_mwh + change
+        return Answer(200, {"content-type": "text/xml"}, made.publish())
 
     def pjm_login(self, user: str, at_ns: int) -> Answer:
         if not user:

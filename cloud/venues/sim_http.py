@@ -4,6 +4,7 @@
 ever stand in for a market, never beside one; by default it listens on loopback.
 """
 
+from datetime import date
 from typing import Annotated
 
 import uvicorn
@@ -17,7 +18,7 @@ from cloud.venues.online import (
     PJM_LOGIN_PATH,
     SIBR_PATH,
 )
-from cloud.venues.sim import VenueSim
+from cloud.venues.sim import FEEDS, VenueSim
 from cloud.venues.transport import Answer
 from protos.clock import Clock
 
@@ -55,6 +56,8 @@ def make_sim_http(sim: VenueSim, clock: Clock) -> FastAPI:
         session = request.cookies.get("pjmauth", "")
         return _sent(sim.pjm_query(session, body, clock.now_ns()))
 
+    _add_settlement(app, sim, clock)
+
     @app.get("/counters")
     async def counters() -> dict[str, int | None]:
         seen = sim.counters
@@ -68,6 +71,31 @@ def make_sim_http(sim: VenueSim, clock: Clock) -> FastAPI:
         }
 
     return app
+
+
+def _add_settlement(app: FastAPI, sim: VenueSim, clock: Clock) -> None:
+    """Statements, and what changes their next version."""
+
+    @app.get("/settlement/{venue}/{day}")
+    async def statement(venue: str, day: date) -> Response:
+        return _sent(sim.statement(venue, day, clock.now_ns()))
+
+    @app.put("/simulate/meter")
+    async def meter(bid_id: str, starts_ns: int, energy_wh: int) -> dict[str, int]:
+        sim.meter(bid_id, starts_ns, energy_wh)
+        return {"energy_wh": energy_wh}
+
+    @app.put("/simulate/correction")
+    async def correction(feed: str, starts_ns: int, change_cents: int) -> dict[str, int]:
+        """A PJM price (da_hrl_lmps, rt_hrl_lmps) or a venue's imbalance price (caiso, pjm)."""
+        if feed in FEEDS:
+            sim.correct(feed, starts_ns, change_cents)
+        elif feed in sim.exchange.venues:
+            sim.rerun(feed, starts_ns, change_cents)
+        else:
+            known = ", ".join([*FEEDS, *sim.exchange.venues])
+            raise HTTPException(404, f"no feed {feed!r}; there are {known}")
+        return {"change_cents": change_cents}
 
 
 def run_sim(host: str, port: int, sim: VenueSim, clock: Clock) -> None:

@@ -68,9 +68,9 @@ class FleetCapability:
     """From reserve to full, whatever is in it now."""
     plate_charge_w: int
     plate_discharge_w: int
-    firm_charge_w: int
+    firm_charge_w: int = 0
     """What is held in about nine of ten cases, by what the gateways have shown."""
-    firm_discharge_w: int
+    firm_discharge_w: int = 0
 
     @property
     def firm(self) -> "FleetCapability":

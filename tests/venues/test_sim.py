@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from cloud.commands import CurveSegment
 from cloud.feeds import caiso, pjm
 from cloud.feeds.intervals import EASTERN, PACIFIC, trade_day
 from cloud.feeds.rows import NoData, RequestRefused
@@ -31,7 +32,7 @@ from cloud.venues.transport import (
 )
 from cloud.venues.venue import SessionExpired
 from protos.clock import SECOND_NS, ScaledClock
-from tests.venues.bidding import NOON, HandClock, bid, utc_ns
+from tests.venues.bidding import FLOOR, NOON, USD, HandClock, bid, utc_ns
 from tests.venues.cutting import online, served
 
 DAY = date(2026, 7, 15)
@@ -317,3 +318,29 @@ async def test_an_answer_that_is_cut_short_is_no_answer(tmp_path):
         transport = Transport(tmp_path, HandClock(NOON))
         with pytest.raises(Unreachable):
             await transport.get(Endpoint("caiso", url), "/")
+
+
+def test_statements_come_in_versions_that_follow_meters_and_reruns():
+    from datetime import UTC, datetime
+
+    from cloud.feeds.intervals import EASTERN, trade_date
+    from cloud.venues.statements import parse_statement
+
+    sim = VenueSim()
+    steep = (FLOOR, CurveSegment(0, -149 * USD), CurveSegment(104_000, -148 * USD))
+    prepared = bid("pjm", curve=steep)
+    codec = sim.exchange.venues["pjm"]
+    sim.submit("pjm", codec.encode_bid(prepared, "GRIDTOKENX"), prepared.gate_ns - 1)
+    after_ns = prepared.starts_ns + 2 * 3_600_000_000_000
+    day = trade_date(prepared.starts_ns, EASTERN)
+    (award,) = codec.decode_awards(sim.results("pjm", after_ns).body)
+    first = parse_statement(sim.statement("pjm", day, after_ns).body)
+    assert (first.version, first.total_cents) == (1, 0)
+    sim.meter(award.bid_id, award.starts_ns, 100_000)
+    second = parse_statement(sim.statement("pjm", day, after_ns).body)
+    assert second.lines[0].quantity_wh == 100_000
+    sim.rerun("pjm", award.starts_ns, 250)
+    third = parse_statement(sim.statement("pjm", day, after_ns).body)
+    assert third.version == 3
+    assert third.total_cents - second.total_cents in {24, 25, 26}
+    assert sim.statement("mars", datetime.now(UTC).date(), after_ns).status == 404
