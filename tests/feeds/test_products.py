@@ -287,3 +287,18 @@ def test_a_throttle_says_how_long_to_wait():
     with pytest.raises(Throttled) as raised:
         ercot.parse(b'{"message":"Rate limit is exceeded. Try again in 17 seconds."}')
     assert raised.value.retry_s == 17
+
+
+def test_in_xml_the_kind_of_renewable_tells_two_rows_apart():
+    def entry(kind, value):
+        return (
+            f"<REPORT_DATA><DATA_ITEM>RENEW_FCST_DA_MW</DATA_ITEM><RENEWABLE_TYPE>{kind}"
+            "</RENEWABLE_TYPE><TRADING_HUB>NP15</TRADING_HUB>"
+            "<INTERVAL_START_GMT>2026-07-15T07:00:00-00:00</INTERVAL_START_GMT>"
+            f"<INTERVAL_END_GMT>2026-07-15T08:00:00-00:00</INTERVAL_END_GMT><VALUE>{value}</VALUE>"
+            "</REPORT_DATA>"
+        )
+
+    body = f"<OASISReport>{entry('Solar', 5)}{entry('Wind', 7)}</OASISReport>"
+    expected = {("NP15", "Solar"): 5_000_000, ("NP15", "Wind"): 7_000_000}
+    assert newest(caiso.parse(body.encode())) == expected
