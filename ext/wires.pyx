@@ -412,6 +412,14 @@ cdef class SlotFlow:
         """Gives room back where it is time to; a book does so after each of its commands."""
         give_back(&self.flow, &headroom.net)
 
+    def give_all_back(self, Headroom headroom not None):
+        """Gives all room back at once, because a limit changed. The book must be swept then."""
+        cdef int32_t k
+        for k in range(self.flow.count):
+            self.flow.areas[k].recent = self.flow.areas[k].patience
+        self.flow.due = True
+        give_back(&self.flow, &headroom.net)
+
     @property
     def is_blind(self):
         """Whether the base has no solution, so that nothing is admitted."""

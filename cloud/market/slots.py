@@ -253,6 +253,7 @@ class Markets:
         if market.flow is not None:
             for element in sorted({*before, *after}):
                 market.flow.rate(element, rating_va(self._network, element, after))
+            market.flow.give_all_back(market.headroom)
         old_down, old_up = self._rooms_wh(market.slot, before)
         new_down, new_up = self._rooms_wh(market.slot, after)
         for element in range(1, len(new_down)):
