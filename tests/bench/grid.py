@@ -15,7 +15,7 @@ from cloud.grid.referee import Referee
 from ext.sweep import Sweep
 from ext.tree import Headroom, Tree
 from tests.bench import grid_power, grid_studies, grid_work
-from tests.bench.grid_rows import Row, row, seconds, sweep_of
+from tests.bench.grid_rows import Row, row, seconds
 
 NOON = 1_780_056_000 // 900
 """29 May 2026, 12:00 UTC."""

@@ -22,7 +22,7 @@ from tests.bench.matcher_flows import COMMANDS
 
 NOON = 1_780_056_000 // 900
 TRADES = 4_000
-SLOTS, CANDIDATES = 12, 120
+SLOTS, CANDIDATES = 9, 120
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
@@ -40,7 +40,9 @@ def _costs(network: Network, tree: Tree, wires: Wires) -> list[Row]:
     made = seconds(lambda: slot_flow(network, wires, NOON, {}), 3)
     note = "in the book: sweeps, verdict, bounds; less the same trades without it"
     return [
-        row("AC check of a fill in the book, one grid", near, "us", 1.5, "", f"{size} nodes; {note}"),
+        row(
+            "AC check of a fill in the book, one grid", near, "us", 1.5, "", f"{size} nodes; {note}"
+        ),
         row("AC check of a fill in the book, two grids and the trunk", far, "us", 5.0, "", note),
         row("power flow of a slot made", made * 1e3, "ms", 20.0, "", f"{network.size} nodes"),
     ]
@@ -109,7 +111,7 @@ class Exact:
                 low, kept = tried, (p, voltage, loading)
             else:
                 high = tried
-            if (high == wh and low == wh) or high - low < max(2, wh >> 6):
+            if low == wh or high - low < max(2, wh >> 6):
                 break
             tried = (low + high) // 2
         if low:
@@ -166,8 +168,10 @@ def _candidates(network: Network, draw: random.Random, way: int) -> list[tuple[i
     for _ in range(CANDIDATES):
         seller, buyer = draw.sample(homes, 2)
         outward = draw.random() < 0.8
-        seller, buyer = (0 if way == 1 and outward else seller), buyer
-        buyer = 0 if way == 2 and outward else buyer
+        if outward and way == 1:
+            seller = 0
+        elif outward and way == 2:
+            buyer = 0
         found.append((seller, buyer, draw.randrange(500, 12_000)))
     return found
 
