@@ -19,8 +19,16 @@ VENDOR := $(CONSOLE)/static/vendor/.ready
 demo: build
 	@$(BIN)/python -m cloud demo $(ARGS)
 
+# Whole demos want the machine for themselves; everything else shares it, a file at a time.
+ALONE := tests/e2e tests/faults/test_kills.py
+
 test: build $(BIN)/.dev-ready
+ifeq ($(ARGS),)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ALONE:%=--ignore=%)
+	@$(BIN)/python -m pytest $(ALONE)
+else
 	@$(BIN)/python -m pytest $(ARGS)
+endif
 
 check: build $(BIN)/.dev-ready
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/buf lint

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from types import ModuleType
@@ -77,11 +78,19 @@ def load_at_first_use(*names: str) -> None:
     itself.
     """
     for name in names:
-        spec = None if name in sys.modules else find_spec(name)
+        spec = None if name in sys.modules else _found(name)
         if spec is not None and spec.loader is not None:
             later = module_from_spec(spec)
             later.__class__ = _Later
             sys.modules[name] = later
+
+
+def _found(name: str) -> ModuleSpec | None:
+    """Where a module is. To look for it its packages are loaded, and those may be missing, too."""
+    try:
+        return find_spec(name)
+    except ModuleNotFoundError:
+        return None
 
 
 Mapping = tuple[int, int, str]

@@ -16,8 +16,11 @@ from cloud.facts import (
     BatchAccepted,
     BatchRefused,
     BidAnswered,
+    BidCancelled,
     BidHeldBack,
     BidPrepared,
+    BidSettled,
+    BidSubmitted,
     BlockSealed,
     CurtailmentPlanned,
     Fact,
@@ -37,8 +40,19 @@ from cloud.facts import (
     Traded,
     ZoneRefused,
 )
+from cloud.store.grid_alarms import GRID_FACTS, alarm_of
 from protos.messages import LeaseState, Refusal
 
+BID_FACTS = (
+    BidPrepared,
+    BidSubmitted,
+    BidCancelled,
+    BidAnswered,
+    BidHeldBack,
+    Awarded,
+    AwardMetered,
+    BidSettled,
+)
 SLOTS_KEPT_MAX = 384
 TRADES_KEPT_MAX = 20_000
 BLOCKS_KEPT_MAX = 200
@@ -226,14 +240,25 @@ class Views:
             case BlockSealed():
                 self.totals.blocks += 1
                 self.blocks.append(fact)
-            case BidPrepared() | BidAnswered() | BidHeldBack() | Awarded() | AwardMetered():
-                self._bid(fact, at_ns)
             case LeaseIssued() | LeaseReported() | CurtailmentPlanned() | LimitOverridden():
                 self._dispatch(fact, at_ns)
             case ZoneRefused(reason=reason):
                 self._refused(reason)
             case AuthorityRegistered():
                 self.authorities[fact.authority] = fact
+            case _ if isinstance(fact, BID_FACTS):
+                self._bid(fact, at_ns)
+            case _ if isinstance(fact, GRID_FACTS):
+                self._grid(fact, at_ns)
+
+    def _grid(self, fact: Fact, at_ns: int) -> None:
+        found = alarm_of(fact)
+        if found is None:
+            return
+        if found.priority:
+            self.alarm(found.key, found.priority, at_ns, found.source, found.message)
+        else:
+            self.alarms.pop(found.key, None)
 
     def _gateway(self, fact: Telemetry | BatchAccepted | GatewayAdmitted | GatewayExpelled) -> None:
         match fact:
@@ -308,9 +333,7 @@ class Views:
                         f"{fact.worst_loading_per_mille / 10:.1f} % in slot {fact.slot}",
                     )  # fmt: skip
 
-    def _bid(
-        self, fact: BidPrepared | BidAnswered | BidHeldBack | Awarded | AwardMetered, at_ns: int
-    ) -> None:
+    def _bid(self, fact: Fact, at_ns: int) -> None:
         match fact:
             case BidPrepared():
                 self.totals.bids_prepared += 1
@@ -323,7 +346,7 @@ class Views:
                     fact.duration_ns,
                     top.power_w,
                     top.price_micro_per_mwh,
-                    "submitted",
+                    "prepared",
                 )
             case BidAnswered():
                 self.totals.bids_answered += 1
@@ -335,6 +358,15 @@ class Views:
                     )
             case BidHeldBack(reason=reason):
                 self._refused(reason)
+            case BidSubmitted(bid_id=bid):
+                self._set_bid(bid, "submitted", "")
+            case BidCancelled(bid_id=bid):
+                self._set_bid(bid, "cancelled", "")
+            case _:
+                self._award(fact)
+
+    def _award(self, fact: Fact) -> None:
+        match fact:
             case Awarded():
                 row = self._set_bid(fact.bid_id, "awarded", "")
                 if row is not None:
@@ -343,6 +375,10 @@ class Views:
                 row = self._set_bid(fact.bid_id, "delivered", "")
                 if row is not None:
                     row.delivered_wh, row.revenue_micro = fact.delivered_wh, fact.revenue_micro
+            case BidSettled(bid_id=bid, amount_micro=amount, version=version):
+                row = self._set_bid(bid, "settled", f"version {version}" if version > 1 else "")
+                if row is not None:
+                    row.revenue_micro = amount
 
     def _dispatch(
         self,

@@ -7,6 +7,7 @@ from cloud.commands import (
     BankCommand,
     BondStake,
     CommitRecord,
+    Delivery,
     Deposit,
     GrantStake,
     InflateSupply,
@@ -21,6 +22,7 @@ from cloud.commands import (
     ReserveTrades,
     SealBlock,
     SettleSlot,
+    ShareRevenue,
     SlashStake,
     StakeRules,
     StakeSlice,
@@ -61,6 +63,11 @@ def send(bank, name, debit, credit, amount, asset="MONEY", **more):
     """A packed transfer between accounts by name; 999 is the number of nobody."""
     numbers = [999 if (n := bank.account_number(who)) is None else n for who in (debit, credit)]
     return PostTransfers(HOUR, pack(name.encode().ljust(16, b"."), *numbers, amount, asset, **more))
+
+
+def share(*deliveries, amount=100, owners=800):
+    """What a venue paid for a bid."""
+    return ShareRevenue("caiso", "bid", 0, amount, owners, deliveries)
 
 
 @pytest.fixture
@@ -114,6 +121,9 @@ CASES = {
     "deposit of less": (Deposit("d", "anna", -5), BEFORE, R.MALFORMED),
     "transfer over 64 bits": (lambda b: send(b, "t", "@provider", "anna", AMOUNT_MAX), BEFORE, R.BAD_PRICE),
     "transfer of less": (lambda b: send(b, "t", "anna", "boon", -1), BEFORE, R.MALFORMED),
+    "share for nothing": (share(Delivery("anna", 0)), BEFORE, R.BAD_ENERGY),
+    "share over 64 bits": (share(Delivery("anna", 5), amount=AMOUNT_MAX), BEFORE, R.BAD_PRICE),
+    "share of more than all": (share(Delivery("anna", 5), owners=1_001), BEFORE, R.MALFORMED),
     "trade of nothing": (reserve(trade(2, energy=0)), BEFORE, R.BAD_ENERGY),
     "trade of a power station": (reserve(trade(2, energy=10**9)), BEFORE, R.BAD_ENERGY),
     "price under the band": (reserve(trade(2, price=1)), BEFORE, R.PRICE_OUTSIDE_BAND),

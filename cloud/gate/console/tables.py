@@ -22,6 +22,9 @@ BLOCKS_SHOWN_MAX = 12
 FEEDERS_SHOWN_MAX = 24
 PRIORITIES = (1, 2, 3)
 
+NAMES_AN_ELEMENT = {"loading", "outage", "redispatch", "contested", "limit"}
+"""Kinds of alarms whose key ends with a zone and an element."""
+
 _NS_PER_MS = 1_000_000
 _SLOT_IN_WORDS = re.compile(r"\bslot (\d+)\b")
 
@@ -111,7 +114,7 @@ def _worded(row: AlarmRow, zones: Mapping[str, Zone]) -> str:
     """The message with names and times in place of element and slot numbers."""
     kind, *about = row.key.split("/")
     message = _SLOT_IN_WORDS.sub(lambda found: f"slot {_time(int(found[1]))}", row.message)
-    if kind == "loading" and len(about) == 2 and about[1].isdigit():
+    if kind in NAMES_AN_ELEMENT and len(about) == 2 and about[1].isdigit():
         zone, element = about
         message = message.replace(f"element {element}", _element(zones, zone, int(element)))
     return message
