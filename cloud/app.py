@@ -321,4 +321,6 @@ def _rules(zone: ZoneConfig) -> ZoneRules:
         grid_fee_micro_per_kwh=zone.grid_fee_micro_per_kwh,
         vat_bps=zone.vat_bps,
         power_flow=zone.power_flow,
+        orders_free=zone.orders_free,
+        orders_per_trade_max=zone.orders_per_trade_max,
     )

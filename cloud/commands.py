@@ -93,6 +93,8 @@ class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
 
     In the last `auction_s` before a gate, offers gather and are cleared together when it closes.
     With `power_flow` an AC power flow of the slot has the last word on every fill.
+    Past `orders_free` offers an account and slot, a trade is asked for `orders_per_trade_max` of
+    them; 0 in either is no limit. The thresholds are our own, as data.
     """
 
     currency: str = "THB"
@@ -110,6 +112,8 @@ class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
     vat_bps: int = 0
     """Contained in prices and fees; statements say how much of what was paid it is."""
     power_flow: bool = False
+    orders_free: int = 500
+    orders_per_trade_max: int = 100
 
 
 class OpenZone(ZoneCommand, frozen=True, array_like=True, tag=10):

@@ -47,6 +47,10 @@ class ZoneConfig:
     """In the last seconds before a gate offers gather and are cleared together; 0 turns it off."""
     power_flow: bool = True
     """Whether an AC power flow of the slot has the last word on every fill; else rooms alone."""
+    orders_free: int = 500
+    """Offers an account may place for a slot before it is asked how many traded; 0: no limit."""
+    orders_per_trade_max: int = 100
+    """How many offers each trade allows an account in a slot beyond that; 0: no limit."""
 
 
 @dataclass(frozen=True, slots=True)

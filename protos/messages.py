@@ -293,6 +293,7 @@ class Refusal(IntEnum):
     UNKNOWN_REASON = 111
     WRONG_AREA = 112
     TOO_OFTEN = 113
+    ORDERS_PER_TRADE = 114
 
 
 ADVICE: dict[Refusal, str] = {
@@ -340,5 +341,6 @@ ADVICE: dict[Refusal, str] = {
     Refusal.UNKNOWN_REASON: "give one of the reason codes of protos/utility.proto",
     Refusal.TOO_OFTEN: "send a signal every four seconds, and never two in one",
     Refusal.WRONG_AREA: "this authority is registered for another area; order there",
+    Refusal.ORDERS_PER_TRADE: "too many offers for this slot for what was traded; leave some open",
 }
 """What the sender can do about each refusal."""

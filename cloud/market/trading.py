@@ -28,6 +28,7 @@ from cloud.market.auction import Waiting, clear_offers
 from cloud.market.risk import Purse, Purses, owed_micro, unit_reserve_micro
 from cloud.market.slots import Market, Markets
 from cloud.market.streams import Gateway
+from cloud.market.throttle import Throttle
 from cloud.market.voiding import Unsettled
 from ext import book as kernel
 from protos.limits import (
@@ -96,6 +97,7 @@ class Trading:
         self._markets = markets
         self._purses = purses
         self._orders = 0
+        self._throttle = Throttle()
         self._offers: dict[int, OpenOffer] = {}
         self._by_number: dict[int, dict[int, OpenOffer]] = {}
         self._by_slot: dict[int, dict[int, OpenOffer]] = {}
@@ -113,6 +115,8 @@ class Trading:
         gateway.offer_number = max(gateway.offer_number, offer.number)
         if refusal is not None:
             return [self._refused(gateway, offer, refusal)]
+        if not self._throttle.allows(gateway.account, offer.slot, self._markets.rules):
+            return [self._refused(gateway, offer, Refusal.ORDERS_PER_TRADE)]
         price = self._limit_price(offer)
         unit_micro = unit_reserve_micro(offer.side, price, self._markets.rules)
         purse = self._purses.of(gateway.account)
@@ -188,6 +192,7 @@ class Trading:
         if slot in self._markets.open:
             self._books.close(slot)
         self._purses.close(slot)
+        self._throttle.close(slot)
         return facts
 
     def resweep(self, market: Market) -> list[Fact]:
@@ -201,6 +206,7 @@ class Trading:
         return {
             "orders": self._orders,
             "trades": self.trades,
+            "throttle": self._throttle.state(),
             "offers": [entry.state() for _, entry in sorted(self._offers.items())],
             "unsettled": self._unsettled.state(),
         }
@@ -340,6 +346,7 @@ class Trading:
         for entry in (buyer, seller):
             owed = owed_micro(entry.side, energy_wh, price, self._markets.rules, rent_micro)
             entry.purse.commit(entry.slot, energy_wh, entry.unit_micro, owed)
+            self._throttle.count_trade(entry.gateway.account, entry.slot)
             entry.energy_wh -= energy_wh
             if entry.energy_wh == 0:
                 self._forget(entry)

@@ -406,4 +406,6 @@ def _are_sound(rules: ZoneRules) -> bool:
         and 0 <= rules.grid_fee_micro_per_kwh <= PRICE_MICRO_PER_KWH_MAX
         and 0 <= rules.trading_fee_bps <= BPS
         and rules.position_max_wh > 0
+        and rules.orders_free >= 0
+        and rules.orders_per_trade_max >= 0
     )

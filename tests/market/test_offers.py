@@ -115,8 +115,9 @@ def test_a_home_cannot_claim_a_grid_authoritys_priority(scene: Scene, kind: Orde
 
 
 def test_the_open_offers_of_a_gateway_are_bounded(scene: Scene) -> None:
-    for _ in range(OPEN_OFFERS_PER_DEVICE_MAX):
-        assert isinstance(scene.sell("home-2", 1, PRICE)[0], OfferRested)
+    for turn in range(OPEN_OFFERS_PER_DEVICE_MAX):
+        slot = SLOT + 2 + turn % 4  # Fewer for each slot than the order-to-trade throttle lets.
+        assert isinstance(scene.sell("home-2", 1, PRICE, slot=slot)[0], OfferRested)
     assert refusal(scene.sell("home-2", 1, PRICE)) == Refusal.TOO_MANY_OPEN_OFFERS
     scene.send("home-2", OfferBatch(cancels=(Cancel(1),)))
     assert isinstance(scene.sell("home-2", 1, PRICE)[0], OfferRested)

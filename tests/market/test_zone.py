@@ -66,6 +66,8 @@ def test_an_open_zones_rules_do_not_change() -> None:
         ZoneRules(grid_fee_bps=10_001),
         ZoneRules(trading_fee_bps=-1),
         ZoneRules(position_max_wh=0),
+        ZoneRules(orders_free=-1),
+        ZoneRules(orders_per_trade_max=-1),
     ],
 )
 def test_rules_by_which_no_market_can_run_are_refused(rules: ZoneRules) -> None:
