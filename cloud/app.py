@@ -323,4 +323,5 @@ def _rules(zone: ZoneConfig) -> ZoneRules:
         power_flow=zone.power_flow,
         orders_free=zone.orders_free,
         orders_per_trade_max=zone.orders_per_trade_max,
+        opening_s=zone.opening_s,
     )

@@ -92,6 +92,7 @@ class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
     """The market rules of a zone. Prices in micro-units per kWh, rates in ten-thousandths.
 
     In the last `auction_s` before a gate, offers gather and are cleared together when it closes.
+    In the first `opening_s` of a slot's market, a day before delivery, likewise when they are over.
     With `power_flow` an AC power flow of the slot has the last word on every fill.
     Past `orders_free` offers an account and slot, a trade is asked for `orders_per_trade_max` of
     them; 0 in either is no limit. The thresholds are our own, as data.
@@ -114,6 +115,7 @@ class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
     power_flow: bool = False
     orders_free: int = 500
     orders_per_trade_max: int = 100
+    opening_s: int = 0
 
 
 class OpenZone(ZoneCommand, frozen=True, array_like=True, tag=10):

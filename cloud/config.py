@@ -51,6 +51,8 @@ class ZoneConfig:
     """Offers an account may place for a slot before it is asked how many traded; 0: no limit."""
     orders_per_trade_max: int = 100
     """How many offers each trade allows an account in a slot beyond that; 0: no limit."""
+    opening_s: int = 0
+    """In the first seconds of a slot's market offers gather, too, and are cleared; 0: off."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,14 @@ class Markets:
     def is_gathering(self, slot: int, now_ns: int) -> bool:
         """Whether offers for a slot that can be traded wait for its auction."""
         seconds = self.rules.auction_s
+        if self.is_opening(slot, now_ns):
+            return True
         return seconds > 0 and now_ns >= self._gate_ns(slot) - seconds * SECOND_NS
+
+    def is_opening(self, slot: int, now_ns: int) -> bool:
+        """Whether the slot's market opened less than `opening_s` ago."""
+        opened_ns = slot_start_ns(slot - SLOTS_AHEAD_MAX)
+        return now_ns < opened_ns + self.rules.opening_s * SECOND_NS
 
     def tick(self, price_micro_per_kwh: int) -> int:
         """A price of the band in the book's numbers."""
@@ -154,6 +161,17 @@ class Markets:
         down = [room - wh for room, wh in zip(down_wh, traded_wh, strict=True)]
         up = [room + wh for room, wh in zip(up_wh, traded_wh, strict=True)]
         return Headroom(self._tree, down, up)
+
+    def charge_opening(self, market: Market) -> None:
+        """Takes what the opening traded, the slot's first trades, out of the room. All at once: on
+        its way a clearing may lean on counterflows. A power flow took it with every fill.
+        """
+        if market.flow is not None:
+            return
+        for element, energy_wh in enumerate(self._traded_wh(market.net_wh)):
+            if element and energy_wh:
+                down_wh, up_wh = market.headroom.edge(element)
+                market.headroom.set_edge(element, down_wh - energy_wh, up_wh + energy_wh)
 
     def due(self, now_ns: int) -> Sequence[int]:
         """The slots whose gates must close by now. After a stop of days: only those that could

@@ -9,10 +9,10 @@ Class within a price: certified renewable (2) before others (3). An offer counts
 it says so, sells, and its gateway has a photovoltaic device in its register map. Classes 0 and 1
 belong to grid authorities; a gateway that asks for them is refused. What the grid lets nothing
 through to rests and waits for room. In the last seconds before a gate, where the zone's rules have
-an auction, offers gather unmatched and are cleared with the book's rest when it closes.
+an auction, offers gather unmatched and are cleared with the book's rest when it closes. The same
+in the first seconds of a slot's market, where they have an opening: what it leaves goes into the
+book, best first, and is matched from then on.
 """
-
-from dataclasses import dataclass
 
 from cloud.commands import VoidTrades
 from cloud.facts import (
@@ -25,6 +25,7 @@ from cloud.facts import (
     Traded,
 )
 from cloud.market.auction import Waiting, clear_offers
+from cloud.market.offers import OpenOffer, by_arrival, by_priority
 from cloud.market.risk import Purse, Purses, owed_micro, unit_reserve_micro
 from cloud.market.slots import Market, Markets
 from cloud.market.streams import Gateway
@@ -56,38 +57,6 @@ BY_OWNER = 0
 Event = tuple[int, int, int, int, int, int]
 
 
-@dataclass(slots=True)
-class OpenOffer:
-    """What is left of an offer. `order` is its number in the book, `unit_micro` what a Wh holds."""
-
-    order: int
-    gateway: Gateway
-    purse: Purse
-    number: int
-    slot: int
-    side: Side
-    energy_wh: int
-    price_micro_per_kwh: int
-    unit_micro: int
-    cls: int
-    gathered: bool
-    """Whether it waits for the auction and is in no book."""
-
-    def state(self) -> object:
-        return (
-            self.order,
-            self.gateway.device,
-            self.number,
-            self.slot,
-            int(self.side),
-            self.energy_wh,
-            self.price_micro_per_kwh,
-            self.unit_micro,
-            self.cls,
-            int(self.gathered),
-        )
-
-
 class Trading:
     """All open offers of a zone, and the books they wait in."""
 
@@ -98,6 +67,7 @@ class Trading:
         self._purses = purses
         self._orders = 0
         self._throttle = Throttle()
+        self._openings: set[int] = set()
         self._offers: dict[int, OpenOffer] = {}
         self._by_number: dict[int, dict[int, OpenOffer]] = {}
         self._by_slot: dict[int, dict[int, OpenOffer]] = {}
@@ -142,10 +112,13 @@ class Trading:
             unit_micro,
             RENEWABLE_CLASS if green else OTHER_CLASS,
             gathered,
+            offer.kind is OrderKind.MARKET,
         )
         if len(self._by_number.get(gateway.index, ())) >= OPEN_OFFERS_PER_DEVICE_MAX:
             return [self._refused(gateway, offer, Refusal.TOO_MANY_OPEN_OFFERS)]
-        return self._gather(entry, offer) if gathered else self._submit(market, entry, offer)
+        if gathered:
+            return self._gather(entry, offer, now_ns)
+        return self._submit(market, entry, offer)
 
     def cancel(self, gateway: Gateway, number: int) -> list[Fact]:
         """Takes back what is left of the gateway's own offer."""
@@ -168,7 +141,7 @@ class Trading:
         facts: list[Fact] = []
         if purse.open_micro and purse.reserved_micro > allowance_micro:
             mine = [e for e in self._offers.values() if e.purse is purse and e.unit_micro]
-            for entry in sorted(mine, key=_order, reverse=True):
+            for entry in sorted(mine, key=by_arrival, reverse=True):
                 if purse.reserved_micro <= allowance_micro:
                     break
                 facts.append(self._withdraw(entry, Refusal.NO_ALLOWANCE))
@@ -180,12 +153,25 @@ class Trading:
         facts = self._unsettled.void(command, market, self._markets.rules)
         return facts + (self.resweep(market) if market and facts else [])
 
+    def end_openings(self, now_ns: int) -> list[Fact]:
+        """Clears what gathered in every opening that is over; the rest is matched from now on."""
+        facts: list[Fact] = []
+        for slot in sorted(self._openings):
+            if not self._markets.is_opening(slot, now_ns):
+                self._openings.remove(slot)
+                facts += self._auction(slot)
+                self._markets.charge_opening(self._markets.open[slot])
+                self._books.resweep(slot)
+                for entry in sorted(self._by_slot[slot].values(), key=by_priority):
+                    facts += self._release(entry)
+        return facts
+
     def close(self, slot: int) -> list[Fact]:
         """The gate closes: what still waits is cleared, the rest of it cancelled, oldest first,
         and the book goes.
         """
         facts = self._auction(slot)
-        for entry in sorted(self._by_slot.pop(slot, {}).values(), key=_order):
+        for entry in sorted(self._by_slot.pop(slot, {}).values(), key=by_arrival):
             self._forget(entry)
             entry.purse.drop(slot, entry.side, entry.energy_wh, entry.unit_micro)
             facts.append(self._cancelled(entry, entry.energy_wh, Refusal.GATE_CLOSED))
@@ -207,6 +193,7 @@ class Trading:
             "orders": self._orders,
             "trades": self.trades,
             "throttle": self._throttle.state(),
+            "openings": sorted(self._openings),
             "offers": [entry.state() for _, entry in sorted(self._offers.items())],
             "unsettled": self._unsettled.state(),
         }
@@ -244,22 +231,11 @@ class Trading:
 
     def _submit(self, market: Market, entry: OpenOffer, offer: Offer) -> list[Fact]:
         """Hands the offer to the book and follows what comes of it."""
-        gateway = entry.gateway
         is_market = offer.kind is OrderKind.MARKET
-        events = self._books.submit(
-            market.slot,
-            entry.order,
-            int(entry.side),
-            self._markets.tick(entry.price_micro_per_kwh),
-            entry.energy_wh,
-            entry.purse.index,
-            gateway.node,
-            entry.cls,
-            int(TimeInForce.IMMEDIATE_OR_CANCEL if is_market else offer.time_in_force),
-        )
-        if events and events[0][0] == kernel.REJECTED:
-            assert events[0][5] == kernel.FULL, f"the book refused a checked offer: {events[0]}"
-            return [self._refused(gateway, offer, Refusal.TOO_MANY_OPEN_OFFERS)]
+        tif = TimeInForce.IMMEDIATE_OR_CANCEL if is_market else offer.time_in_force
+        events = self._enter(entry, tif)
+        if events is None:
+            return [self._refused(entry.gateway, offer, Refusal.TOO_MANY_OPEN_OFFERS)]
         self._remember(entry)
         entry.purse.hold(entry.slot, entry.side, entry.energy_wh, entry.unit_micro)
         facts: list[Fact] = []
@@ -267,7 +243,39 @@ class Trading:
             self._follow(market, event, offer, facts)
         return facts
 
-    def _gather(self, entry: OpenOffer, offer: Offer) -> list[Fact]:
+    def _enter(self, entry: OpenOffer, tif: TimeInForce) -> list[Event] | None:
+        """What the book makes of an offer; None where it is full."""
+        events: list[Event] = self._books.submit(
+            entry.slot,
+            entry.order,
+            int(entry.side),
+            self._markets.tick(entry.price_micro_per_kwh),
+            entry.energy_wh,
+            entry.purse.index,
+            entry.gateway.node,
+            entry.cls,
+            int(tif),
+        )
+        if events and events[0][0] == kernel.REJECTED:
+            assert events[0][5] == kernel.FULL, f"the book refused a checked offer: {events[0]}"
+            return None
+        return events
+
+    def _release(self, entry: OpenOffer) -> list[Fact]:
+        """What an opening left of an offer goes into the book. That it rests was said before."""
+        if entry.is_market:
+            return [self._withdraw(entry, Refusal.MARKET_UNFILLED)]
+        events = self._enter(entry, TimeInForce.GOOD_TILL_GATE)
+        if events is None:
+            return [self._withdraw(entry, Refusal.TOO_MANY_OPEN_OFFERS)]
+        entry.gathered = False
+        facts: list[Fact] = []
+        for event in events:
+            if event[0] != kernel.RESTED:
+                self._follow(self._markets.open[entry.slot], event, None, facts)
+        return facts
+
+    def _gather(self, entry: OpenOffer, offer: Offer, now_ns: int) -> list[Fact]:
         """Lets the offer wait for the auction. What must trade at once cannot."""
         if offer.kind is OrderKind.LIMIT and offer.time_in_force is not TimeInForce.GOOD_TILL_GATE:
             at_once = offer.time_in_force is TimeInForce.FILL_OR_KILL
@@ -277,11 +285,15 @@ class Trading:
             return [self._refused(entry.gateway, offer, Refusal.TOO_MANY_OPEN_OFFERS)]
         self._remember(entry)
         entry.purse.hold(entry.slot, entry.side, entry.energy_wh, entry.unit_micro)
+        if self._markets.is_opening(entry.slot, now_ns):
+            self._openings.add(entry.slot)
         return [self._rested(entry)]
 
     def _auction(self, slot: int) -> list[Fact]:
-        """Clears what waits for a slot, if anything gathered. The book is not told: it closes."""
-        entries = sorted(self._by_slot.get(slot, {}).values(), key=_order)
+        """Clears what waits for a slot, if anything gathered. The book is not told: it closes, or
+        is empty still.
+        """
+        entries = sorted(self._by_slot.get(slot, {}).values(), key=by_arrival)
         if not any(entry.gathered for entry in entries):
             return []
         market, tick = self._markets.open[slot], self._markets.tick
@@ -446,7 +458,3 @@ class Trading:
         return OfferCancelled(
             self.zone, entry.slot, entry.gateway.device, entry.number, energy_wh, reason
         )
-
-
-def _order(entry: OpenOffer) -> int:
-    return entry.order

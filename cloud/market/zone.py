@@ -178,8 +178,8 @@ class Zone:
 
     def apply(self, command: Command, at_ns: int) -> list[Fact]:
         self._now_ns = now_ns = max(at_ns, self._now_ns)
-        # Gates close by time, whichever command brings the time.
-        facts = self._close_gates(now_ns)
+        # Openings end and gates close by time, whichever command brings the time.
+        facts = [*self._trading.end_openings(now_ns), *self._close_gates(now_ns)]
         match command:
             case AppendSealed():
                 facts += self._append(command, at_ns, now_ns)
@@ -408,4 +408,12 @@ def _are_sound(rules: ZoneRules) -> bool:
         and rules.position_max_wh > 0
         and rules.orders_free >= 0
         and rules.orders_per_trade_max >= 0
+        and rules.opening_s >= 0
+        # A market is open for a day, and between its auctions offers trade at once.
+        and (not rules.opening_s or _closing_s(rules) + rules.opening_s <= SECONDS_PER_DAY)
     )
+
+
+def _closing_s(rules: ZoneRules) -> int:
+    """How long before delivery a slot's offers stop trading at once."""
+    return rules.gate_closure_s + rules.auction_s

@@ -256,7 +256,20 @@ class AuctionMachine(ZoneMachine):
     zone_rules = ZoneRules(tick_micro_per_kwh=100_000, position_max_wh=30_000, auction_s=1_800)
 
 
+class OpeningMachine(ZoneMachine):
+    """The same while the first slots open: for a while, a call auction at each end of a slot."""
+
+    zone_rules = ZoneRules(
+        tick_micro_per_kwh=100_000,
+        position_max_wh=30_000,
+        auction_s=600,
+        opening_s=85_000,
+    )
+
+
 TestZone = ZoneMachine.TestCase
 TestZone.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestAuction = AuctionMachine.TestCase
 TestAuction.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestOpening = OpeningMachine.TestCase
+TestOpening.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

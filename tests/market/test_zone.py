@@ -67,6 +67,8 @@ def test_an_open_zones_rules_do_not_change() -> None:
         ZoneRules(trading_fee_bps=-1),
         ZoneRules(position_max_wh=0),
         ZoneRules(orders_free=-1),
+        ZoneRules(opening_s=-1),
+        ZoneRules(opening_s=86_400),
         ZoneRules(orders_per_trade_max=-1),
     ],
 )

@@ -1,0 +1,57 @@
+"""What is open of an offer, and the orders in which open offers are gone through.
+
+Decides nothing. Both orders are total, so that a replay goes through the same offers the same way.
+"""
+
+from dataclasses import dataclass
+
+from cloud.market.risk import Purse
+from cloud.market.streams import Gateway
+from protos.messages import Side
+
+
+@dataclass(slots=True)
+class OpenOffer:
+    """What is left of an offer. `order` is its number in the book, `unit_micro` what a Wh holds."""
+
+    order: int
+    gateway: Gateway
+    purse: Purse
+    number: int
+    slot: int
+    side: Side
+    energy_wh: int
+    price_micro_per_kwh: int
+    unit_micro: int
+    cls: int
+    gathered: bool
+    """Whether it waits for an auction and is in no book."""
+    is_market: bool
+    """Whether it takes any price and must never rest in a book."""
+
+    def state(self) -> object:
+        return (
+            self.order,
+            self.gateway.device,
+            self.number,
+            self.slot,
+            int(self.side),
+            self.energy_wh,
+            self.price_micro_per_kwh,
+            self.unit_micro,
+            self.cls,
+            int(self.gathered),
+            int(self.is_market),
+        )
+
+
+def by_arrival(entry: OpenOffer) -> int:
+    """Oldest first."""
+    return entry.order
+
+
+def by_priority(entry: OpenOffer) -> tuple[int, int, int, int]:
+    """As a book ranks them: buyers first, in each side the best price, then class, then arrival."""
+    price = entry.price_micro_per_kwh
+    best_first = -price if entry.side is Side.BUY else price
+    return int(entry.side), best_first, entry.cls, entry.order
