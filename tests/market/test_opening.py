@@ -105,6 +105,8 @@ def test_what_is_left_trades_continuously_in_its_old_order(opening: Scene) -> No
     cancel = OfferBatch(cancels=(Cancel(1),))
     assert [f.energy_wh for f in of(opening.send("home-3", cancel), OfferCancelled)] == [50]
     assert open_wh(opening) == {}
+    (fact,) = place(opening, 5, Side.BUY, 50, 4_000_000)
+    assert isinstance(fact, OfferRested)
 
 
 def test_behind_a_full_element_the_buyer_pays_rent_and_the_room_stays_taken(
