@@ -87,7 +87,7 @@ class History:
             self.batch(*fields)
         elif tag == EXPIRED:
             for name in fields[0]:
-                self.held.pop(name)
+                self.end_of(name)
         elif tag == TRADED:
             self.traded[fields[2]] += 1
         elif tag == RESERVED:
@@ -101,6 +101,10 @@ class History:
             self.voided[fields[2]] += 1
         elif tag == SETTLED:
             self.reserved.clear()
+
+    def end_of(self, pending):
+        if self.held.pop(pending, None) is None:
+            self.wrong(f"{pending.hex()} ended and was never pending")
 
     def reserve(self, trade, buyer, seller, energy, price, rent=0):
         self.operations += 1
@@ -149,7 +153,7 @@ class History:
             if flags & 2:
                 self.held[name] = (debit, credit, amount)
             elif flags & 12:
-                self.held.pop(pending)
+                self.end_of(pending)
             if asset == MONEY and amount and not flags & 2:
                 self.move(debit, credit, amount)
             self.covered(debit)
