@@ -3,7 +3,7 @@
 On this machine, best of a few rounds; rows that say durable go through the real writer and its
 SQLite journal with fsync (`ledger_durable.py`). Finality and the random markets are measured by
 `ledger_finality.py` and `ledger_markets.py` beside this file. Runs of many minutes are recorded in
-`ledger_long.json` with their commit and command, and stand here as recorded. `baseline` is what the
+`ledger_long.json` with their commit and command; their rows have no value here. `baseline` is what the
 best comparable ledger read about does, or a floor measured in the same run.
 """
 
@@ -316,7 +316,7 @@ def erasure():
 
 
 def recorded():
-    """Runs of many minutes, as they were recorded; a row without a record has no value."""
+    """Runs of many minutes. Not measured here, so they have no value; the note says what they gave."""
     kept = json.loads(LONG_RUNS.read_text()) if LONG_RUNS.exists() else {}
     rows_of = (
         ("markets", "errors", "random markets of a million with an error", "markets"),
@@ -324,18 +324,19 @@ def recorded():
         ("kills", "lost_or_doubled", "kill -9 of aggregator and gateway, 200 and more", "readings"),
         ("tampering", "missed", "tampering at every record of 100,000, not found", "changes"),
     )
-    found = []
-    for key, field, name, unit in rows_of:
-        run = kept.get(key)
-        note = (
-            f"{run['note']}; {run['date']}, {run['commit']}: {run['command']}"
-            if run
-            else "no record"
-        )
-        value = run[field] if run else None
-        line = row(name, value or 0, unit, 0, note=note)
-        found.append(line if run else {**line, "value": None, "ok": None})
-    return found
+    return [
+        {**row(name, 0, unit, 0, note=_record(kept.get(key), field)), "value": None, "ok": None}
+        for key, field, name, unit in rows_of
+    ]
+
+
+def _record(run, field):
+    if run is None:
+        return "not measured here, and no record"
+    return (
+        f"not measured here; {run[field]} on {run['date']} at {run['commit']}: {run['note']}; "
+        f"again with: {run['command']}"
+    )
 
 
 def proofs():
