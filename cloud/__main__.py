@@ -3,6 +3,7 @@
     serve      run the aggregator
     demo       the whole journey on this machine: simulated homes, agents, aggregator
     replay     rebuild the state from a journal; --verify compares it with what was published
+    snapshot   let the next start replay only what comes after now
     verify     check a household's receipt offline
     receipt    fetch a household's receipt from a running aggregator
     site       add a home and print its enrolment token
@@ -114,6 +115,12 @@ def _add_audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     replay.add_argument("--verify", action="store_true", help="compare with leaves and roots")
     replay.add_argument("--json", action="store_true")
     replay.set_defaults(run=_replay)
+
+    snapshot = commands.add_parser(
+        "snapshot", help="let the next start replay only what comes after now"
+    )
+    snapshot.add_argument("--config", type=Path)
+    snapshot.set_defaults(run=_snapshot)
 
     verify = commands.add_parser("verify", help="check a receipt offline")
     verify.add_argument("receipt", type=Path)
@@ -281,6 +288,12 @@ def _replay(options: argparse.Namespace) -> int:
     return replay_journal(
         options.config, options.journal, check=options.verify, as_json=options.json
     )
+
+
+def _snapshot(options: argparse.Namespace) -> int:
+    from cloud.audit import snapshot_journal
+
+    return snapshot_journal(options.config)
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud.commands import (
     AdvanceDesk,
@@ -25,9 +23,8 @@ from cloud.commands import (
     ZoneRules,
 )
 from cloud.config import CloudConfig, ZoneConfig
-from cloud.core import Core
 from cloud.facts import Awarded, AwardMetered, BidPrepared, BlockSealed, GateClosed, Telemetry
-from cloud.gate.authority import CertificateAuthority, write_secret
+from cloud.gate.authority import CertificateAuthority
 from cloud.gate.gateways import EnrolmentGate, GatewayGate
 from cloud.gate.http import HttpServices, make_http, operator_token
 from cloud.gate.market_news import TOLD, MarketNews
@@ -36,27 +33,22 @@ from cloud.gate.screen import Screen
 from cloud.gate.server import GateServers, Ports, serve
 from cloud.gate.utility import UtilityGate
 from cloud.gate.vpp import VppGate
-from cloud.grid.network import Network
-from cloud.grid.shipped import network_named
 from cloud.gridwork import GridWork
 from cloud.homes_pump import HomesPump
 from cloud.ledger.checkpoint import CheckpointSigner
 from cloud.naming import SUBJECTS, Naming
 from cloud.pumps import MarketStores, Wholesale
 from cloud.signatures import fast_checker
+from cloud.start import JOURNAL_FILE, SnapshotPump, begin, load_networks, log_key
 from cloud.store.journal import SqliteJournal
 from cloud.store.keyring import FileKeys
-from cloud.store.views import Views
 from cloud.venues.replayed import replayed
 from cloud.writer import Writer, WriterStoppedError
 from protos.clock import SECOND_NS, Clock, slot_at
-from protos.codec import ColumnDecoder, decode_columns
 from protos.limits import BLOCK_NS
 
 TICK_S = 1.0
 """How often the machines are told the time, in the machine's own seconds."""
-
-JOURNAL_FILE = "journal.db"
 
 log = logging.getLogger(__name__)
 
@@ -79,17 +71,20 @@ class App:
         self.config = config
         self.clock = clock
         self.networks = load_networks(config)
-        self.core = Core(self.networks, fast_columns())
         self.journal = SqliteJournal(config.state_dir / JOURNAL_FILE)
         self.reader = SqliteJournal(config.state_dir / JOURNAL_FILE, read_only=True)
         self.signer = CheckpointSigner(config.origin, log_key(config.state_dir))
-        self.writer = Writer(self.core, self.journal, clock, self._sign_block, fast_checker())
-        self.views = Views()
+        begun = begin(config, self.networks, self.journal)
+        self.core = begun.core
+        self.writer = Writer(
+            self.core, self.journal, clock, self._sign_block, fast_checker(), begun.found
+        )
+        self.views = begun.remembered.views
         self.writer.listen(self.views.update)
         self.authority = CertificateAuthority(config.state_dir / "ca")
         self.gateways = GatewayGate(self.writer, self.authority, clock, self.views.glimpse)
         self.enrolment = EnrolmentGate(self.writer, self.authority, "")
-        self.utility = UtilityGate(self.writer, self.views, clock)
+        self.utility = UtilityGate(self.writer, self.views, clock, begun.remembered.orders)
         self.screen = Screen(self.views, clock, self.core.zones)
         self.market_stores = MarketStores(config.state_dir)
         self.market_news = MarketNews()
@@ -109,6 +104,7 @@ class App:
             self.wholesale,
         )
         self.gridwork = GridWork(self.writer, clock, self.networks, config.grid)
+        self.snapshots = SnapshotPump(config, self.writer, begun.found.commands)
         self._pumps: list[asyncio.Task[None]] = []
         self._servers: GateServers | None = None
         self._http: uvicorn.Server | None = None
@@ -146,6 +142,7 @@ class App:
             ("awards", self.wholesale.awards),
             ("screen", self.screen.run),
             *((("homes", self.homes.run),) if config.desk.homes_first else ()),
+            *((("snapshots", self.snapshots.run),) if config.snapshot_commands else ()),
             *self._naming(),
         ):
             self._pumps.append(asyncio.create_task(self._supervised(name, pump), name=name))
@@ -272,39 +269,6 @@ class App:
 
     def _sign_block(self, block: BlockSealed) -> bytes:
         return self.signer.sign_block(block).encode()
-
-
-def load_networks(config: CloudConfig) -> dict[str, Network]:
-    """The network of each configured zone."""
-    return {zone.name: network_named(zone.network) for zone in config.zones}
-
-
-def fast_columns() -> ColumnDecoder:
-    """The compiled decoder where it was built, else its readable twin; they are tested equal."""
-    try:
-        from ext import columns
-    except ImportError:
-        return decode_columns
-    return columns.decode
-
-
-def log_key(state_dir: Path) -> Ed25519PrivateKey:
-    """The key that signs roots; made at the first start, readable by its owner alone."""
-    path = state_dir / "log.key"
-    if not path.exists():
-        key = Ed25519PrivateKey.generate()
-        write_secret(
-            path,
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ),
-        )
-    loaded = serialization.load_pem_private_key(path.read_bytes(), None)
-    if not isinstance(loaded, Ed25519PrivateKey):
-        raise TypeError(f"{path} holds no Ed25519 key; restore it from your backup")
-    return loaded
 
 
 def _rules(zone: ZoneConfig) -> ZoneRules:

@@ -5,11 +5,12 @@ import sys
 import time
 from pathlib import Path
 
-from cloud.app import JOURNAL_FILE, fast_columns, load_networks
 from cloud.config import CloudConfig, load_config
 from cloud.core import Core
 from cloud.facts import decode_fact
 from cloud.replay import FactListener, Verification, rebuild, verify
+from cloud.snapshot import UnusableSnapshotError
+from cloud.start import JOURNAL_FILE, fast_columns, load_networks, take_snapshot
 from cloud.store.journal import SqliteJournal, TamperedJournalError
 from protos.receipt import ReceiptError
 from protos.receipt import verify as verify_text
@@ -34,6 +35,18 @@ def replay_journal(
         journal.close()
     _print_outcome(outcome, check=check, as_json=as_json)
     return 1 if outcome.problems else 0
+
+
+def snapshot_journal(config_path: Path | None) -> int:
+    """Lets the next start replay only what comes after now; the aggregator may run meanwhile."""
+    config = load_config(config_path)
+    try:
+        commands = take_snapshot(config)
+    except (TamperedJournalError, UnusableSnapshotError) as error:
+        print(f"gridtokenx: {config.state_dir}: {error}", file=sys.stderr)
+        return 1
+    print(f"a snapshot of {commands} commands lies in {config.state_dir}")
+    return 0
 
 
 def verify_journal(

@@ -82,6 +82,8 @@ class CloudConfig:
     opening_deposit_micro: int = 0
     pseudonym_days: int = 0
     """How long accounts and devices keep one name in the public log; 0 is plain names."""
+    snapshot_commands: int = 500_000
+    """After so many commands a snapshot is taken, so that a start replays few more; 0: never."""
     zones: tuple[ZoneConfig, ...] = (ZoneConfig(),)
     desk: DeskConfig = field(default_factory=DeskConfig)
     grid: GridRules = field(default_factory=GridRules)
@@ -160,6 +162,10 @@ def _check(config: CloudConfig) -> None:
             raise ConfigError(f"{name} = {port}: a port is 0 (any free one) to 65535")
     if not 0 <= config.pseudonym_days <= 366:
         raise ConfigError(f"pseudonym_days = {config.pseudonym_days}: write 0 (off) to 366")
+    if config.snapshot_commands < 0:
+        raise ConfigError(
+            f"snapshot_commands = {config.snapshot_commands}: write 0 (never) or more"
+        )
     for zone in config.zones:
         if zone.tick_micro_per_kwh <= 0:
             raise ConfigError(f"zones.tick_micro_per_kwh = {zone.tick_micro_per_kwh}: must be > 0")

@@ -21,19 +21,32 @@ FactListener = Callable[[Sequence[Fact], int], None]
 
 @dataclass(slots=True)
 class Rebuilt:
-    """What recovery found besides the state: where to go on and what still has to be journaled."""
+    """What recovery found besides the state: where to go on and what still has to be journaled.
+
+    `lost` are follow-ups that no record has, by cause. `blocks` were made since leaf `first_leaf`
+    and block `first_block`; both are 0 where the replay began with the first record.
+    """
 
     seq: int = 0
     at_ns: int = 0
     commands: int = 0
+    first_leaf: int = 0
+    first_block: int = 0
     lost: dict[tuple[int, int], Command] = field(default_factory=dict)
     blocks: list[BlockSealed] = field(default_factory=list)
 
 
-def rebuild(journal: Journal, core: Core, listener: FactListener | None = None) -> Rebuilt:
-    """Applies the whole journal to an empty core. Raises TamperedJournalError."""
-    found = Rebuilt()
-    for record in journal.read():
+def rebuild(
+    journal: Journal,
+    core: Core,
+    listener: FactListener | None = None,
+    found: Rebuilt | None = None,
+) -> Rebuilt:
+    """Applies the journal to an empty core, or what came after `found` to the core it was found
+    with. Raises TamperedJournalError.
+    """
+    found = found or Rebuilt()
+    for record in journal.read(found.seq):
         facts = apply_record(core, record)
         if listener is not None:
             listener(facts, record.at_ns)
@@ -80,7 +93,7 @@ def verify(journal: Journal, core: Core, listener: FactListener | None = None) -
     found = rebuild(journal, core, listener)
     seconds = time.perf_counter() - began
     leaves = core.take_leaves()
-    problems = compare_published(journal, leaves, found.blocks)
+    problems = compare_published(journal, leaves, found)
     return Verification(
         found.commands,
         seconds,
@@ -91,32 +104,32 @@ def verify(journal: Journal, core: Core, listener: FactListener | None = None) -
     )
 
 
-def compare_published(
-    journal: Journal, leaves: Sequence[bytes], blocks: Sequence[BlockSealed]
-) -> list[str]:
-    """What of the stored leaves and signed roots is not what the journal makes; empty for none."""
-    return _compare_leaves(journal, leaves) + _compare_roots(journal, blocks)
+def compare_published(journal: Journal, leaves: Sequence[bytes], found: Rebuilt) -> list[str]:
+    """What of the stored leaves and signed roots is not what the journal makes; empty for none.
+
+    `leaves` are those that the replay made, from `found.first_leaf` on.
+    """
+    return _compare_leaves(journal, leaves, found.first_leaf) + _compare_roots(journal, found)
 
 
-def _compare_leaves(journal: Journal, leaves: Sequence[bytes]) -> list[str]:
-    stored = journal.leaf_count()
-    if stored > len(leaves):
-        return [f"{stored} leaves were stored but the journal makes only {len(leaves)}: it was cut"]
-    wrong = [i for i in range(stored) if journal.leaf(i) != leaves[i]]
+def _compare_leaves(journal: Journal, leaves: Sequence[bytes], first: int) -> list[str]:
+    stored, made = journal.leaf_count(), first + len(leaves)
+    if stored > made:
+        return [f"{stored} leaves were stored but the journal makes only {made}: it was cut"]
+    wrong = [i for i in range(first, stored) if journal.leaf(i) != leaves[i - first]]
     return [f"leaf {i} is not what the journal makes" for i in wrong[:10]]
 
 
-def _compare_roots(journal: Journal, blocks: Sequence[BlockSealed]) -> list[str]:
+def _compare_roots(journal: Journal, found: Rebuilt) -> list[str]:
     """The newest signed checkpoint must be one of the roots that the replay made."""
     newest = journal.checkpoint()
     if newest is None:
         return []
-    number, size, note = newest
-    made = {block.number: block for block in blocks}
-    if number not in made:
+    number = newest[0]
+    if number > found.first_block and number not in {block.number for block in found.blocks}:
         return [f"block {number} was signed but the journal does not make it: it was cut"]
     problems = []
-    for block in blocks:
+    for block in found.blocks:
         stored = journal.checkpoint(block.number)
         if stored is None:
             continue

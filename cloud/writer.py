@@ -24,7 +24,7 @@ from cloud.commands import RULES_VERSION, Command, SealBlock, encode_command
 from cloud.core import Core
 from cloud.facts import BlockSealed, Fact
 from cloud.flows import follow
-from cloud.replay import FactListener, compare_published, rebuild
+from cloud.replay import FactListener, Rebuilt, compare_published, rebuild
 from cloud.signatures import Checker, OneByOne, Signed
 from cloud.store.journal import Journal, Record, TamperedJournalError
 from protos.clock import Clock
@@ -93,12 +93,15 @@ class Writer:
         clock: Clock,
         sign: CheckpointSigner,
         checker: Checker | None = None,
+        found: Rebuilt | None = None,
     ) -> None:
+        """`found` is what a replay had found that left the core as it is given; else it is empty."""
         self.core = core
         self.checker = checker or OneByOne()
         self.commands = 0
         self.problem: BaseException | None = None
         self._journal = journal
+        self._found = found or Rebuilt()
         self._clock = clock
         self._sign = sign
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
@@ -133,16 +136,18 @@ class Writer:
 
     async def start(self) -> int:
         """Recovers, then runs. Returns how many commands were replayed."""
-        found = rebuild(self._journal, self.core, self._publish)
+        before = self._found.commands
+        found = rebuild(self._journal, self.core, self._publish, self._found)
         self._seq, self._at_ns, self.commands = found.seq, found.at_ns, found.commands
         # The stored leaves may end early: they are written after the commands that made them.
         leaves = self.core.take_leaves()
-        problems = compare_published(self._journal, leaves, found.blocks)
+        problems = compare_published(self._journal, leaves, found)
         if problems:
             raise TamperedJournalError(found.seq, "; ".join(problems))
         stored = self._journal.leaf_count()
-        await self._in_thread(self._journal.append_leaves, stored, leaves[stored:])
-        self._leaf_count = len(leaves)
+        fresh = leaves[stored - found.first_leaf :]
+        await self._in_thread(self._journal.append_leaves, stored, fresh)
+        self._leaf_count = stored + len(fresh)
         newest = self._journal.checkpoint()
         unsigned = [b for b in found.blocks if newest is None or b.number > newest[0]]
         self._blocks.extend(unsigned)
@@ -151,7 +156,7 @@ class Writer:
         if self._follow_ups:
             log.warning("recovered %d follow-ups that a crash had cut off", len(self._follow_ups))
         self._task = asyncio.create_task(self._run(), name="writer")
-        return found.commands
+        return found.commands - before
 
     async def submit(self, command: Command, signed: Signed | None = None) -> list[Fact]:
         """Journals and applies one command; returns its facts.
@@ -223,6 +228,8 @@ class Writer:
         self._wake.set()
         if self._task is not None:
             await asyncio.wait((self._task,))
+        if self._leaves and self.problem is None:
+            await self._store_readable()
         self._thread.shutdown()
         self._journal.close()
         self._raise_problem()

@@ -465,7 +465,7 @@ cdef class SlotFlow:
         cdef Flow* f = &self.flow
         cdef Area* a
         cdef int32_t k, number
-        parts, whole = [], [f.due, f.refused]
+        parts, whole = [], [f.due | f.blind << 1, f.refused]
         for k in range(f.count):
             a = f.areas + k
             for number in range(10):
@@ -499,7 +499,7 @@ cdef class SlotFlow:
                 for i in range(a.size + (2 if number == 9 else 0)):
                     self.column(a, number)[i] = values[at]
                     at += 1
-        f.due, f.refused = values[at], values[at + 1]
+        f.due, f.blind, f.refused = values[at] & 1, values[at] >> 1, values[at + 1]
         at += 2
         for k in range(f.count):
             f.areas[k].recent, f.areas[k].patience = values[at], values[at + 1]

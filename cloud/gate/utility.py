@@ -34,11 +34,13 @@ REQUEST_ID_MAX = 64
 class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
     """gridtokenx.grid.v1.UtilityService."""
 
-    def __init__(self, writer: Writer, views: Views, clock: Clock) -> None:
+    def __init__(
+        self, writer: Writer, views: Views, clock: Clock, orders: OrderBook | None = None
+    ) -> None:
         self._writer = writer
         self._views = views
         self._clock = clock
-        self._orders = OrderBook()
+        self._orders = OrderBook() if orders is None else orders
         writer.listen(self._orders.update)
 
     async def ListZones(  # noqa: N802 - named by the treaty

@@ -9,6 +9,7 @@ limit must never be wider in time than it was ordered.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Any
 
 from cloud.commands import OverrideLimit, ZoneRules
 from cloud.facts import ElementFlow, GateClosed
@@ -63,6 +64,15 @@ class Market:
             return energy_wh
         room_wh = self.headroom.room_wh(seller_node, buyer_node)
         return self.flow.admit(self.headroom, seller_node, buyer_node, min(energy_wh, room_wh))
+
+    def plain(self) -> tuple[dict[int, int], int, int, int]:
+        """All but the room and the flow."""
+        return self.net_wh, self.trades, self.volume_wh, self.last_price_micro_per_kwh
+
+    def resume(self, net_wh: dict[int, int], trades: int, volume_wh: int, price: int) -> None:
+        """As an earlier `plain()` was."""
+        self.net_wh, self.trades, self.volume_wh = net_wh, trades, volume_wh
+        self.last_price_micro_per_kwh = price
 
     def state(self) -> object:
         return (
@@ -261,6 +271,28 @@ class Markets:
             "open": [market.state() for _, market in sorted(self.open.items())],
             "closed": [(slot, sorted(net.items())) for slot, net in self.closed.items()],
         }
+
+    def __getstate__(self) -> dict[str, object]:
+        """For a snapshot: rooms and flows as bytes, beside what a network gives anew."""
+        kept = {
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in {"open", "_tree", "_wires"}
+        }
+        rooms = {slot: market.headroom.state() for slot, market in self.open.items()}
+        flows = {slot: market.flow.state() for slot, market in self.open.items() if market.flow}
+        plain = {slot: market.plain() for slot, market in self.open.items()}
+        return {"kept": kept, "plain": plain, "rooms": rooms, "flows": flows}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["kept"]["zone"], state["kept"]["_network"])  # type: ignore[misc]
+        self.__dict__.update(state["kept"])
+        for slot, plain in state["plain"].items():
+            market = self.market(slot)
+            market.headroom.restore(state["rooms"][slot])
+            if market.flow is not None:
+                market.flow.restore(state["flows"][slot])
+            market.resume(*plain)
 
     def _shift(self, market: Market, before: dict[int, int]) -> None:
         """Moves the room by as much as the limits moved it; trades keep what they took.

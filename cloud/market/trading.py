@@ -14,6 +14,8 @@ in the first seconds of a slot's market, where they have an opening: what it lea
 book, best first, and is matched from then on.
 """
 
+from typing import Any
+
 from cloud.commands import VoidTrades
 from cloud.facts import (
     EdgePrice,
@@ -187,6 +189,21 @@ class Trading:
         for event in self._books.resweep(market.slot):
             self._follow(market, event, None, facts)
         return facts
+
+    def __getstate__(self) -> dict[str, object]:
+        """For a snapshot: the books as bytes, beside rooms and flows that the markets keep."""
+        books = self._books
+        shape = (books.orders_max, books.ticks, books.books_max)
+        return {**self.__dict__, "_books": (shape, books.snapshot())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        shape, resting = state["_books"]
+        self._books = kernel.Books(*shape)
+        markets = self._markets.open
+        rooms = {slot: market.headroom for slot, market in markets.items()}
+        flows = {slot: market.flow for slot, market in markets.items() if market.flow}
+        self._books.restore(resting, rooms, flows)
 
     def state(self) -> object:
         return {

@@ -93,6 +93,9 @@ class Journal(Protocol):
     def last(self) -> tuple[int, bytes]:
         """Sequence and hash of the newest record; (0, GENESIS) for an empty journal."""
 
+    def hash_of(self, seq: int) -> bytes:
+        """The chain's hash after a record. Raises TamperedJournalError where there is none."""
+
     def append_leaves(self, first: int, leaves: Sequence[bytes]) -> None: ...
     def leaf(self, position: int) -> bytes | None: ...
     def leaf_count(self) -> int: ...
@@ -137,7 +140,7 @@ class SqliteJournal:
         self._hash = previous
 
     def read(self, after_seq: int = 0) -> Iterator[Record]:
-        previous = self._hash_of(after_seq)
+        previous = self.hash_of(after_seq)
         expected = after_seq + 1
         rows = self._db.execute(
             "select seq, at_ns, rules, cause_seq, cause_index, stream, body, hash from journal "
@@ -193,7 +196,7 @@ class SqliteJournal:
     def close(self) -> None:
         self._db.close()
 
-    def _hash_of(self, seq: int) -> bytes:
+    def hash_of(self, seq: int) -> bytes:
         if seq == 0:
             return GENESIS
         row = self._db.execute("select hash from journal where seq=?", (seq,)).fetchone()

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from cloud.app import fast_columns
 from cloud.commands import (
     AppendSealed,
     Command,
@@ -32,6 +31,7 @@ from cloud.core import Core
 from cloud.flows import follow
 from cloud.grid.shipped import network_named
 from cloud.signatures import OneByOne, Signed, fast_checker
+from cloud.start import fast_columns
 from cloud.store.views import Views
 from ext import columns
 from protos.clock import slot_at
