@@ -19,13 +19,13 @@ VENDOR := $(CONSOLE)/static/vendor/.ready
 demo: build
 	@$(BIN)/python -m cloud demo $(ARGS)
 
-# Whole demos want the machine for themselves; everything else shares it, a file at a time.
+# Whole demos mostly wait, two beside each other; everything else shares the machine, a file at a time.
 ALONE := tests/e2e tests/faults/test_kills.py
 
 test: build $(BIN)/.dev-ready
 ifeq ($(ARGS),)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ALONE:%=--ignore=%)
-	@$(BIN)/python -m pytest $(ALONE)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE)
 else
 	@$(BIN)/python -m pytest $(ARGS)
 endif
