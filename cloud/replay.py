@@ -93,7 +93,7 @@ def verify(journal: Journal, core: Core, listener: FactListener | None = None) -
     found = rebuild(journal, core, listener)
     seconds = time.perf_counter() - began
     leaves = core.take_leaves()
-    problems = compare_published(journal, leaves, found)
+    problems = compare_published(journal, leaves, found.blocks)
     return Verification(
         found.commands,
         seconds,
@@ -104,12 +104,19 @@ def verify(journal: Journal, core: Core, listener: FactListener | None = None) -
     )
 
 
-def compare_published(journal: Journal, leaves: Sequence[bytes], found: Rebuilt) -> list[str]:
+def compare_published(
+    journal: Journal,
+    leaves: Sequence[bytes],
+    blocks: Sequence[BlockSealed],
+    first_leaf: int = 0,
+    first_block: int = 0,
+) -> list[str]:
     """What of the stored leaves and signed roots is not what the journal makes; empty for none.
 
-    `leaves` are those that the replay made, from `found.first_leaf` on.
+    `leaves` and `blocks` are those that the replay made, from `first_leaf` and after `first_block`.
     """
-    return _compare_leaves(journal, leaves, found.first_leaf) + _compare_roots(journal, found)
+    problems = _compare_leaves(journal, leaves, first_leaf)
+    return problems + _compare_roots(journal, blocks, first_block)
 
 
 def _compare_leaves(journal: Journal, leaves: Sequence[bytes], first: int) -> list[str]:
@@ -120,16 +127,16 @@ def _compare_leaves(journal: Journal, leaves: Sequence[bytes], first: int) -> li
     return [f"leaf {i} is not what the journal makes" for i in wrong[:10]]
 
 
-def _compare_roots(journal: Journal, found: Rebuilt) -> list[str]:
+def _compare_roots(journal: Journal, blocks: Sequence[BlockSealed], first_block: int) -> list[str]:
     """The newest signed checkpoint must be one of the roots that the replay made."""
     newest = journal.checkpoint()
     if newest is None:
         return []
     number = newest[0]
-    if number > found.first_block and number not in {block.number for block in found.blocks}:
+    if number > first_block and number not in {block.number for block in blocks}:
         return [f"block {number} was signed but the journal does not make it: it was cut"]
     problems = []
-    for block in found.blocks:
+    for block in blocks:
         stored = journal.checkpoint(block.number)
         if stored is None:
             continue

@@ -4,7 +4,8 @@ A snapshot is a cache and never evidence: whoever wants a proof replays from the
 made by a process that has replayed, and believed only where all of this holds; otherwise the reason
 is logged and the start replays everything:
 
-- it bears the signature of this aggregator's own log key, because opening it runs what is in it;
+- it bears its owner's signature (an aggregator's log key, a validator's own), because opening it runs
+  what is in it;
 - it was written by this very build: what the machines look like inside is nobody's format;
 - the journal still has, at its record, the hash that its chain had then, and all its leaves;
 - the machines, once opened, give the state hash that they gave when they were written.
@@ -143,7 +144,7 @@ def _open(data: bytes, key: Ed25519PrivateKey) -> tuple[_Head, bytes]:
     try:
         key.public_key().verify(signature, SNAPSHOT_DOMAIN + head)
     except InvalidSignature:
-        raise UnusableSnapshotError("it does not bear this aggregator's signature") from None
+        raise UnusableSnapshotError("it does not bear its owner's signature") from None
     return msgspec.msgpack.decode(head, type=_Head), rest[end:]
 
 

@@ -141,7 +141,9 @@ class Writer:
         self._seq, self._at_ns, self.commands = found.seq, found.at_ns, found.commands
         # The stored leaves may end early: they are written after the commands that made them.
         leaves = self.core.take_leaves()
-        problems = compare_published(self._journal, leaves, found)
+        problems = compare_published(
+            self._journal, leaves, found.blocks, found.first_leaf, found.first_block
+        )
         if problems:
             raise TamperedJournalError(found.seq, "; ".join(problems))
         stored = self._journal.leaf_count()

@@ -60,7 +60,7 @@ class Validator:
         self._name, self._key = load_key(options.key)
         self._source = Source(options.url)
         self._log_key = _pinned_key(options, self._source)
-        self._replica = Replica(options.state_dir / JOURNAL_FILE, networks, columns)
+        self._replica = Replica(options.state_dir / JOURNAL_FILE, networks, columns, self._key)
         self._witness = Witness(
             self._name, self._key, self._log_key, options.state_dir, self._replica
         )

@@ -11,7 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
 
 from cloud.commands import (
     RULES_VERSION,
@@ -31,12 +34,15 @@ from cloud.commands import (
     decode_command,
 )
 from cloud.core import Core, UnknownZoneError
-from cloud.facts import BlockSealed, DeviceEnrolled, Fact
+from cloud.facts import BlockSealed, Fact
 from cloud.flows import follow
 from cloud.grid.network import Network
 from cloud.ledger.log import TransparencyLog
+from cloud.replay import Rebuilt
+from cloud.snapshot import SNAPSHOT_FILE, Snapshot, read_snapshot, write_snapshot
 from cloud.store.journal import Record, SqliteJournal
 from protos.codec import ColumnDecoder, decode_columns
+from protos.ids import DeviceId
 from protos.seal import Sealed, is_authentic, is_well_formed
 
 FOLLOWS_ONLY = (
@@ -55,6 +61,10 @@ FOLLOWS_ONLY = (
 """Commands that are made from facts. From outside they would be the operator's own invention."""
 
 
+SNAPSHOT_RECORDS = 200_000
+"""After so many records a validator keeps its machines, so that its next start checks few anew."""
+
+
 class ReplayError(Exception):
     """A record that no honest journal has. Nothing from it on may be cosigned."""
 
@@ -67,20 +77,38 @@ class Replica:
     """The validator's own machines and journal."""
 
     def __init__(
-        self, path: Path, networks: Mapping[str, Network], columns: ColumnDecoder = decode_columns
+        self,
+        path: Path,
+        networks: Mapping[str, Network],
+        columns: ColumnDecoder = decode_columns,
+        key: Ed25519PrivateKey | None = None,
     ) -> None:
-        """Replays what was kept before. Raises TamperedJournalError or ReplayError."""
-        self.seq = 0
-        self._at_ns = 0
-        self._core = Core(networks, columns)
-        self._keys: dict[str, Ed25519PublicKey] = {}
-        self._expected: dict[tuple[int, int], Command] = {}
-        self._numbers: dict[int, int] = {}
+        """Goes on from what was kept before. Raises TamperedJournalError or ReplayError.
+
+        Under `key` the validator signs snapshots of its own machines and begins with the last one;
+        without it everything is checked anew.
+        """
         self._journal = SqliteJournal(path)
-        for record in self._journal.read():
+        self._key = key
+        self._snapshot = path.with_name(SNAPSHOT_FILE)
+        self._gateway_keys: dict[str, Ed25519PublicKey] = {}
+        begun = read_snapshot(self._snapshot, networks, self._journal, key) if key else None
+        if begun is None:
+            begun = Snapshot(Core(networks, columns), {}, Rebuilt())
+        self._core, self._found = begun.core, begun.found
+        assert isinstance(begun.beside, dict)
+        self._numbers: dict[int, int] = begun.beside
+        self._taken = self.seq
+        for record in self._journal.read(self.seq):
             self._apply(record)
         self._stored = self._journal.leaf_count()
-        self._core_leaves: list[bytes] = self._core.take_leaves()[self._stored :]
+        made = self._core.take_leaves()
+        self._core_leaves: list[bytes] = made[self._stored - self._found.first_leaf :]
+
+    @property
+    def seq(self) -> int:
+        """The last record that was applied."""
+        return self._found.seq
 
     @property
     def log(self) -> TransparencyLog:
@@ -121,11 +149,15 @@ class Replica:
         if leaves:
             self._journal.append_leaves(self._stored, leaves)
             self._stored += len(leaves)
+        if self._key is not None and self.seq - self._taken >= SNAPSHOT_RECORDS:
+            self._taken = self.seq
+            kept = Snapshot(self._core, self._numbers, self._found)
+            write_snapshot(self._snapshot, kept, self._journal, self._key)
 
     def _apply(self, record: Record) -> None:
         if record.seq != self.seq + 1:
             raise ReplayError(record.seq, f"does not follow record {self.seq}")
-        if record.at_ns < self._at_ns:
+        if record.at_ns < self._found.at_ns:
             raise ReplayError(record.seq, "its time lies before that of the record before it")
         if record.rules > RULES_VERSION:
             raise ReplayError(record.seq, f"needs rules {record.rules}; update this validator")
@@ -142,15 +174,16 @@ class Replica:
             facts = self._core.step(command, record.at_ns)
         except AssertionError as error:
             raise ReplayError(record.seq, f"breaks an invariant: {error}") from error
-        self.seq, self._at_ns = record.seq, record.at_ns
+        self._found.seq, self._found.at_ns = record.seq, record.at_ns
+        self._found.commands += 1
         self._learn(record.seq, facts)
 
     def _check_cause(self, record: Record, command: Command) -> None:
         if record.cause_seq:
             cause = (record.cause_seq, record.cause_index)
-            if self._expected.get(cause) != command:
+            if self._found.lost.get(cause) != command:
                 raise ReplayError(record.seq, "is not what follows from its cause")
-            del self._expected[cause]
+            del self._found.lost[cause]
         elif isinstance(command, FOLLOWS_ONLY):
             raise ReplayError(record.seq, f"{type(command).__name__} came from nowhere")
 
@@ -158,18 +191,24 @@ class Replica:
         """A device nobody enrolled is the zone's to refuse; a known one must have signed."""
         if not isinstance(command, AppendSealed):
             return
-        key = self._keys.get(command.device)
+        key = self._key_of(command.device)
         sealed = Sealed(command.seq, command.previous, command.payload, command.signature)
         if key is not None and not (
             is_well_formed(sealed) and is_authentic(key, command.device, sealed)
         ):
             raise ReplayError(record.seq, f"bears no signature of gateway {command.device}")
 
+    def _key_of(self, device: DeviceId) -> Ed25519PublicKey | None:
+        """The key of a gateway that was ever enrolled, opened once."""
+        key = self._gateway_keys.get(device)
+        if key is None and (enrolled := self._core.registry.devices.get(device)) is not None:
+            key = Ed25519PublicKey.from_public_bytes(enrolled.public_key)
+            self._gateway_keys[device] = key
+        return key
+
     def _learn(self, seq: int, facts: Sequence[Fact]) -> None:
         for fact in facts:
-            if isinstance(fact, DeviceEnrolled):
-                self._keys[fact.device] = Ed25519PublicKey.from_public_bytes(fact.public_key)
-            elif isinstance(fact, BlockSealed):
+            if isinstance(fact, BlockSealed):
                 self._numbers[fact.size] = fact.number
         for index, command in enumerate(follow(facts)):
-            self._expected[seq, index] = command
+            self._found.lost[seq, index] = command

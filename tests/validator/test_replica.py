@@ -7,7 +7,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud.commands import (
     AppendSealed,
+    CreateSite,
     Deposit,
+    EnrolDevice,
+    IssueToken,
     MeterSlot,
     OpenAccount,
     OpenZone,
@@ -17,11 +20,11 @@ from cloud.commands import (
     encode_command,
 )
 from cloud.core import Core
-from cloud.facts import DeviceEnrolled
 from cloud.flows import follow
 from cloud.grid.shipped import network_named
 from cloud.ledger.checkpoint import CheckpointSigner
 from cloud.store.journal import Record
+from cloud.validator import replica as room
 from cloud.validator.replica import ReplayError, Replica
 from cloud.validator.witness import LAST_FILE, DistrustError, Witness
 from protos.ids import device_id
@@ -92,6 +95,40 @@ def test_the_same_records_give_the_same_state_also_after_a_restart(honest, repli
     again.close()
 
 
+def test_a_validator_begins_with_its_own_snapshot_and_checks_only_what_came_after(
+    honest, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(room, "SNAPSHOT_RECORDS", 3)
+    key = Ed25519PrivateKey.generate()
+    path = tmp_path / "journal.db"
+    honest.note()
+    honest.do(Deposit("late", "anna", 1_000))
+    replica = Replica(path, {"tiny": NETWORK}, key=key)
+    for record in honest.records[:-1]:
+        replica.append([record])
+    replica.close()
+    checked = []
+    check = Replica._apply
+
+    def counting(self, record):
+        checked.append(record.seq)
+        check(self, record)
+
+    monkeypatch.setattr(Replica, "_apply", counting)
+    again = Replica(path, {"tiny": NETWORK}, key=key)
+    assert len(checked) < 3
+    again.append(honest.records[-1:])
+    again.close()
+    checked.clear()
+    anew = Replica(path, {"tiny": NETWORK}, key=Ed25519PrivateKey.generate())
+    assert len(checked) == len(honest.records)
+    assert again.state_hash() == anew.state_hash() == honest.core.state_hash()
+    sizes = range(again.log.size + 1)
+    assert any(map(anew.block_number, sizes))
+    assert [*map(again.block_number, sizes)] == [*map(anew.block_number, sizes)]
+    anew.close()
+
+
 def next_record(honest, command, **changes):
     seq = len(honest.records) + 1
     record = Record(seq, seq * 1_000, 1, 0, 0, command.stream, encode_command(command))
@@ -156,9 +193,10 @@ class Gateway:
 
 def test_a_batch_that_its_gateway_did_not_sign_is_refused(honest, replica):
     gateway = Gateway()
+    honest.do(CreateSite("s", "tiny", 1, "anna"))
+    honest.do(IssueToken(bytes(32), "s"))
+    honest.do(EnrolDevice(bytes(32), gateway.public))
     replica.append(honest.records)
-    enrolled = DeviceEnrolled(gateway.device, gateway.public, "s", "tiny", 1, "anna")
-    replica._learn(0, [enrolled])
     sealed = seal(gateway, 1, bytes(32), b"payload")
     forged = AppendSealed("tiny", gateway.device, 1, bytes(32), b"forged!", sealed.signature)
     with pytest.raises(ReplayError, match="no signature of gateway"):
