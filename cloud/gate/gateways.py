@@ -342,9 +342,7 @@ class GatewayGate:
                     if device in self.streams:
                         self.streams[device].lease(order)
                 case GateClosed():
-                    message = market_message(market_news(fact))
-                    for downlink in self.streams.values():
-                        downlink.market(message)
+                    self.tell_market(market_message(market_news(fact)))
                 case DeviceRevoked(device=device) if device in self.streams:
                     self.streams[device].close()
 
@@ -354,6 +352,11 @@ class GatewayGate:
             self._backlog.keep_outcome(device, outcome)
         else:
             downlink.outcome(outcome)
+
+    def tell_market(self, message: bytes) -> None:
+        """News of a closed gate to everybody, as `market_message` makes it."""
+        for downlink in self.streams.values():
+            downlink.market(message)
 
     def tell_checkpoint(self, _number: int, _size: int, note: bytes) -> None:
         message = checkpoint_message(note)
