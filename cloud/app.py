@@ -34,6 +34,7 @@ from cloud.gate.market_news import TOLD, MarketNews
 from cloud.gate.markets import MarketServices
 from cloud.gate.screen import Screen
 from cloud.gate.server import GateServers, Ports, serve
+from cloud.gate.switchboard import Switchboard
 from cloud.gate.utility import UtilityGate
 from cloud.gate.vpp import VppGate
 from cloud.grid.network import Network
@@ -87,7 +88,9 @@ class App:
         self.views = Views()
         self.writer.listen(self.views.update)
         self.authority = CertificateAuthority(config.state_dir / "ca")
-        self.gateways = GatewayGate(self.writer, self.authority, clock, self.views.glimpse)
+        self.switchboard = Switchboard(self.writer, self.authority, clock, self.views.glimpse)
+        self.gateways = GatewayGate(self.switchboard, clock)
+        self.switchboard.halls.append(self.gateways)
         self.enrolment = EnrolmentGate(self.writer, self.authority, "")
         self.utility = UtilityGate(self.writer, self.views, clock)
         self.screen = Screen(self.views, clock, self.core.zones)

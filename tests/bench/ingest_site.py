@@ -66,7 +66,7 @@ def push(app: App) -> None:
     On the market's lane: the next root would take the place of a root that still waits.
     """
     text = NEWS_PREFIX + b"%d " % time.monotonic_ns()
-    app.gateways.tell_market(checkpoint_message(text.ljust(NEWS_BYTES, b".")))
+    app.switchboard.tell_market(checkpoint_message(text.ljust(NEWS_BYTES, b".")))
 
 
 async def enrol_all(app: App, count: int) -> list[str]:

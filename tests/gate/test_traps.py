@@ -19,6 +19,7 @@ from cloud.gate.downlink import (
     OUTCOMES_QUEUED_MAX,
     Downlink,
     checkpoint_message,
+    lease_message,
     market_message,
 )
 from protos import gateway_pb2 as pb
@@ -204,11 +205,11 @@ async def test_a_lease_overtakes_ten_thousand_outcomes(cloud, gateway):
     await gateway.connect()
     downlink = cloud.app.gateways.streams[gateway.device]
     for number in range(10_000):
-        downlink.outcome(pb.OfferOutcome(number=number, state=pb.OFFER_STATE_CANCELLED))
+        downlink.outcome(cancelled(number))
         if number == 5_000:
             # The stream is in the middle of it.
             await asyncio.sleep(0.2)
-    downlink.lease(pb.LeaseOrder(lease_id="now", power_w=-3_000, expires_ns=1))
+    downlink.lease(lease_message(pb.LeaseOrder(lease_id="now", power_w=-3_000, expires_ns=1)))
     earlier = overtaken = 0
     leased = False
     while earlier + overtaken < 10_000:
@@ -223,11 +224,15 @@ async def test_a_lease_overtakes_ten_thousand_outcomes(cloud, gateway):
     assert overtaken > 4_000
 
 
+def cancelled(number):
+    return pb.OfferOutcome(number=number, state=pb.OFFER_STATE_CANCELLED).SerializeToString()
+
+
 def test_outcomes_that_nobody_takes_end_the_stream():
     downlink = Downlink()
     for number in range(OUTCOMES_QUEUED_MAX + 1):
         assert not downlink._closed.is_set()
-        downlink.outcome(pb.OfferOutcome(number=number))
+        downlink.outcome(cancelled(number))
     assert downlink._closed.is_set()
     assert not downlink._outcomes
 
@@ -310,7 +315,7 @@ async def test_five_hundred_gateways_at_once_are_all_receipted(tmp_path):
         assert len(cloud.app.gateways.streams) == STREAMS
         await asyncio.gather(*(gateway.send(gateway.seal(MAP)) for gateway in crowd))
         await asyncio.gather(*(gateway.receipted(1) for gateway in crowd))
-        cloud.app.gateways.tell_checkpoint(1, 1, b"root")
+        cloud.app.switchboard.tell_checkpoint(1, 1, b"root")
         await asyncio.gather(*(gateway.expect("checkpoint") for gateway in crowd))
     finally:
         await asyncio.gather(*(gateway.close() for gateway in crowd))
