@@ -6,6 +6,7 @@ form; no secret has a default.
 
 import difflib
 import os
+import sys
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 ENVIRONMENT_PREFIX = "GRIDTOKENX_"
+GATE_PROCESSES_MAX = 64
 T = TypeVar("T", bound="DataclassInstance | msgspec.Struct")
 
 
@@ -78,6 +80,8 @@ class CloudConfig:
     gateway_port: int = 8443
     enrolment_port: int = 8444
     utility_port: int = 8445
+    gate_processes: int = 1
+    """How many processes serve the gateways' port; with 1 the aggregator does so itself."""
     origin: str = "gridtokenx.example/log"
     opening_deposit_micro: int = 0
     pseudonym_days: int = 0
@@ -158,6 +162,12 @@ def _check(config: CloudConfig) -> None:
         port = getattr(config, name)
         if not 0 <= port < 65_536:
             raise ConfigError(f"{name} = {port}: a port is 0 (any free one) to 65535")
+    if not 1 <= config.gate_processes <= GATE_PROCESSES_MAX:
+        raise ConfigError(
+            f"gate_processes = {config.gate_processes}: write 1 to {GATE_PROCESSES_MAX}"
+        )
+    if config.gate_processes > 1 and sys.platform != "linux":
+        raise ConfigError("gate_processes: gateways are dealt to several processes on Linux only")
     if not 0 <= config.pseudonym_days <= 366:
         raise ConfigError(f"pseudonym_days = {config.pseudonym_days}: write 0 (off) to 366")
     for zone in config.zones:

@@ -58,11 +58,9 @@ class Downlink:
     def urgent(self, message: pb.ConnectResponse) -> None:
         self._append(self._urgent, message.SerializeToString())
 
-    def begin(
-        self, welcome: pb.ConnectResponse, leases: Iterable[bytes], outcomes: Iterable[bytes]
-    ) -> None:
+    def begin(self, welcome: bytes, leases: Iterable[bytes], outcomes: Iterable[bytes]) -> None:
         """The first words, and what waited for the gateway."""
-        self.urgent(welcome)
+        self._append(self._urgent, welcome)
         for lease in leases:
             self.lease(lease)
         for outcome in outcomes:

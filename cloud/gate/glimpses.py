@@ -36,8 +36,8 @@ class Glimpses:
         self, device: DeviceId, key: Any, checker: Checker, zone: Zone, clock: Clock, shown: Shown
     ) -> None:
         """`key` was opened by `checker`."""
-        self.key = key
         self._device = device
+        self._key = key
         self._checker = checker
         self._zone = zone
         self._clock = clock
@@ -51,7 +51,7 @@ class Glimpses:
             return False
         self._looked_at_s = now_s
         message = signed_bytes(self._device, sealed.seq, sealed.previous, sealed.payload)
-        if self._checker.are_valid([Signed(self.key, sealed.signature, message)]) != [True]:
+        if self._checker.are_valid([Signed(self._key, sealed.signature, message)]) != [True]:
             return False
         snapshot = self._open(sealed.payload)
         if snapshot is None:

@@ -14,8 +14,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from cloud.gate.downlink import Downlink
-from cloud.gate.switchboard import Place
-from cloud.writer import WriterStoppedError
+from cloud.gate.house import Place
 from protos import common_pb2
 from protos import gateway_pb2 as pb
 from protos.clock import Clock
@@ -134,11 +133,7 @@ class Stream:
             # While it waited for room, an envelope before it was refused: this one is too early.
             self._refuse(sealed.seq, Refusal.SEQUENCE_GAP)
             return
-        try:
-            self._place.hand_over(sealed, self._landed)
-        except WriterStoppedError:
-            self._downlink.close()
-            return
+        self._place.hand_over(sealed, self._landed)
         self._expected += 1
         self._in_flight += 1
 

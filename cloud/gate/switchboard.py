@@ -6,11 +6,9 @@ the facts that gateways hear of. Decides who may take a seat and that a device h
 It must never let a checked envelope pass the writer by, nor lose an outcome that nobody was told.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol
-
-import grpc
+from typing import Any
 
 from cloud.commands import AppendSealed
 from cloud.facts import (
@@ -28,10 +26,11 @@ from cloud.facts import (
 from cloud.gate.authority import CertificateAuthority
 from cloud.gate.downlink import checkpoint_message, lease_message, market_message
 from cloud.gate.glimpses import Glimpses, Shown
+from cloud.gate.house import Hall, Landed, RefusedError, Seat
 from cloud.gate.news import OfferBacklog, lease_order, market_news, outcome_of
 from cloud.market.zone import Zone
 from cloud.signatures import Signed
-from cloud.writer import ForgedError, Writer
+from cloud.writer import ForgedError, Writer, WriterStoppedError
 from protos import gateway_pb2 as pb
 from protos.clock import Clock
 from protos.ids import DeviceId
@@ -49,69 +48,6 @@ TOLD = (
     DeviceRevoked,
 )
 """The facts that gateways hear of."""
-
-Landed = Callable[[int, int, Refusal | None], None]
-"""Is called once an envelope: its sequence, the device's durable one, and why it was refused."""
-
-
-class RefusedError(Exception):
-    """A gateway that may not come in."""
-
-    def __init__(self, code: grpc.StatusCode, reason: Refusal) -> None:
-        super().__init__(reason.name)
-        self.code = code
-        self.reason = reason
-
-
-class Seat(Protocol):
-    """The way down to one gateway. What is given is serialised already."""
-
-    def lease(self, message: bytes) -> None: ...
-    def outcome(self, body: bytes) -> None: ...
-    def close(self) -> None: ...
-
-    @property
-    def untold(self) -> Sequence[bytes]:
-        """Outcomes that were given and not written when the seat was closed."""
-
-
-class Hall(Protocol):
-    """All seats of one gate, for what everybody is told."""
-
-    def checkpoint(self, message: bytes) -> None: ...
-    def market(self, message: bytes) -> None: ...
-
-
-class Place(Protocol):
-    """The way up for one gateway, from whichever gate."""
-
-    durable_seq: int
-
-    @property
-    def is_full(self) -> bool:
-        """Whether `wait_for_room` would wait."""
-
-    async def wait_for_room(self) -> None: ...
-    def hand_over(self, sealed: Sealed, landed: Landed) -> None:
-        """One envelope whose sequence is the next. Raises WriterStoppedError."""
-
-    def glimpse(self, sealed: Sealed, now_s: float) -> None: ...
-    def leave(self) -> None: ...
-
-
-class House(Protocol):
-    """What a gate asks of the machines."""
-
-    async def key_of(self, device: DeviceId) -> bytes:
-        """The device's public key. Raises RefusedError."""
-
-    async def renew(self, device: DeviceId, csr_pem: bytes) -> bytes:
-        """A new certificate chain. Raises BadRequestError."""
-
-    async def enter(self, device: DeviceId, seat: Any) -> Place:
-        """A place for a gateway that has said hello; its older one is closed and the seat is told
-        the welcome and what waited. Raises RefusedError.
-        """
 
 
 class Switchboard:
@@ -141,7 +77,7 @@ class Switchboard:
         if key is None:
             known = device in registry.devices
             reason = Refusal.REVOKED_DEVICE if known else Refusal.UNKNOWN_DEVICE
-            raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, reason)
+            raise RefusedError(reason)
         return key
 
     async def renew(self, device: DeviceId, csr_pem: bytes) -> bytes:
@@ -152,20 +88,18 @@ class Switchboard:
         seat.begin(welcome, *self.waiting(device))
         return place
 
-    def seat(
-        self, device: DeviceId, seat: Seat, *, is_checked: bool
-    ) -> tuple["LocalPlace", pb.ConnectResponse]:
+    def seat(self, device: DeviceId, seat: Seat, *, is_checked: bool) -> tuple["LocalPlace", bytes]:
         """A place and its welcome. Raises RefusedError. What is `is_checked` comes from a gate that
         has checked the signatures itself.
         """
         zone = self._zone_of(device)
         if zone is None:
-            raise RefusedError(grpc.StatusCode.UNAVAILABLE, Refusal.UNKNOWN_DEVICE)
+            raise RefusedError(Refusal.UNKNOWN_DEVICE)
         previous = self.seats.get(device)
         if previous is not None:
             previous.close()
         self.seats[device] = seat
-        place = LocalPlace(self, device, zone, seat, self._glimpses(device, zone), is_checked)
+        place = LocalPlace(self, device, zone, seat, is_checked=is_checked)
         return place, self._welcome(device, zone)
 
     def waiting(self, device: DeviceId) -> tuple[list[bytes], list[bytes]]:
@@ -190,17 +124,20 @@ class Switchboard:
         for hall in self.halls:
             hall.market(message)
 
+    def glimpses(self, device: DeviceId, zone: Zone, key: Any) -> Glimpses:
+        """`key` was opened by the writer's checker."""
+        return Glimpses(device, key, self.writer.checker, zone, self._clock, self._shown)
+
+    def open_key(self, device: DeviceId) -> Any:
+        return self.writer.checker.open(self.writer.core.registry.devices[device].public_key)
+
     def _zone_of(self, device: DeviceId) -> Zone | None:
         core = self.writer.core
         enrolled = core.registry.devices.get(device)
         zone = core.zones.get(core.registry.sites[enrolled.site].zone) if enrolled else None
         return zone if zone is not None and zone.knows(device) else None
 
-    def _glimpses(self, device: DeviceId, zone: Zone) -> Glimpses:
-        key = self.writer.checker.open(self.writer.core.registry.devices[device].public_key)
-        return Glimpses(device, key, self.writer.checker, zone, self._clock, self._shown)
-
-    def _welcome(self, device: DeviceId, zone: Zone) -> pb.ConnectResponse:
+    def _welcome(self, device: DeviceId, zone: Zone) -> bytes:
         seq, link = zone.durable(device)
         rules = zone.rules
         return pb.ConnectResponse(
@@ -214,7 +151,7 @@ class Switchboard:
                 price_max_micro_per_kwh=rules.fallback_import_micro_per_kwh,
                 gate_closure_s=rules.gate_closure_s,
             )
-        )
+        ).SerializeToString()
 
     def _on_facts(self, facts: Sequence[Fact], at_ns: int) -> None:
         for fact in facts:
@@ -244,13 +181,7 @@ class LocalPlace:
     """A gateway's way to the writer of this process."""
 
     def __init__(
-        self,
-        board: Switchboard,
-        device: DeviceId,
-        zone: Zone,
-        seat: Seat,
-        glimpses: Glimpses,
-        is_checked: bool,
+        self, board: Switchboard, device: DeviceId, zone: Zone, seat: Seat, *, is_checked: bool
     ) -> None:
         self.durable_seq = zone.durable(device)[0]
         self._board = board
@@ -258,8 +189,8 @@ class LocalPlace:
         self._device = device
         self._zone = zone
         self._seat = seat
-        self._glimpses = glimpses
-        self._key = None if is_checked else glimpses.key
+        self._key = None if is_checked else board.open_key(device)
+        self._glimpses: Glimpses | None = None
 
     @property
     def is_full(self) -> bool:
@@ -274,9 +205,16 @@ class LocalPlace:
         signed = None
         if self._key is not None:
             signed = Signed(self._key, signature, signed_bytes(device, seq, previous, payload))
-        self._writer.hand_over(command, partial(self._answered, seq, landed), signed)
+        try:
+            self._writer.hand_over(command, partial(self._answered, seq, landed), signed)
+        except WriterStoppedError:
+            self._seat.close()
 
     def glimpse(self, sealed: Sealed, now_s: float) -> None:
+        if self._glimpses is None:
+            # Few gateways have a backlog, and an opened key is no small thing.
+            key = self._key or self._board.open_key(self._device)
+            self._glimpses = self._board.glimpses(self._device, self._zone, key)
         self._glimpses.take(sealed, now_s)
 
     def leave(self) -> None:

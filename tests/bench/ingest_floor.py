@@ -17,8 +17,8 @@ from typing import Any
 import grpc
 
 from cloud.gate.authority import CertificateAuthority
-from cloud.gate.server import CALLS_MAX, OPTIONS
-from cloud.service import keep_out_of_collections, run_loop
+from cloud.gate.loops import keep_out_of_collections, run_loop
+from cloud.gate.transport import CALLS_MAX, OPTIONS
 from protos import gateway_pb2 as pb
 from protos.ids import device_id
 from protos.limits import UNACKNOWLEDGED_BATCHES_MAX

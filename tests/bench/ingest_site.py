@@ -23,7 +23,7 @@ from cloud.commands import CreateSite, Deposit, EnrolDevice, IssueToken
 from cloud.config import CloudConfig, ZoneConfig
 from cloud.gate.authority import CertificateAuthority
 from cloud.gate.downlink import checkpoint_message
-from cloud.service import keep_out_of_collections, run_loop
+from cloud.gate.loops import keep_out_of_collections, run_loop
 from protos.clock import SystemClock
 from protos.ids import device_id
 from tests.bench.ingest_load import NEWS_BYTES, NEWS_PREFIX

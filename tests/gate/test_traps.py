@@ -14,7 +14,7 @@ from cloud import app as application
 from cloud.app import App
 from cloud.commands import CreateSite, EnrolDevice, IssueToken
 from cloud.config import CloudConfig, ZoneConfig
-from cloud.gate import gateways, server
+from cloud.gate import gateways, transport
 from cloud.gate.downlink import (
     OUTCOMES_QUEUED_MAX,
     Downlink,
@@ -90,13 +90,13 @@ async def test_a_gateway_that_pings_to_hold_its_address_is_not_cut_off(tmp_path,
     """Beside it the plausible wrong spelling, which is silently ignored: the test can fail."""
     # Roots sent down would hide the strikes: any data resets their count.
     monkeypatch.setattr(application, "BLOCK_NS", 3_600_000_000_000)
-    assert RIGHT in dict(server.OPTIONS)
+    assert RIGHT in dict(transport.OPTIONS)
     # The ping floor as far below the pings as it is in earnest.
-    options = tuple((n, PING_MS // 4 if n == RIGHT else v) for n, v in server.OPTIONS)
-    monkeypatch.setattr(server, "OPTIONS", options)
+    options = tuple((n, PING_MS // 4 if n == RIGHT else v) for n, v in transport.OPTIONS)
+    monkeypatch.setattr(transport, "OPTIONS", options)
     good = await started(tmp_path / "right")
     misspelt = tuple((WRONG if name == RIGHT else name, value) for name, value in options)
-    monkeypatch.setattr(server, "OPTIONS", misspelt)
+    monkeypatch.setattr(transport, "OPTIONS", misspelt)
     bad = await started(tmp_path / "wrong")
     outcomes = await asyncio.gather(survives_pings(good), survives_pings(bad))
     await asyncio.gather(good.app.stop(), bad.app.stop())
@@ -145,9 +145,10 @@ async def test_streams_without_a_hello_are_bounded(cloud, gateway, monkeypatch):
 
 async def test_a_connection_that_never_shakes_hands_is_closed(tmp_path, monkeypatch):
     options = tuple(
-        (name, 500 if value == server.HANDSHAKE_MS_MAX else value) for name, value in server.OPTIONS
+        (name, 500 if value == transport.HANDSHAKE_MS_MAX else value)
+        for name, value in transport.OPTIONS
     )
-    monkeypatch.setattr(server, "OPTIONS", options)
+    monkeypatch.setattr(transport, "OPTIONS", options)
     cloud = await started(tmp_path)
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", cloud.listening.gateway_port)
