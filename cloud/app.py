@@ -25,12 +25,15 @@ from cloud.commands import (
 from cloud.config import CloudConfig, ZoneConfig
 from cloud.facts import Awarded, AwardMetered, BidPrepared, BlockSealed, GateClosed, Telemetry
 from cloud.gate.authority import CertificateAuthority
-from cloud.gate.gateways import EnrolmentGate, GatewayGate
+from cloud.gate.enrolment import EnrolmentGate
+from cloud.gate.gateways import GatewayGate
 from cloud.gate.http import HttpServices, make_http, operator_token
+from cloud.gate.links import GateProcesses
 from cloud.gate.market_news import TOLD, MarketNews
 from cloud.gate.markets import MarketServices
 from cloud.gate.screen import Screen
 from cloud.gate.server import GateServers, Ports, serve
+from cloud.gate.switchboard import Switchboard
 from cloud.gate.utility import UtilityGate
 from cloud.gate.vpp import VppGate
 from cloud.gridwork import GridWork
@@ -82,7 +85,9 @@ class App:
         self.views = begun.remembered.views
         self.writer.listen(self.views.update)
         self.authority = CertificateAuthority(config.state_dir / "ca")
-        self.gateways = GatewayGate(self.writer, self.authority, clock, self.views.glimpse)
+        self.switchboard = Switchboard(self.writer, self.authority, clock, self.views.glimpse)
+        self.gateways = GatewayGate(self.switchboard, clock)
+        self.gates: GateProcesses | None = None
         self.enrolment = EnrolmentGate(self.writer, self.authority, "")
         self.utility = UtilityGate(self.writer, self.views, clock, begun.remembered.orders)
         self.screen = Screen(self.views, clock, self.core.zones)
@@ -117,11 +122,12 @@ class App:
         await self._open_books()
         await self.gridwork.open()
         config = self.config
+        gateway_port = await self._open_gates()
         self._servers = await serve(
-            Ports(config.host, config.enrolment_port, config.gateway_port, config.utility_port),
+            Ports(config.host, config.enrolment_port, gateway_port, config.utility_port),
             self.authority,
             self.enrolment,
-            self.gateways,
+            None if self.gates else self.gateways,
             self.utility,
             VppGate(self._market_services, self.market_news, operator_token(config.state_dir)),
         )
@@ -158,6 +164,8 @@ class App:
         if self._http is not None:
             self._http.should_exit = True
         await self.gateways.drain()
+        if self.gates is not None:
+            await self.gates.stop()
         for pump in self._pumps:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
@@ -200,6 +208,23 @@ class App:
                 OpenDesk(desk.power_max_w, desk.exposure_max_micro, desk.power_min_w)
             )
             await self.writer.submit(PromiseFirm(is_on=True))
+
+    async def _open_gates(self) -> int:
+        """The gateways' port: still to be opened by this process, or served by others."""
+        config = self.config
+        if config.gate_processes == 1:
+            self.switchboard.halls.append(self.gateways)
+            return config.gateway_port
+        self.gates = GateProcesses(
+            self.switchboard,
+            self.authority,
+            config.gate_processes,
+            config.host,
+            config.gateway_port,
+        )
+        port = await self.gates.start()
+        self._pumps.append(asyncio.create_task(self.gates.failed(), name="gates"))
+        return port
 
     async def _start_http(self) -> int:
         services = HttpServices(

@@ -6,6 +6,7 @@ form; no secret has a default.
 
 import difflib
 import os
+import sys
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 ENVIRONMENT_PREFIX = "GRIDTOKENX_"
+GATE_PROCESSES_MAX = 64
 T = TypeVar("T", bound="DataclassInstance | msgspec.Struct")
 
 
@@ -78,6 +80,8 @@ class CloudConfig:
     gateway_port: int = 8443
     enrolment_port: int = 8444
     utility_port: int = 8445
+    gate_processes: int = 1
+    """How many processes serve the gateways' port; with 1 the aggregator does so itself."""
     origin: str = "gridtokenx.example/log"
     opening_deposit_micro: int = 0
     pseudonym_days: int = 0
@@ -160,6 +164,12 @@ def _check(config: CloudConfig) -> None:
         port = getattr(config, name)
         if not 0 <= port < 65_536:
             raise ConfigError(f"{name} = {port}: a port is 0 (any free one) to 65535")
+    if not 1 <= config.gate_processes <= GATE_PROCESSES_MAX:
+        raise ConfigError(
+            f"gate_processes = {config.gate_processes}: write 1 to {GATE_PROCESSES_MAX}"
+        )
+    if config.gate_processes > 1 and sys.platform != "linux":
+        raise ConfigError("gate_processes: gateways are dealt to several processes on Linux only")
     if not 0 <= config.pseudonym_days <= 366:
         raise ConfigError(f"pseudonym_days = {config.pseudonym_days}: write 0 (off) to 366")
     if config.snapshot_commands < 0:
@@ -167,19 +177,23 @@ def _check(config: CloudConfig) -> None:
             f"snapshot_commands = {config.snapshot_commands}: write 0 (never) or more"
         )
     for zone in config.zones:
-        if zone.tick_micro_per_kwh <= 0:
-            raise ConfigError(f"zones.tick_micro_per_kwh = {zone.tick_micro_per_kwh}: must be > 0")
-        for name, highest in (("grid_fee_bps", 10_000), ("trading_fee_bps", 1_000),
-                              ("vat_bps", 10_000), ("grid_fee_micro_per_kwh", 10**9)):  # fmt: skip
-            if not 0 <= getattr(zone, name) <= highest:
-                raise ConfigError(f"zones.{name} = {getattr(zone, name)}: write 0 to {highest}")
-        if zone.fallback_export_micro_per_kwh >= zone.fallback_import_micro_per_kwh:
-            raise ConfigError(
-                "zones.fallback_export_micro_per_kwh must lie below fallback_import: "
-                "the band between them is where homes trade"
-            )
+        _check_zone(zone)
     if len({zone.name for zone in config.zones}) != len(config.zones):
         raise ConfigError("zones.name: each zone needs a name of its own")
+
+
+def _check_zone(zone: ZoneConfig) -> None:
+    if zone.tick_micro_per_kwh <= 0:
+        raise ConfigError(f"zones.tick_micro_per_kwh = {zone.tick_micro_per_kwh}: must be > 0")
+    for name, highest in (("grid_fee_bps", 10_000), ("trading_fee_bps", 1_000),
+                          ("vat_bps", 10_000), ("grid_fee_micro_per_kwh", 10**9)):  # fmt: skip
+        if not 0 <= getattr(zone, name) <= highest:
+            raise ConfigError(f"zones.{name} = {getattr(zone, name)}: write 0 to {highest}")
+    if zone.fallback_export_micro_per_kwh >= zone.fallback_import_micro_per_kwh:
+        raise ConfigError(
+            "zones.fallback_export_micro_per_kwh must lie below fallback_import: "
+            "the band between them is where homes trade"
+        )
 
 
 def _from_environment(config: CloudConfig) -> CloudConfig:

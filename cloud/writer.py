@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from cloud.commands import RULES_VERSION, Command, SealBlock, encode_command
+from cloud.commands import RULES_VERSION, AppendSealed, Command, SealBlock, encode_command
 from cloud.core import Core
 from cloud.facts import BlockSealed, Fact
 from cloud.flows import follow
@@ -265,7 +265,7 @@ class Writer:
         queued = len(self._inbox) + len(self._follow_ups)
         if queued >= LARGE_BATCH or self._stopping:
             return
-        envelopes = sum(entry.signed is not None for entry in committed)
+        envelopes = sum(type(entry.command) is AppendSealed for entry in committed)
         if len(committed) >= FULL_BATCH:
             await asyncio.sleep(FULL_TICK_S)
         elif len(committed) >= BUSY_BATCH or envelopes >= BUSY_ENVELOPES:

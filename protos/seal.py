@@ -7,9 +7,8 @@ device names 32 zero bytes. A payload is never parsed and serialised again to ch
 fork a chain.
 """
 
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -32,8 +31,7 @@ class Signer(Protocol):
         """A 64-byte Ed25519 signature."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(NamedTuple):
     """One envelope as it lies in the outbox, on the wire and in the journal."""
 
     seq: int

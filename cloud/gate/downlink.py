@@ -8,9 +8,14 @@ take its offer outcomes is cut off: it will learn them again, while a dropped on
 import asyncio
 import math
 from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 
 from protos import gateway_pb2 as pb
-from protos.limits import DOWNLINK_QUEUE_MAX, UNACKNOWLEDGED_BATCHES_MAX
+from protos.limits import (
+    DOWNLINK_QUEUE_MAX,
+    OPEN_OFFERS_PER_DEVICE_MAX,
+    UNACKNOWLEDGED_BATCHES_MAX,
+)
 
 RECEIPT = 2 << 3 | 2
 OFFERS = 5 << 3 | 2
@@ -29,6 +34,9 @@ class Downlink:
     Lanes hold bytes as they will be sent: what goes to everybody is serialised once.
     """
 
+    untold: Sequence[bytes] = ()
+    """The newest outcomes that were not written when the stream was closed."""
+
     def __init__(self, receipt_pause_s: float = 0.0) -> None:
         self._is_closed = False
         self._receipt_pause_s = min(receipt_pause_s, RECEIPT_PAUSE_S_MAX)
@@ -38,6 +46,8 @@ class Downlink:
         self._urgent: deque[bytes] = deque()
         self._leases: deque[bytes] = deque()
         self._outcomes: deque[bytes] = deque()
+        self._writing: list[bytes] = []
+        self.wrote: Callable[[int], None] = lambda _outcomes: None
         self._durable_seq = 0
         self._receipt_due = False
         self._checkpoint: bytes | None = None
@@ -46,10 +56,19 @@ class Downlink:
         self._closed = asyncio.Event()
 
     def urgent(self, message: pb.ConnectResponse) -> None:
-        self._append(self._urgent, message)
+        self._append(self._urgent, message.SerializeToString())
 
-    def lease(self, order: pb.LeaseOrder) -> None:
-        self._append(self._leases, pb.ConnectResponse(lease=order))
+    def begin(self, welcome: bytes, leases: Iterable[bytes], outcomes: Iterable[bytes]) -> None:
+        """The first words, and what waited for the gateway."""
+        self._append(self._urgent, welcome)
+        for lease in leases:
+            self.lease(lease)
+        for outcome in outcomes:
+            self.outcome(outcome)
+
+    def lease(self, message: bytes) -> None:
+        """A setpoint, as `lease_message` makes it."""
+        self._append(self._leases, message)
 
     def receipt(self, durable_seq: int) -> None:
         """Coalesced: only the highest durable sequence is worth sending, and not too often."""
@@ -74,12 +93,13 @@ class Downlink:
         self._receipt_due = True
         self._ready.set()
 
-    def outcome(self, outcome: pb.OfferOutcome) -> None:
+    def outcome(self, outcome: bytes) -> None:
+        """A serialised OfferOutcome."""
         if len(self._outcomes) >= OUTCOMES_QUEUED_MAX:
             self.close()
             return
         if not self._is_closed:
-            self._outcomes.append(_framed(OUTCOME, outcome.SerializeToString()))
+            self._outcomes.append(outcome)
             self._ready.set()
 
     def checkpoint(self, message: bytes) -> None:
@@ -97,6 +117,9 @@ class Downlink:
 
         What was queued goes at once: the peer may hold the last write up for as long as it likes.
         """
+        if not self._is_closed:
+            untold = (*self._writing, *self._outcomes)
+            self.untold = untold[-OPEN_OFFERS_PER_DEVICE_MAX:]
         self._is_closed = True
         if self._receipt_timer is not None:
             self._receipt_timer.cancel()
@@ -110,7 +133,12 @@ class Downlink:
         await self._closed.wait()
 
     async def next(self) -> bytes | None:
-        """The most urgent ConnectResponse; None when the stream is to end."""
+        """The most urgent ConnectResponse; None when the stream is to end. Whoever asks has written
+        what it was given before.
+        """
+        if self._writing:
+            self.wrote(len(self._writing))
+            self._writing = []
         while True:
             if self._is_closed:
                 return None
@@ -132,24 +160,29 @@ class Downlink:
             return _framed(RECEIPT, pb.Receipt(durable_seq=self._durable_seq).SerializeToString())
         if self._outcomes:
             count = min(len(self._outcomes), DOWNLINK_QUEUE_MAX)
-            return _framed(OFFERS, b"".join([self._outcomes.popleft() for _ in range(count)]))
+            self._writing = [self._outcomes.popleft() for _ in range(count)]
+            return _framed(OFFERS, b"".join([_framed(OUTCOME, one) for one in self._writing]))
         if self._checkpoint is not None:
             message, self._checkpoint = self._checkpoint, None
             return message
         news, self._market = self._market, None
         return news
 
-    def _append(self, lane: deque[bytes], message: pb.ConnectResponse) -> None:
+    def _append(self, lane: deque[bytes], message: bytes) -> None:
         if len(lane) >= DOWNLINK_QUEUE_MAX:
             self.close()
             return
         if not self._is_closed:
-            lane.append(message.SerializeToString())
+            lane.append(message)
             self._ready.set()
 
 
 def checkpoint_message(note: bytes) -> bytes:
     return pb.ConnectResponse(checkpoint=pb.Checkpoint(note=note)).SerializeToString()
+
+
+def lease_message(order: pb.LeaseOrder) -> bytes:
+    return pb.ConnectResponse(lease=order).SerializeToString()
 
 
 def market_message(news: pb.MarketNews) -> bytes:

@@ -103,28 +103,30 @@ def market_news(fact: GateClosed) -> pb.MarketNews:
 
 
 class OfferBacklog:
-    """Outcomes and leases for gateways without a stream.
+    """Outcomes and leases for gateways without a stream, as they will be sent.
 
     Bounded a device: the oldest outcomes give way, which costs the agent knowledge of offers that
     are long gone and nothing else; of leases only those that still run are kept.
     """
 
     def __init__(self) -> None:
-        self._outcomes: dict[DeviceId, deque[pb.OfferOutcome]] = {}
-        self._leases: dict[DeviceId, deque[pb.LeaseOrder]] = {}
+        self._outcomes: dict[DeviceId, deque[bytes]] = {}
+        self._leases: dict[DeviceId, deque[tuple[int, bytes]]] = {}
 
-    def keep_outcome(self, device: DeviceId, outcome: pb.OfferOutcome) -> None:
+    def keep_outcome(self, device: DeviceId, outcome: bytes) -> None:
         kept = self._outcomes.setdefault(device, deque(maxlen=OPEN_OFFERS_PER_DEVICE_MAX))
         kept.append(outcome)
 
-    def take_outcomes(self, device: DeviceId) -> list[pb.OfferOutcome]:
+    def take_outcomes(self, device: DeviceId) -> list[bytes]:
         return list(self._outcomes.pop(device, ()))
 
-    def keep_lease(self, device: DeviceId, order: pb.LeaseOrder, now_ns: int) -> None:
+    def keep_lease(self, device: DeviceId, expires_ns: int, message: bytes, now_ns: int) -> None:
         kept = self._leases.setdefault(device, deque(maxlen=LEASES_KEPT_MAX))
-        while kept and kept[0].expires_ns <= now_ns:
+        while kept and kept[0][0] <= now_ns:
             kept.popleft()
-        kept.append(order)
+        kept.append((expires_ns, message))
 
-    def leases(self, device: DeviceId, now_ns: int) -> list[pb.LeaseOrder]:
-        return [order for order in self._leases.get(device, ()) if order.expires_ns > now_ns]
+    def leases(self, device: DeviceId, now_ns: int) -> list[bytes]:
+        return [
+            message for expires_ns, message in self._leases.get(device, ()) if expires_ns > now_ns
+        ]

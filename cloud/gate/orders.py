@@ -49,6 +49,18 @@ EVERYWHERE = "*"
 
 ORDERS_KEPT_MAX = 1_024
 
+TOLD = (
+    LimitOverridden,
+    OverrideContested,
+    CurtailmentPlanned,
+    ReserveActivated,
+    ResponseCalled,
+    ResponseEnded,
+    LeaseIssued,
+    LeaseReported,
+)
+"""The facts that say what became of an order."""
+
 
 class Refused(Exception):
     """An order that is not carried out; the message says what is wrong with it."""
@@ -190,7 +202,10 @@ class Standing:
 
 
 class OrderBook:
-    """All orders that were carried out lately, made from facts. `update` is a fact listener."""
+    """All orders that were carried out lately, made from facts.
+
+    `update` is a fact listener for the kinds in TOLD.
+    """
 
     def __init__(self) -> None:
         self._orders: dict[str, Standing] = {}

@@ -7,6 +7,8 @@ from typing import NoReturn, Protocol
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cloud.gate.authority import AUTHORITY_SCHEME, DEVICE_SCHEME
 from protos.messages import ADVICE, Refusal
@@ -50,3 +52,16 @@ def _peer(context: Context, scheme: str) -> Peer | None:
     certificate = x509.load_pem_x509_certificate(pem[0])
     left = certificate.not_valid_after_utc - dt.datetime.now(dt.UTC)
     return Peer(found[0], left.total_seconds())
+
+
+def is_signed(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+async def refuse(context: Context, code: grpc.StatusCode, reason: Refusal) -> NoReturn:
+    await context.abort(code, advise(reason))
+    raise AssertionError("abort does not return")

@@ -1,33 +1,26 @@
 """One gateway's stream: what comes up in which order, and when the stream ends.
 
-Decides whether an envelope is the next of its stream; hands it to the writer with the check of its
-signature; receipts what is durable and says what was refused. It holds at most a window of
-envelopes in flight, and waits while the writer's inbox is full, so that a fast gateway is slowed
-down by its own transport. It must never receipt what the writer has not made durable.
+Decides whether an envelope is the next of its stream; hands it on to the writer, wherever that runs;
+receipts what is durable and says what was refused. It holds at most a window of envelopes in
+flight, and waits while there is no room, so that a fast gateway is slowed down by its own transport.
+It must never receipt what the writer has not made durable.
 """
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from cloud.commands import AppendSealed
-from cloud.facts import BatchRefused, Fact
 from cloud.gate.downlink import Downlink
-from cloud.gate.glimpses import Glimpses
-from cloud.market.zone import Zone
-from cloud.signatures import Signed
-from cloud.writer import ForgedError, Writer, WriterStoppedError
+from cloud.gate.house import Place
 from protos import common_pb2
 from protos import gateway_pb2 as pb
 from protos.clock import Clock
-from protos.ids import DeviceId
 from protos.limits import PAYLOAD_BYTES_MAX, UNACKNOWLEDGED_BATCHES_MAX
 from protos.messages import ADVICE, Refusal
-from protos.seal import Sealed, is_well_formed, signed_bytes
+from protos.seal import Sealed, is_well_formed
 
 LAST_WORDS_S = 0.5
 """How long a stream that is ended may still take to hear why."""
@@ -48,24 +41,13 @@ except ImportError:
 class Stream:
     """The order of one stream: what comes next, and how much is in flight to the writer."""
 
-    def __init__(
-        self,
-        device: DeviceId,
-        key: Any,
-        zone: Zone,
-        downlink: Downlink,
-        writer: Writer,
-        glimpses: Glimpses,
-    ) -> None:
-        self._device = device
-        self._key = key
-        self._zone = zone
+    def __init__(self, place: Place, downlink: Downlink) -> None:
+        self._place = place
         self._downlink = downlink
-        self._writer = writer
-        self._glimpses = glimpses
-        self._expected = zone.durable(device)[0] + 1
+        self._durable = place.durable_seq
+        self._expected = place.durable_seq + 1
         self._in_flight = 0
-        self._landed = asyncio.Event()
+        self._landed_some = asyncio.Event()
 
     async def run(self, context: Any, clock: Clock) -> None:
         """Reads and writes until either side ends the stream, or the downlink is closed.
@@ -110,7 +92,7 @@ class Stream:
                 await self._take(Sealed(found.seq, found.previous, found.payload, found.signature))
             elif body == "glimpse":
                 shown = request.glimpse
-                self._glimpses.take(
+                self._place.glimpse(
                     Sealed(shown.seq, shown.previous, shown.payload, shown.signature),
                     asyncio.get_running_loop().time(),
                 )
@@ -121,7 +103,7 @@ class Stream:
 
     async def _take(self, sealed: Sealed) -> None:
         if self._is_next(sealed):
-            if self._in_flight >= UNACKNOWLEDGED_BATCHES_MAX or self._writer.is_full:
+            if self._in_flight >= UNACKNOWLEDGED_BATCHES_MAX or self._place.is_full:
                 await self._make_room()
             self._hand_over(sealed)
 
@@ -133,7 +115,7 @@ class Stream:
             return False
         if sealed.seq < self._expected:
             # Sent again after a lost receipt: harmless, and the answer is the receipt.
-            self._downlink.receipt(self._zone.durable(self._device)[0])
+            self._downlink.receipt(self._durable)
             return False
         if sealed.seq > self._expected:
             self._refuse(sealed.seq, Refusal.SEQUENCE_GAP)
@@ -142,50 +124,32 @@ class Stream:
 
     async def _make_room(self) -> None:
         while self._in_flight >= UNACKNOWLEDGED_BATCHES_MAX:
-            self._landed.clear()
-            await self._landed.wait()
-        await self._writer.wait_for_room()
+            self._landed_some.clear()
+            await self._landed_some.wait()
+        await self._place.wait_for_room()
 
     def _hand_over(self, sealed: Sealed) -> None:
         if sealed.seq != self._expected:
             # While it waited for room, an envelope before it was refused: this one is too early.
             self._refuse(sealed.seq, Refusal.SEQUENCE_GAP)
             return
-        command = AppendSealed(
-            self._zone.name,
-            self._device,
-            sealed.seq,
-            sealed.previous,
-            sealed.payload,
-            sealed.signature,
-        )
-        message = signed_bytes(self._device, sealed.seq, sealed.previous, sealed.payload)
-        signed = Signed(self._key, sealed.signature, message)
-        try:
-            self._writer.hand_over(command, partial(self._answered, sealed.seq), signed)
-        except WriterStoppedError:
-            self._downlink.close()
-            return
+        self._place.hand_over(sealed, self._landed)
         self._expected += 1
         self._in_flight += 1
 
-    def _answered(self, seq: int, outcome: list[Fact] | Exception) -> None:
+    def _landed(self, seq: int, durable_seq: int, refusal: Refusal | None) -> None:
         """The writer is done with an envelope: receipt what is durable, say what was refused."""
         self._in_flight -= 1
-        self._landed.set()
-        durable = self._zone.durable(self._device)[0]
-        if isinstance(outcome, ForgedError):
-            self._expected = durable + 1
-            self._refuse(seq, Refusal.BAD_SIGNATURE)
+        self._landed_some.set()
+        self._durable = durable_seq
+        if refusal is Refusal.BAD_SIGNATURE:
+            self._expected = durable_seq + 1
+            self._refuse(seq, refusal)
             return
-        if isinstance(outcome, Exception):
-            self._downlink.close()
-            return
-        for fact in outcome:
-            if isinstance(fact, BatchRefused):
-                self._expected = durable + 1 if seq > durable else self._expected
-                self._refuse(seq, Refusal(fact.reason))
-        self._downlink.receipt(durable)
+        if refusal is not None:
+            self._expected = durable_seq + 1 if seq > durable_seq else self._expected
+            self._refuse(seq, refusal)
+        self._downlink.receipt(durable_seq)
 
     def _refuse(self, seq: int, reason: Refusal) -> None:
         self._downlink.urgent(

@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from cloud.commands import FollowSignal, OrderCurtailment, ZoneCommand
 from cloud.facts import Fact, SignalFollowed, ZoneRefused
 from cloud.gate import grid_state
-from cloud.gate.orders import EVERYWHERE, OrderBook, Refused, command_of, read_order
+from cloud.gate.orders import EVERYWHERE, TOLD, OrderBook, Refused, command_of, read_order
 from cloud.gate.peers import authority_of
 from cloud.grid.congestion import most_loaded
 from cloud.market.zone import Zone
@@ -41,7 +41,7 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
         self._views = views
         self._clock = clock
         self._orders = OrderBook() if orders is None else orders
-        writer.listen(self._orders.update)
+        writer.listen(self._orders.update, *TOLD)
 
     async def ListZones(  # noqa: N802 - named by the treaty
         self, _request: pb.ListZonesRequest, context: Any

@@ -1,10 +1,14 @@
 """The load: gateways that speak raw bytes, sealed beforehand, to an aggregator of its own.
 
-    python -m tests.bench.ingest_load DIRECTORY
+    python -m tests.bench.ingest_load DIRECTORY [SITE]
 
-Starts `ingest_site`, runs the flows one after another and prints one JSON object of figures. What
-is measured is the processor time of the aggregator's process alone (user and system, all threads),
-which holds when other work shares the machine; latencies are this machine's, with that work.
+Starts the measured side (`ingest_site`, or the bare floor `ingest_floor`), runs its flows one after
+another and prints one JSON object of figures. What is measured is the processor time of that side
+alone (user and system, all its processes and threads), which holds when other work shares the
+machine; latencies are this machine's, with that work.
+
+GRIDTOKENX_BENCH_GATEWAYS says how many gateways send at 1 to 3 batches a second, and
+GRIDTOKENX_BENCH_STREAMS how many are connected when everybody is told something.
 """
 
 import asyncio
@@ -17,10 +21,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +43,8 @@ from tests.bench.ingest_traffic import (
     register_map,
 )
 
-GATEWAYS = int(os.environ.get("GRIDTOKENX_BENCH_GATEWAYS", "2000"))
+GATEWAYS = int(os.environ.get("GRIDTOKENX_BENCH_GATEWAYS", "400"))
+STREAMS = max(GATEWAYS, int(os.environ.get("GRIDTOKENX_BENCH_STREAMS", "1000")))
 CONNECTIONS = 16
 OFFERING = range(CONNECTIONS, 2 * CONNECTIONS)
 RECEIPT_PAUSE_MS = 1_000
@@ -57,6 +61,7 @@ CONNECTS_AT_ONCE = 8
 NEWS_BYTES = 1_024
 NEWS_PREFIX = b"bench "
 NEWS_ROUNDS = 5
+NEWS_LOAD_S = 8
 CONNECT = "/gridtokenx.gateway.v1.GatewayService/Connect"
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -190,9 +195,9 @@ class Gateway:
 class Load:
     """All gateways of one run, and the process they burden."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, site: str = "ingest_site", streams: int = STREAMS) -> None:
         self.site = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.ingest_site", directory, str(GATEWAYS)],
+            [sys.executable, "-m", f"tests.bench.{site}", directory, str(streams)],
             stdout=subprocess.PIPE,
         )
         stay_on(self.site.pid, 0)
@@ -200,7 +205,7 @@ class Load:
         assert self.site.stdout.readline() == b"ready\n"
         given = json.loads((directory / "gateways.json").read_text())
         self._given = given
-        self.gateways = [Gateway(number, self._channel(number)) for number in range(GATEWAYS)]
+        self.gateways = [Gateway(number, self._channel(number)) for number in range(streams)]
         self.map = encode_payload(register_map())
 
     def _channel(self, number: int) -> Any:
@@ -259,23 +264,24 @@ class Load:
         return self._cost(count, cpu, began)
 
     async def gateway_like(self) -> dict[str, float]:
-        """Every gateway at 1 to 3 batches a second, out of step, with pushes in between."""
+        """Gateways at 1 to 3 batches a second, out of step, with pushes in between."""
         draw = random.Random(7)
+        senders = self.gateways[:GATEWAYS]
         rates = [RATES_HZ[number % len(RATES_HZ)] for number in range(GATEWAYS)]
         payloads = self._sweeps(PACED_S * max(RATES_HZ))
-        for gateway, rate in zip(self.gateways, rates, strict=True):
+        for gateway, rate in zip(senders, rates, strict=True):
             gateway.waits_s.clear()
             gateway.prepare(payloads[-PACED_S * rate :])
         cpu, began = self.cpu_s(), time.perf_counter()
         sending = asyncio.gather(
             *(
                 gateway.send_paced(1 / rate, draw.uniform(0, 1 / rate))
-                for gateway, rate in zip(self.gateways, rates, strict=True)
+                for gateway, rate in zip(senders, rates, strict=True)
             )
         )
         await sending
         found = self._cost(PACED_S * sum(rates), cpu, began)
-        waits = sorted(wait for gateway in self.gateways for wait in gateway.waits_s)
+        waits = sorted(wait for gateway in senders for wait in gateway.waits_s)
         found["p50_ms"] = 1e3 * waits[len(waits) // 2]
         found["p99_ms"] = 1e3 * waits[len(waits) * 99 // 100]
         return found
@@ -292,18 +298,23 @@ class Load:
             found.append((last - self.gateways[0].told_at_ns) / 1e6)
         return {"last_ms": sorted(found)[len(found) // 2]}
 
-    async def news_under_load(self) -> dict[str, float]:
-        """The same while every gateway sends once a second."""
-        payloads = self._sweeps(4)
-        for gateway in self.gateways:
+    async def news_under_load(self, batch_us: float) -> dict[str, float]:
+        """The same while batches that cost `batch_us` each keep half a core of the site busy."""
+        per_s = 0.5e6 / batch_us
+        senders = self.gateways[:GATEWAYS]
+        period_s = len(senders) / per_s
+        payloads = self._sweeps(max(1, int(NEWS_LOAD_S / period_s)))
+        for gateway in senders:
             gateway.prepare(payloads)
+        cpu, began = self.cpu_s(), time.perf_counter()
         sending = asyncio.gather(
-            *(g.send_paced(1, g.number / len(self.gateways)) for g in self.gateways)
+            *(g.send_paced(period_s, period_s * g.number / len(senders)) for g in senders)
         )
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(NEWS_LOAD_S / 4)
         found = await self.news()
+        found["busy"] = (self.cpu_s() - cpu) / (time.perf_counter() - began)
         await sending
-        return found
+        return found | {"per_s": per_s}
 
     async def offers(self) -> dict[str, float]:
         gateways = self.gateways[OFFERING.start : OFFERING.stop]
@@ -366,31 +377,44 @@ def stay_on(process: int, cpu: int) -> None:
         os.sched_setaffinity(process, {usable[cpu]})
 
 
+async def run(load: Load, *, is_floor: bool) -> dict[str, Any]:
+    """All flows once, with how long each took."""
+    found: dict[str, Any] = {"gateways": GATEWAYS, "streams": len(load.gateways), "seconds": {}}
+
+    async def measure(name: str, flow: Coroutine[Any, Any, dict[str, float]]) -> None:
+        began = time.perf_counter()
+        found[name] = await flow
+        found["seconds"][name] = round(time.perf_counter() - began, 1)
+
+    await measure("connect", load.connect(load.gateways))
+    await measure("pipelined", load.pipelined())
+    await measure("gateway_like", load.gateway_like())
+    if not is_floor:
+        await measure("news", load.news())
+        cost_us = found["gateway_like"]["cpu_us"]
+        await measure("news_under_load", load.news_under_load(cost_us))
+        await measure("offers", load.offers())
+        found["rss_mib"] = load.rss_mib()
+    return found
+
+
 async def main() -> None:
     """All flows once; the figures as the last line."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65_536)), hard))
-    load = Load(Path(sys.argv[1]))
-    found: dict[str, Any] = {"gateways": GATEWAYS}
-    times = [time.perf_counter()]
+    site = sys.argv[2] if len(sys.argv) > 2 else "ingest_site"
+    is_floor = site == "ingest_floor"
+    began = time.perf_counter()
+    load = Load(Path(sys.argv[1]), site, GATEWAYS if is_floor else STREAMS)
     # The load's own pauses would count as the aggregator's.
     gc.disable()
     stay_on(0, 1)
+    opened_s = round(time.perf_counter() - began, 1)
     try:
-        found["connect"] = await load.connect(load.gateways)
-        for name, flow in (
-            ("pipelined", load.pipelined),
-            ("gateway_like", load.gateway_like),
-            ("news", load.news),
-            ("news_under_load", load.news_under_load),
-            ("offers", load.offers),
-        ):
-            found[name] = await flow()
-            times.append(time.perf_counter())
-        found["rss_mib"] = load.rss_mib()
-        found["seconds"] = [round(b - a, 1) for a, b in pairwise(times)]
+        found = await run(load, is_floor=is_floor)
     finally:
         await load.close()
+    found["seconds"]["open"] = opened_s
     print(json.dumps(found))
 
 

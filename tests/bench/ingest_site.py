@@ -21,7 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cloud.app import App
 from cloud.commands import CreateSite, Deposit, EnrolDevice, IssueToken
 from cloud.config import CloudConfig, ZoneConfig
-from cloud.service import keep_out_of_collections, run_loop
+from cloud.gate.authority import CertificateAuthority
+from cloud.gate.downlink import checkpoint_message
+from cloud.gate.loops import keep_out_of_collections, run_loop
 from protos.clock import SystemClock
 from protos.ids import device_id
 from tests.bench.ingest_load import NEWS_BYTES, NEWS_PREFIX
@@ -46,7 +48,7 @@ async def main() -> None:
     listening = await app.start()
     devices = await enrol_all(app, gateways)
     (directory / "gateways.json").write_text(
-        json.dumps({"port": listening.gateway_port, **credentials(app, devices)})
+        json.dumps({"port": listening.gateway_port, **client_credentials(app.authority, devices)})
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -59,9 +61,12 @@ async def main() -> None:
 
 
 def push(app: App) -> None:
-    """One signed root's worth of bytes to everybody, with the time at which it was said."""
+    """1 KB to everybody, with the time at which it was said.
+
+    On the market's lane: the next root would take the place of a root that still waits.
+    """
     text = NEWS_PREFIX + b"%d " % time.monotonic_ns()
-    app.gateways.tell_checkpoint(0, 0, text.ljust(NEWS_BYTES, b"."))
+    app.switchboard.tell_market(checkpoint_message(text.ljust(NEWS_BYTES, b".")))
 
 
 async def enrol_all(app: App, count: int) -> list[str]:
@@ -86,7 +91,7 @@ async def enrol_all(app: App, count: int) -> list[str]:
     return devices
 
 
-def credentials(app: App, devices: list[str]) -> dict[str, object]:
+def client_credentials(authority: CertificateAuthority, devices: list[str]) -> dict[str, object]:
     """One TLS key for all of them, and a certificate each."""
     key = ec.generate_private_key(ec.SECP256R1())
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
@@ -97,9 +102,9 @@ def credentials(app: App, devices: list[str]) -> dict[str, object]:
         serialization.NoEncryption(),
     )
     return {
-        "roots": app.authority.certificate_pem.decode(),
+        "roots": authority.certificate_pem.decode(),
         "key": pem.decode(),
-        "chains": [app.authority.device_chain(csr, device).decode() for device in devices],
+        "chains": [authority.device_chain(csr, device).decode() for device in devices],
     }
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 import pytest
@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from cloud.app import App
 from cloud.config import CloudConfig, ZoneConfig
-from cloud.gate.gateways import ENROL_DOMAIN
+from cloud.gate.enrolment import ENROL_DOMAIN
 from cloud.remote import Operator
 from protos import gateway_pb2 as pb
 from protos import gateway_pb2_grpc
@@ -186,10 +186,10 @@ class Gateway:
         )
 
 
-@pytest.fixture
-async def cloud(tmp_path):
-    config = CloudConfig(
-        state_dir=tmp_path / "state",
+def configured(directory, **changes):
+    """An aggregator of one small zone on free ports."""
+    plain = CloudConfig(
+        state_dir=directory / "state",
         http_port=0,
         gateway_port=0,
         enrolment_port=0,
@@ -197,7 +197,12 @@ async def cloud(tmp_path):
         opening_deposit_micro=1_000_000_000,
         zones=(ZoneConfig(name="tiny", network="tiny"),),
     )
-    app = App(config, SystemClock())
+    return replace(plain, **changes)
+
+
+@pytest.fixture
+async def cloud(tmp_path):
+    app = App(configured(tmp_path), SystemClock())
     listening = await app.start()
     yield Cloud(app, listening)
     await app.stop()

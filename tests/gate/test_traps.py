@@ -14,11 +14,12 @@ from cloud import app as application
 from cloud.app import App
 from cloud.commands import CreateSite, EnrolDevice, IssueToken
 from cloud.config import CloudConfig, ZoneConfig
-from cloud.gate import gateways, server
+from cloud.gate import gateways, transport
 from cloud.gate.downlink import (
     OUTCOMES_QUEUED_MAX,
     Downlink,
     checkpoint_message,
+    lease_message,
     market_message,
 )
 from protos import gateway_pb2 as pb
@@ -89,13 +90,13 @@ async def test_a_gateway_that_pings_to_hold_its_address_is_not_cut_off(tmp_path,
     """Beside it the plausible wrong spelling, which is silently ignored: the test can fail."""
     # Roots sent down would hide the strikes: any data resets their count.
     monkeypatch.setattr(application, "BLOCK_NS", 3_600_000_000_000)
-    assert RIGHT in dict(server.OPTIONS)
+    assert RIGHT in dict(transport.OPTIONS)
     # The ping floor as far below the pings as it is in earnest.
-    options = tuple((n, PING_MS // 4 if n == RIGHT else v) for n, v in server.OPTIONS)
-    monkeypatch.setattr(server, "OPTIONS", options)
+    options = tuple((n, PING_MS // 4 if n == RIGHT else v) for n, v in transport.OPTIONS)
+    monkeypatch.setattr(transport, "OPTIONS", options)
     good = await started(tmp_path / "right")
     misspelt = tuple((WRONG if name == RIGHT else name, value) for name, value in options)
-    monkeypatch.setattr(server, "OPTIONS", misspelt)
+    monkeypatch.setattr(transport, "OPTIONS", misspelt)
     bad = await started(tmp_path / "wrong")
     outcomes = await asyncio.gather(survives_pings(good), survives_pings(bad))
     await asyncio.gather(good.app.stop(), bad.app.stop())
@@ -144,9 +145,10 @@ async def test_streams_without_a_hello_are_bounded(cloud, gateway, monkeypatch):
 
 async def test_a_connection_that_never_shakes_hands_is_closed(tmp_path, monkeypatch):
     options = tuple(
-        (name, 500 if value == server.HANDSHAKE_MS_MAX else value) for name, value in server.OPTIONS
+        (name, 500 if value == transport.HANDSHAKE_MS_MAX else value)
+        for name, value in transport.OPTIONS
     )
-    monkeypatch.setattr(server, "OPTIONS", options)
+    monkeypatch.setattr(transport, "OPTIONS", options)
     cloud = await started(tmp_path)
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", cloud.listening.gateway_port)
@@ -204,11 +206,11 @@ async def test_a_lease_overtakes_ten_thousand_outcomes(cloud, gateway):
     await gateway.connect()
     downlink = cloud.app.gateways.streams[gateway.device]
     for number in range(10_000):
-        downlink.outcome(pb.OfferOutcome(number=number, state=pb.OFFER_STATE_CANCELLED))
+        downlink.outcome(cancelled(number))
         if number == 5_000:
             # The stream is in the middle of it.
             await asyncio.sleep(0.2)
-    downlink.lease(pb.LeaseOrder(lease_id="now", power_w=-3_000, expires_ns=1))
+    downlink.lease(lease_message(pb.LeaseOrder(lease_id="now", power_w=-3_000, expires_ns=1)))
     earlier = overtaken = 0
     leased = False
     while earlier + overtaken < 10_000:
@@ -223,11 +225,15 @@ async def test_a_lease_overtakes_ten_thousand_outcomes(cloud, gateway):
     assert overtaken > 4_000
 
 
+def cancelled(number):
+    return pb.OfferOutcome(number=number, state=pb.OFFER_STATE_CANCELLED).SerializeToString()
+
+
 def test_outcomes_that_nobody_takes_end_the_stream():
     downlink = Downlink()
     for number in range(OUTCOMES_QUEUED_MAX + 1):
         assert not downlink._closed.is_set()
-        downlink.outcome(pb.OfferOutcome(number=number))
+        downlink.outcome(cancelled(number))
     assert downlink._closed.is_set()
     assert not downlink._outcomes
 
@@ -310,7 +316,7 @@ async def test_five_hundred_gateways_at_once_are_all_receipted(tmp_path):
         assert len(cloud.app.gateways.streams) == STREAMS
         await asyncio.gather(*(gateway.send(gateway.seal(MAP)) for gateway in crowd))
         await asyncio.gather(*(gateway.receipted(1) for gateway in crowd))
-        cloud.app.gateways.tell_checkpoint(1, 1, b"root")
+        cloud.app.switchboard.tell_checkpoint(1, 1, b"root")
         await asyncio.gather(*(gateway.expect("checkpoint") for gateway in crowd))
     finally:
         await asyncio.gather(*(gateway.close() for gateway in crowd))

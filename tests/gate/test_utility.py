@@ -174,7 +174,7 @@ async def test_an_independent_client_sees_the_typed_error(cloud, credentials):
 
 async def test_an_idle_stream_that_pings_is_kept(cloud, gateway):
     """The server's ping floor must lie below the client's interval, under its right name."""
-    from cloud.gate.server import CLIENT_PING_FLOOR_MS, OPTIONS
+    from cloud.gate.transport import CLIENT_PING_FLOOR_MS, OPTIONS
 
     assert dict(OPTIONS)["grpc.http2.min_ping_interval_without_data_ms"] == CLIENT_PING_FLOOR_MS
     await gateway.connect()

@@ -20,6 +20,7 @@ def test_an_empty_configuration_is_a_working_one(tmp_path):
         ({"http_port": "8080"}, "whole number"),
         ({"http_port": True}, "whole number"),
         ({"http_port": 70_000}, "0 .any free one. to 65535"),
+        ({"gate_processes": 0}, "write 1 to 64"),
         ({"zones": [{"nane": "x"}]}, r"did you mean zones\.name"),
         ({"zones": []}, r"at least one \[\[zones\]\]"),
         ({"zones": [{"tick_micro_per_kwh": 0}]}, "must be > 0"),
