@@ -2,9 +2,16 @@
 
 A fact with `LOGGED` true is a leaf of the transparency log: its bytes, as `encode_fact` makes
 them, are what a receipt proves. Tags and field order are as lasting as those of commands.
+
+A fact may grow at its end, by fields with a default that means what was true before: at the end of a
+fact, and of a record that is one of its fields, values equal to their default are not written. So an
+old journal still makes its old leaves. Records that stand in a list do not grow.
 """
 
-from typing import ClassVar
+from collections.abc import Callable
+from functools import cache
+from operator import attrgetter
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -905,7 +912,55 @@ _decoder: msgspec.msgpack.Decoder[AnyFact] = msgspec.msgpack.Decoder(AnyFact)
 
 
 def encode_fact(fact: Fact) -> bytes:
-    return _encoder.encode(fact)
+    """The fact's bytes, which any MessagePack reader can open."""
+    written = _growing(type(fact))
+    return _encoder.encode(fact if written is None else written(fact))
+
+
+def fact_values(fact: Fact) -> list[Any]:
+    """Tag and values as they are written, before they are bytes."""
+    written = _growing(type(fact)) or _written_by(type(fact))
+    return written(fact)
+
+
+@cache
+def _growing(kind: type[msgspec.Struct]) -> Callable[[msgspec.Struct], list[Any]] | None:
+    """How a fact is written that, or a field of which, has values with a default; else None."""
+    may = bool(kind.__struct_defaults__) or any(
+        _growing(one) is not None for one in _records_in(kind).values()
+    )
+    return _written_by(kind) if may else None
+
+
+def _records_in(kind: type[msgspec.Struct]) -> dict[int, type[msgspec.Struct]]:
+    """The fields that are records themselves, by place."""
+    return {
+        place: field.type
+        for place, field in enumerate(msgspec.structs.fields(kind))
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
+    }
+
+
+@cache
+def _written_by(kind: type[msgspec.Struct]) -> Callable[[msgspec.Struct], list[Any]]:
+    """Makes the list of a record's values, a tag first where it has one."""
+    values_of = attrgetter(*kind.__struct_fields__, "__class__")
+    tag = kind.__struct_config__.tag
+    head = [] if tag is None else [tag]
+    defaults = kind.__struct_defaults__
+    required = len(kind.__struct_fields__) - len(defaults)
+    inner = {place: _written_by(one) for place, one in _records_in(kind).items()}
+
+    def written(record: msgspec.Struct) -> list[Any]:
+        *values, _ = values_of(record)
+        kept = len(values)
+        while kept > required and values[kept - 1] == defaults[kept - 1 - required]:
+            kept -= 1
+        for place, write in inner.items():
+            values[place] = write(values[place])
+        return head + values[:kept]
+
+    return written
 
 
 def decode_fact(data: bytes) -> AnyFact:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from cloud.commands import AssignPseudonyms
-from cloud.facts import BankRefused, Fact, PseudonymsAssigned, encode_fact
+from cloud.facts import BankRefused, Fact, PseudonymsAssigned, encode_fact, fact_values
 from protos.ids import is_device_id
 from protos.messages import Refusal
 
@@ -48,7 +48,7 @@ class Pseudonyms:
         if not self.names:
             return encode_fact(fact)
         return msgspec.msgpack.encode(
-            self._covered(msgspec.to_builtins(fact, builtin_types=(bytes,)))
+            self._covered(msgspec.to_builtins(fact_values(fact), builtin_types=(bytes,)))
         )
 
     def state(self) -> object:
