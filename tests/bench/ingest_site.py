@@ -23,7 +23,7 @@ from cloud.commands import CreateSite, Deposit, EnrolDevice, IssueToken
 from cloud.config import CloudConfig, ZoneConfig
 from cloud.gate.authority import CertificateAuthority
 from cloud.gate.downlink import checkpoint_message
-from cloud.gate.loops import keep_out_of_collections, run_loop
+from cloud.gate.loops import bound_collections, run_loop
 from protos.clock import SystemClock
 from protos.ids import device_id
 from tests.bench.ingest_load import NEWS_BYTES, NEWS_PREFIX
@@ -54,7 +54,7 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, push, app)
-    keep_out_of_collections()
+    bound_collections()
     print("ready", flush=True)
     await stop.wait()
     await app.stop()
