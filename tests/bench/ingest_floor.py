@@ -1,6 +1,6 @@
 """The floor: the same streams, read and receipted as often, and nothing else done.
 
-    python -m tests.bench.ingest_floor DIRECTORY GATEWAYS
+    python -m tests.bench.ingest_floor DIRECTORY GATEWAYS 1
 
 A bare gRPC server with mutual TLS on the aggregator's own event loop and options. It looks into no
 message; it counts them, and so may be burdened with the very bytes that the aggregator gets. What a

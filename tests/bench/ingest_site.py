@@ -1,6 +1,6 @@
 """The measured side: a whole aggregator with gateways that are already enrolled.
 
-    python -m tests.bench.ingest_site DIRECTORY GATEWAYS
+    python -m tests.bench.ingest_site DIRECTORY GATEWAYS GATE_PROCESSES
 
 Writes what the load needs to DIRECTORY/gateways.json, prints one line when it listens, sends one
 news of 1 KB to every stream at each SIGUSR1, and ends at SIGTERM.
@@ -42,6 +42,7 @@ async def main() -> None:
         gateway_port=0,
         enrolment_port=0,
         utility_port=0,
+        gate_processes=int(sys.argv[3]),
         zones=(ZoneConfig(ZONE, "rural"),),
     )
     app = App(config, SystemClock())
