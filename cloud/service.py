@@ -15,7 +15,7 @@ from typing import Any
 
 from cloud.app import App
 from cloud.config import CloudConfig
-from cloud.gate.loops import keep_out_of_collections, run_loop
+from cloud.gate.loops import bound_collections, run_loop
 from cloud.gate.summary import summary
 from protos.clock import clock_from_environment
 
@@ -38,7 +38,7 @@ async def _serve(config: CloudConfig, *, as_json: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     listening = await app.start()
-    keep_out_of_collections()
+    bound_collections()
     ports = {
         "http": listening.http_port,
         "gateways": listening.gateway_port,

@@ -17,6 +17,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -39,8 +40,10 @@ HELD_S_MAX = 0.005
 BUSY_BATCH, BUSY_ENVELOPES, BUSY_TICK_S = 4, 2, 0.01
 FULL_BATCH, FULL_TICK_S = 64, 0.02
 LARGE_BATCH = 512
+PATIENT_TICK_S = 0.05
 """After a busy commit the next one waits a tick, after a full one a long tick, so that it carries
-more, unless it already carries much. Who is alone is answered at once.
+more, unless it already carries much; and longer while there is nothing but readings, for which
+nobody waits. Who is alone is answered at once.
 """
 
 LEAVES_AT_ONCE = 1_024
@@ -76,6 +79,7 @@ class _Entry:
     following: int = 0
     answer: Answer | None = None
     signed: Signed | None = None
+    is_patient: bool = False
 
     def tell(self, outcome: list[Fact] | Exception) -> None:
         answer, self.answer = self.answer, None
@@ -109,6 +113,7 @@ class Writer:
         self._follow_ups: deque[_Entry] = deque()
         self._batch: Sequence[_Entry] = ()
         self._wake = asyncio.Event()
+        self._urgent = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._idle = asyncio.Event()
@@ -196,16 +201,21 @@ class Writer:
         command: Command,
         answer: Answer | None = None,
         signed: Signed | None = None,
+        *,
+        is_patient: bool = False,
     ) -> None:
         """`submit` for callers that bound themselves and keep the order of their calls.
 
-        Raises UnknownZoneError or WriterStoppedError; `answer` is then never called.
+        What `is_patient` may wait a little for company. Raises UnknownZoneError or
+        WriterStoppedError; `answer` is then never called.
         """
         self.core.check(command)
         if self._stopping or self.problem is not None:
             raise WriterStoppedError("the writer has stopped; the process restarts by replay")
-        self._inbox.append(_Entry(command, answer=answer, signed=signed))
+        self._inbox.append(_Entry(command, answer=answer, signed=signed, is_patient=is_patient))
         self._wake.set()
+        if not is_patient:
+            self._urgent.set()
 
     async def keep_checkpoint(self, number: int, size: int, note: bytes) -> None:
         """Stores a signed root's note again once validators have cosigned it."""
@@ -219,6 +229,7 @@ class Writer:
                 return
             self._idle.clear()
             self._wake.set()
+            self._urgent.set()
             await self._idle.wait()
 
     async def stop(self) -> None:
@@ -228,6 +239,7 @@ class Writer:
         """
         self._stopping = True
         self._wake.set()
+        self._urgent.set()
         if self._task is not None:
             await asyncio.wait((self._task,))
         if self._leaves and self.problem is None:
@@ -266,10 +278,16 @@ class Writer:
         if queued >= LARGE_BATCH or self._stopping:
             return
         envelopes = sum(type(entry.command) is AppendSealed for entry in committed)
-        if len(committed) >= FULL_BATCH:
-            await asyncio.sleep(FULL_TICK_S)
-        elif len(committed) >= BUSY_BATCH or envelopes >= BUSY_ENVELOPES:
-            await asyncio.sleep(BUSY_TICK_S)
+        is_full = len(committed) >= FULL_BATCH
+        if not is_full and len(committed) < BUSY_BATCH and envelopes < BUSY_ENVELOPES:
+            return
+        await asyncio.sleep(FULL_TICK_S if is_full else BUSY_TICK_S)
+        if self._follow_ups or not all(entry.is_patient for entry in self._inbox):
+            return
+        self._urgent.clear()
+        if not self._stopping:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._urgent.wait(), PATIENT_TICK_S)
 
     def _take(self) -> list[_Entry]:
         """Follow-ups first: a journey that has begun goes before one that has not."""

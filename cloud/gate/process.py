@@ -43,7 +43,7 @@ from cloud.gate.frames import (
 from cloud.gate.gateways import GatewayGate
 from cloud.gate.house import Landed as OnLanded
 from cloud.gate.house import RefusedError
-from cloud.gate.loops import keep_out_of_collections, run_loop
+from cloud.gate.loops import bound_collections, run_loop
 from cloud.gate.transport import bind, credentials, make_server
 from cloud.signatures import Checker, Signed, fast_checker
 from protos.clock import clock_from_environment
@@ -285,7 +285,7 @@ async def serve(end: socket.socket) -> int:
         await link.flush()
         return 1
     await server.start()
-    keep_out_of_collections()
+    bound_collections()
     link.send(Listening(""))
     checking = asyncio.create_task(house.check())
     listening = asyncio.create_task(_listen(link, house, gate))

@@ -49,6 +49,9 @@ TOLD = (
 )
 """The facts that gateways hear of."""
 
+READINGS = 2 << 3 | 2
+"""The tag of Payload.sweeps, with which readings begin. It decides about nothing but a wait."""
+
 
 class Switchboard:
     """The house itself, for gates in this process and for the links to others."""
@@ -206,7 +209,12 @@ class LocalPlace:
         if self._key is not None:
             signed = Signed(self._key, signature, signed_bytes(device, seq, previous, payload))
         try:
-            self._writer.hand_over(command, partial(self._answered, seq, landed), signed)
+            self._writer.hand_over(
+                command,
+                partial(self._answered, seq, landed),
+                signed,
+                is_patient=payload[0] == READINGS,
+            )
         except WriterStoppedError:
             self._seat.close()
 

@@ -117,10 +117,12 @@ class Counter:
         if not is_plausible(value - self.last_wh, at_ms - last_ms):
             return self._suspect(at_ms, value_wh)
         self.candidate = None
-        self._join(Gap(last_ms, self.last_wh, at_ms, value, self.offset_wh, broken=False))
+        before, slot = last_ms // SLOT_MS, at_ms // SLOT_MS
+        if before != slot:
+            self._join(Gap(last_ms, self.last_wh, at_ms, value, self.offset_wh, broken=False))
         self.last_ms = at_ms
         self.last_wh = value
-        return last_ms // SLOT_MS, at_ms // SLOT_MS
+        return before, slot
 
     def exchange(self) -> None:
         """The next reading comes from another meter, which goes on from this one's last value."""

@@ -48,13 +48,15 @@ def newest_ms(batch: SweepBatch) -> int:
 def observe(plan: MapPlan, batch: SweepBatch, last: Snapshot) -> Snapshot:
     """The snapshot after a batch that is newer than `last`."""
     bad = frozenset([(m.register, m.sweep) for m in batch.marks if m.quality is not Quality.GOOD])
+    values = batch.values
 
     def total(columns: Sequence[int], known: int) -> int:
-        if not columns:
-            return 0
-        if not bad:
-            return sum([batch.values[column][-1] for column in columns])
-        return _total(batch, columns, bad, known)
+        if bad:
+            return _total(batch, columns, bad, known)
+        sum_ = 0
+        for column in columns:
+            sum_ += values[column][-1]
+        return sum_
 
     grid_w = total(plan.grid_power, last.grid_w)
     pv_w = total(plan.pv_power, last.pv_w)
@@ -83,7 +85,10 @@ def observe(plan: MapPlan, batch: SweepBatch, last: Snapshot) -> Snapshot:
 def _voltages(
     batch: SweepBatch, columns: Sequence[int], bad: frozenset[tuple[int, int]], last: Snapshot
 ) -> tuple[int, int]:
-    values = [value for column in columns if (value := _newest(batch, column, bad)) is not None]
+    if bad:
+        values = [value for column in columns if (value := _newest(batch, column, bad)) is not None]
+    else:
+        values = [batch.values[column][-1] for column in columns]
     if not values:
         return (last.voltage_low_mv, last.voltage_high_mv) if columns else (UNKNOWN, UNKNOWN)
     live = [value for value in values if value >= LIVE_MV]

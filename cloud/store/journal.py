@@ -11,11 +11,10 @@ power cut (see tests/faults). All calls block; the writer makes them from its on
 import sqlite3
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 GENESIS = bytes(32)
 SCHEMA_VERSION = 1
@@ -40,8 +39,7 @@ create table if not exists checkpoint (number integer primary key, size integer 
 _NUMBERS = struct.Struct(">5q")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One command as it was journaled.
 
     `cause_seq` and `cause_index` name the record and the place in its follow-ups from which this

@@ -262,12 +262,6 @@ class Views:
 
     def _gateway(self, fact: Telemetry | BatchAccepted | GatewayAdmitted | GatewayExpelled) -> None:
         match fact:
-            case GatewayAdmitted():
-                self.gateways.setdefault(
-                    fact.device, GatewayRow(fact.device, fact.zone, fact.account, fact.node)
-                )
-            case GatewayExpelled():
-                self.gateways.pop(fact.device, None)
             case BatchAccepted():
                 self.totals.batches += 1
                 self.totals.readings += fact.readings
@@ -280,6 +274,12 @@ class Views:
                 if row is not None and fact.at_ns >= row.seen_ns:
                     self._see(row, fact)
                     row.is_glimpse = False
+            case GatewayAdmitted():
+                self.gateways.setdefault(
+                    fact.device, GatewayRow(fact.device, fact.zone, fact.account, fact.node)
+                )
+            case GatewayExpelled():
+                self.gateways.pop(fact.device, None)
 
     @staticmethod
     def _see(row: GatewayRow, seen: Powers) -> None:

@@ -58,6 +58,7 @@ ROOT = Path(__file__).parents[2]
 LOAD_WITHIN_S = 600
 """With thousands of streams. As it is by default all of it ends within two minutes."""
 
+GATES = 2
 COMMIT_BATCHES = 100
 COMMITS = 20
 SWEEPS = 10
@@ -74,12 +75,14 @@ Row = dict[str, Any]
 def rows() -> list[Row]:
     """One row a figure."""
     floor, found = _burdened("ingest_floor"), _burdened("ingest_site")
+    spread = _burdened("ingest_site", GATES)
     signatures = _signatures()
     commit_us = _commit_us()
     return [
         *signatures,
         *_floors(floor, commit_us),
         *_batches(found, floor, signatures[0]["value"], commit_us),
+        *_spread(found, spread),
         _machine(),
         *_readings(),
         *_streams(found),
@@ -87,12 +90,12 @@ def rows() -> list[Row]:
     ]
 
 
-def _burdened(site: str) -> dict[str, Any]:
+def _burdened(site: str, gates: int = 1) -> dict[str, Any]:
     """The figures of one measured side."""
     # Not in /tmp, which may be memory: the journal's fsync is part of the figure.
     with tempfile.TemporaryDirectory(dir=ROOT, prefix=".bench-ingest-") as name:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.bench.ingest_load", name, site],
+            [sys.executable, "-m", "tests.bench.ingest_load", name, site, str(gates)],
             cwd=ROOT,
             env=os.environ | {"GRPC_VERBOSITY": "ERROR"},
             stdout=subprocess.PIPE,
@@ -318,6 +321,28 @@ def _batches(
             "ms",
             None,
             note=f"p50 {paced['p50_ms']:.1f} ms; a gateway is content to wait a second for it",
+        ),
+    ]
+
+
+def _spread(found: dict[str, Any], spread: dict[str, Any]) -> list[Row]:
+    """With gates in processes of their own the one writer is what bounds an aggregator."""
+    alone, apart = found["pipelined"], spread["pipelined"]
+    return [
+        _row(
+            f"of a batch, the writer's process, with {GATES} gate processes",
+            apart["writer_us"],
+            "us CPU",
+            None,
+            note=f"{apart['cpu_us']:.0f} with the gates'; {apart['per_s']:.0f} batches/s here, where "
+            f"they share {os.cpu_count()} cores with the load; one process: {alone['per_s']:.0f}",
+        ),
+        _row(
+            "batches one writer carries, as a multiple of one process",
+            alone["cpu_us"] / apart["writer_us"],
+            "x",
+            None,
+            direction="max",
         ),
     ]
 

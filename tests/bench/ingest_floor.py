@@ -1,6 +1,6 @@
 """The floor: the same streams, read and receipted as often, and nothing else done.
 
-    python -m tests.bench.ingest_floor DIRECTORY GATEWAYS
+    python -m tests.bench.ingest_floor DIRECTORY GATEWAYS 1
 
 A bare gRPC server with mutual TLS on the aggregator's own event loop and options. It looks into no
 message; it counts them, and so may be burdened with the very bytes that the aggregator gets. What a
@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 
 from cloud.gate.authority import CertificateAuthority
-from cloud.gate.loops import keep_out_of_collections, run_loop
+from cloud.gate.loops import bound_collections, run_loop
 from cloud.gate.transport import CALLS_MAX, OPTIONS
 from protos import gateway_pb2 as pb
 from protos.ids import device_id
@@ -73,7 +73,7 @@ async def main() -> None:
     (directory / "gateways.json").write_text(json.dumps(given))
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    keep_out_of_collections()
+    bound_collections()
     print("ready", flush=True)
     await stop.wait()
     await server.stop(0.2)

@@ -1,9 +1,9 @@
 """The load: gateways that speak raw bytes, sealed beforehand, to an aggregator of its own.
 
-    python -m tests.bench.ingest_load DIRECTORY [SITE]
+    python -m tests.bench.ingest_load DIRECTORY [SITE [GATE_PROCESSES]]
 
 Starts the measured side (`ingest_site`, or the bare floor `ingest_floor`), runs its flows one after
-another and prints one JSON object of figures. What is measured is the processor time of that side
+another and prints one JSON object of figures; with gates in processes of their own, the first one. What is measured is the processor time of that side
 alone (user and system, all its processes and threads), which holds when other work shares the
 machine; latencies are this machine's, with that work.
 
@@ -195,12 +195,16 @@ class Gateway:
 class Load:
     """All gateways of one run, and the process they burden."""
 
-    def __init__(self, directory: Path, site: str = "ingest_site", streams: int = STREAMS) -> None:
+    def __init__(
+        self, directory: Path, site: str = "ingest_site", streams: int = STREAMS, gates: int = 1
+    ) -> None:
         self.site = subprocess.Popen(
-            [sys.executable, "-m", f"tests.bench.{site}", directory, str(streams)],
+            [sys.executable, "-m", f"tests.bench.{site}", directory, str(streams), str(gates)],
             stdout=subprocess.PIPE,
         )
-        stay_on(self.site.pid, 0)
+        if gates == 1:
+            stay_on(self.site.pid, 0)
+            stay_on(0, 1)
         assert self.site.stdout is not None
         assert self.site.stdout.readline() == b"ready\n"
         given = json.loads((directory / "gateways.json").read_text())
@@ -216,8 +220,13 @@ class Load:
         return grpc.aio.secure_channel(f"127.0.0.1:{given['port']}", credentials)
 
     def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self.site.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+        """Of the whole measured side."""
+        children = Path(f"/proc/{self.site.pid}/task/{self.site.pid}/children").read_text().split()
+        return self.writer_cpu_s() + sum(map(_cpu_s, children))
+
+    def writer_cpu_s(self) -> float:
+        """Of the process with the journal alone."""
+        return _cpu_s(self.site.pid)
 
     def rss_mib(self) -> float:
         lines = Path(f"/proc/{self.site.pid}/status").read_text().splitlines()
@@ -243,10 +252,11 @@ class Load:
             few = gateways[start : start + CONNECTS_AT_ONCE]
             await asyncio.gather(*(gateway.connect() for gateway in few))
         seconds = time.perf_counter() - began
+        count = max(1, len(gateways))
         found = {
-            "connects_per_s": len(gateways) / seconds,
-            "connect_cpu_us": 1e6 * (self.cpu_s() - cpu) / len(gateways),
-            "stream_kib": 1024 * (self.rss_mib() - rss) / len(gateways),
+            "connects_per_s": count / seconds,
+            "connect_cpu_us": 1e6 * (self.cpu_s() - cpu) / count,
+            "stream_kib": 1024 * (self.rss_mib() - rss) / count,
         }
         for gateway in gateways:
             gateway.prepare([self.map])
@@ -258,10 +268,11 @@ class Load:
         payloads = self._sweeps(PIPELINED_BATCHES)
         for gateway in gateways:
             gateway.prepare(payloads)
-        cpu, began = self.cpu_s(), time.perf_counter()
+        cpu, writer_cpu, began = self.cpu_s(), self.writer_cpu_s(), time.perf_counter()
         await asyncio.gather(*(gateway.send_all(WINDOW) for gateway in gateways))
         count = len(gateways) * PIPELINED_BATCHES
-        return self._cost(count, cpu, began)
+        found = self._cost(count, cpu, began)
+        return found | {"writer_us": 1e6 * (self.writer_cpu_s() - writer_cpu) / count}
 
     async def gateway_like(self) -> dict[str, float]:
         """Gateways at 1 to 3 batches a second, out of step, with pushes in between."""
@@ -328,7 +339,8 @@ class Load:
         await asyncio.gather(*(self._offer(gateway) for gateway in gateways))
         count = len(gateways) * OFFER_BATCHES * OFFERS
         found = self._cost(count, cpu, began)
-        rate = 1e6 / found["cpu_us"] / 2
+        # Half of what a core carries, or of what the machine let it have.
+        rate = min(1e6 / found["cpu_us"], found["per_s"]) / 2
         period_s = len(gateways) * OFFERS / rate
         steps = min(paced, int(OFFER_PACED_S / period_s))
         for gateway in gateways:
@@ -370,6 +382,11 @@ class Load:
         }
 
 
+def _cpu_s(process: int | str) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+
+
 def stay_on(process: int, cpu: int) -> None:
     """One core for the aggregator, another for its load, where there are two."""
     usable = sorted(os.sched_getaffinity(0))
@@ -377,8 +394,8 @@ def stay_on(process: int, cpu: int) -> None:
         os.sched_setaffinity(process, {usable[cpu]})
 
 
-async def run(load: Load, *, is_floor: bool) -> dict[str, Any]:
-    """All flows once, with how long each took."""
+async def run(load: Load, site: str, gates: int) -> dict[str, Any]:
+    """All flows of a measured side once, with how long each took."""
     found: dict[str, Any] = {"gateways": GATEWAYS, "streams": len(load.gateways), "seconds": {}}
 
     async def measure(name: str, flow: Coroutine[Any, Any, dict[str, float]]) -> None:
@@ -386,10 +403,13 @@ async def run(load: Load, *, is_floor: bool) -> dict[str, Any]:
         found[name] = await flow
         found["seconds"][name] = round(time.perf_counter() - began, 1)
 
-    await measure("connect", load.connect(load.gateways))
+    await measure("connect", load.connect(load.gateways[:GATEWAYS]))
     await measure("pipelined", load.pipelined())
-    await measure("gateway_like", load.gateway_like())
-    if not is_floor:
+    if gates == 1:
+        await measure("gateway_like", load.gateway_like())
+    if gates == 1 and site == "ingest_site":
+        # Only now: what everybody is told between would count as a cost of batches.
+        await measure("connect_rest", load.connect(load.gateways[GATEWAYS:]))
         await measure("news", load.news())
         cost_us = found["gateway_like"]["cpu_us"]
         await measure("news_under_load", load.news_under_load(cost_us))
@@ -403,15 +423,15 @@ async def main() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65_536)), hard))
     site = sys.argv[2] if len(sys.argv) > 2 else "ingest_site"
-    is_floor = site == "ingest_floor"
+    gates = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    is_whole = site == "ingest_site" and gates == 1
     began = time.perf_counter()
-    load = Load(Path(sys.argv[1]), site, GATEWAYS if is_floor else STREAMS)
+    load = Load(Path(sys.argv[1]), site, STREAMS if is_whole else GATEWAYS, gates)
     # The load's own pauses would count as the aggregator's.
     gc.disable()
-    stay_on(0, 1)
     opened_s = round(time.perf_counter() - began, 1)
     try:
-        found = await run(load, is_floor=is_floor)
+        found = await run(load, site, gates)
     finally:
         await load.close()
     found["seconds"]["open"] = opened_s

@@ -1,6 +1,6 @@
 """The measured side: a whole aggregator with gateways that are already enrolled.
 
-    python -m tests.bench.ingest_site DIRECTORY GATEWAYS
+    python -m tests.bench.ingest_site DIRECTORY GATEWAYS GATE_PROCESSES
 
 Writes what the load needs to DIRECTORY/gateways.json, prints one line when it listens, sends one
 news of 1 KB to every stream at each SIGUSR1, and ends at SIGTERM.
@@ -23,7 +23,7 @@ from cloud.commands import CreateSite, Deposit, EnrolDevice, IssueToken
 from cloud.config import CloudConfig, ZoneConfig
 from cloud.gate.authority import CertificateAuthority
 from cloud.gate.downlink import checkpoint_message
-from cloud.gate.loops import keep_out_of_collections, run_loop
+from cloud.gate.loops import bound_collections, run_loop
 from protos.clock import SystemClock
 from protos.ids import device_id
 from tests.bench.ingest_load import NEWS_BYTES, NEWS_PREFIX
@@ -42,6 +42,7 @@ async def main() -> None:
         gateway_port=0,
         enrolment_port=0,
         utility_port=0,
+        gate_processes=int(sys.argv[3]),
         zones=(ZoneConfig(ZONE, "rural"),),
     )
     app = App(config, SystemClock())
@@ -54,7 +55,7 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, push, app)
-    keep_out_of_collections()
+    bound_collections()
     print("ready", flush=True)
     await stop.wait()
     await app.stop()

@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from cloud import writer as writer_module
 from cloud.commands import (
     AdvanceZone,
     CreateSite,
@@ -221,3 +222,43 @@ async def test_a_replay_in_a_fresh_core_gives_the_same_root(stem, open_zone):
     assert not found.lost
     assert core.bank.log.root() == stem.writer.core.bank.log.root()
     assert core.state_hash() == stem.writer.core.state_hash()
+
+
+async def answered_after(writer, *, is_patient, others=()):
+    """Seconds until a command is answered that is handed over in the middle of a busy time."""
+    loop, answered = asyncio.get_running_loop(), asyncio.Event()
+    for _ in range(8):
+        writer.hand_over(AdvanceZone("tiny"))
+    # The busy commit is done and its first tick has begun.
+    await asyncio.sleep(0.005)
+    began = loop.time()
+    writer.hand_over(AdvanceZone("tiny"), lambda _facts: answered.set(), is_patient=is_patient)
+    for wait_s in others:
+        await asyncio.sleep(wait_s)
+        writer.hand_over(AdvanceZone("tiny"))
+    await asyncio.wait_for(answered.wait(), 2)
+    await writer.settle()
+    return loop.time() - began
+
+
+async def test_what_is_patient_waits_for_company_and_who_is_in_a_hurry_ends_the_wait(
+    stem, open_zone, monkeypatch
+):
+    monkeypatch.setattr(writer_module, "PATIENT_TICK_S", 0.5)
+    writer = stem.writer
+    await writer.submit(open_zone)
+    await writer.settle()
+    assert await answered_after(writer, is_patient=False) < 0.3
+    assert await answered_after(writer, is_patient=True) > 0.4
+    assert await answered_after(writer, is_patient=True, others=(0.1,)) < 0.4
+
+
+async def test_who_is_alone_does_not_wait_however_patient(stem, open_zone, monkeypatch):
+    monkeypatch.setattr(writer_module, "PATIENT_TICK_S", 0.5)
+    await stem.writer.submit(open_zone)
+    await stem.writer.settle()
+    answered, loop = asyncio.Event(), asyncio.get_running_loop()
+    began = loop.time()
+    stem.writer.hand_over(AdvanceZone("tiny"), lambda _facts: answered.set(), is_patient=True)
+    await answered.wait()
+    assert loop.time() - began < 0.3
