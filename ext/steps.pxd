@@ -79,12 +79,14 @@ cdef inline Event* enter(
     return ev
 
 cdef inline bint is_known(Engine* e, uint64_t order_id, uint32_t* link) noexcept nogil:
+    # Whether a bucket is empty cannot be predicted, that it has a second order can: nobody's record
+    # is compared like the others.
     cdef uint32_t o = link[0]
-    while gtx_unlikely(o != 0):
-        if e.pool[o].id == order_id:
-            return True
+    while gtx_likely((o == 0) | (e.pool[o].id != order_id)):
         o = e.pool[o].chain
-    return False
+        if gtx_likely(o == 0):
+            return False
+    return True
 
 cdef inline Event* submit(Engine* e, Command* c, Event* ev, Event* end) noexcept nogil:
     cdef uint32_t* link = e.bucket + bucket_of(e, c.order)
