@@ -26,6 +26,7 @@ from cloud.facts import (
     GateClosed,
     LeaseIssued,
     OfferCancelled,
+    OfferReduced,
     OfferRefused,
     OfferRested,
     Traded,
@@ -68,6 +69,7 @@ TOLD = (
     Traded,
     TradeVoided,
     OfferCancelled,
+    OfferReduced,
     OfferRefused,
     LeaseIssued,
     GateClosed,
@@ -333,7 +335,14 @@ class GatewayGate:
     def _on_facts(self, facts: Sequence[Fact], at_ns: int) -> None:
         for fact in facts:
             match fact:
-                case OfferRested() | Traded() | TradeVoided() | OfferCancelled() | OfferRefused():
+                case (
+                    OfferRested()
+                    | Traded()
+                    | TradeVoided()
+                    | OfferCancelled()
+                    | OfferReduced()
+                    | OfferRefused()
+                ):
                     for device, outcome in outcome_of(fact):
                         self._tell_outcome(device, outcome)
                 case LeaseIssued(device=device):
