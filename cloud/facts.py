@@ -201,6 +201,17 @@ class OfferCancelled(Fact, frozen=True, array_like=True, tag=19):
     reason: int
 
 
+class OfferReduced(Fact, frozen=True, array_like=True, tag=150):
+    """A part of an offer is gone without a trade, because it met an offer of the same account."""
+
+    zone: str
+    slot: int
+    device: DeviceId
+    number: int
+    energy_wh: int
+    left_wh: int
+
+
 class ElementFlow(msgspec.Struct, frozen=True, array_like=True):
     """Power through a network element, positive towards the customers, against its limit."""
 
@@ -905,6 +916,7 @@ AnyFact = (
     | ResponseCalled
     | ResponseEnded
     | StateEstimated
+    | OfferReduced
 )
 
 _encoder = msgspec.msgpack.Encoder()

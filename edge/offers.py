@@ -12,7 +12,7 @@ because what stays unsold goes to the grid at the edge. Sellers round up to the 
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from edge.config import BatterySection, OffersSection
@@ -242,6 +242,12 @@ class Trader:
         """Part of an offer was traded: what is owed stays owed, so it is not replaced any more."""
         self.traded_wh += energy_wh_
         self._open.pop(number, None)
+
+    def reduced(self, number: int, energy_wh_: int) -> None:
+        """Part of an offer met another one of the same account and is gone without a trade."""
+        offer = self._open.get(number)
+        if offer is not None:
+            self._open[number] = replace(offer, energy_wh=offer.energy_wh - energy_wh_)
 
     def closed(self, number: int) -> None:
         """An offer was refused or withdrawn."""

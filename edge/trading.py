@@ -90,6 +90,8 @@ class Trading:
         match outcome.state:
             case OfferState.FILLED:
                 self._trader.filled(outcome.number, outcome.energy_wh)
+            case OfferState.REDUCED:
+                self._trader.reduced(outcome.number, outcome.energy_wh)
             case OfferState.CANCELLED:
                 self._trader.closed(outcome.number)
             case OfferState.REFUSED:

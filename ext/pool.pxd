@@ -255,13 +255,16 @@ cdef inline uint32_t find(Engine* e, uint64_t order_id) noexcept nogil:
 cdef inline uint32_t* find_link(Engine* e, uint64_t order_id) noexcept nogil:
     # The link that leads to the order, or the 0 at the end of its chain.
     cdef uint32_t* link = e.bucket + bucket_of(e, order_id)
-    while link[0] != 0 and e.pool[link[0]].id != order_id:
+    cdef Order* first = e.pool + link[0]
+    link = link if first.id == order_id else &first.chain
+    while gtx_unlikely(link[0] != 0 and e.pool[link[0]].id != order_id):
         link = &e.pool[link[0]].chain
     return link
 
 cdef inline void forget(Engine* e, uint32_t o) noexcept nogil:
     cdef uint32_t* link = e.bucket + bucket_of(e, e.pool[o].id)
-    while link[0] != o:
+    link = link if link[0] == o else &e.pool[link[0]].chain
+    while gtx_unlikely(link[0] != o):
         link = &e.pool[link[0]].chain
     forget_at(e, link, o)
 

@@ -79,12 +79,14 @@ cdef inline Event* enter(
     return ev
 
 cdef inline bint is_known(Engine* e, uint64_t order_id, uint32_t* link) noexcept nogil:
+    # Whether a bucket is empty cannot be predicted, that it has a second order can: nobody's record
+    # is compared like the others.
     cdef uint32_t o = link[0]
-    while gtx_unlikely(o != 0):
-        if e.pool[o].id == order_id:
-            return True
+    while gtx_likely((o == 0) | (e.pool[o].id != order_id)):
         o = e.pool[o].chain
-    return False
+        if gtx_likely(o == 0):
+            return False
+    return True
 
 cdef inline Event* submit(Engine* e, Command* c, Event* ev, Event* end) noexcept nogil:
     cdef uint32_t* link = e.bucket + bucket_of(e, c.order)
@@ -207,25 +209,36 @@ cdef inline uint32_t level_of(Engine* e, Command* c) noexcept nogil:
     )
 
 cdef struct Ahead:
-    uint32_t* links[32]  # the buckets of the commands to come, by number modulo 32
+    # Of the commands to come, by number modulo 32.
+    uint32_t* links[32]  # their buckets
+    uint32_t orders[32]  # the order found there, or most likely found there
     Level* levels[32]
 
 cdef inline void look_ahead(Engine* e, Command* c, size_t i, Ahead* ahead) noexcept nogil:
-    # Fetch what the commands 16, 10 and 5 places on will need. It must not change anything.
-    cdef uint32_t* link = e.bucket + bucket_of(e, c[i + 16].order)
+    # Fetch what the commands 20, 14, 9 and 5 places on will need. It must not change anything.
+    cdef uint32_t* link = e.bucket + bucket_of(e, c[i + 20].order)
     cdef Level* level
     cdef Order* m
+    cdef uint32_t o
     gtx_prefetch(link)
-    ahead.links[(i + 16) & 31] = link
-    gtx_prefetch(e.pool + ahead.links[(i + 10) & 31][0])
-    level = level_at(e, level_of(e, c + i + 10))
+    ahead.links[(i + 20) & 31] = link
+    o = ahead.links[(i + 14) & 31][0]
+    ahead.orders[(i + 14) & 31] = o
+    gtx_prefetch(e.pool + o)
+    level = level_at(e, level_of(e, c + i + 14))
     gtx_prefetch(level)
-    ahead.levels[(i + 10) & 31] = level
-    m = e.pool + ahead.links[(i + 5) & 31][0]
+    ahead.levels[(i + 14) & 31] = level
+    # Two orders in a bucket are common, three are not.
+    o = ahead.orders[(i + 9) & 31]
+    m = e.pool + o
+    o = o if m.id == c[i + 9].order else m.chain
+    ahead.orders[(i + 9) & 31] = o
+    gtx_prefetch(e.pool + o)
+    gtx_prefetch(e.pool + ahead.levels[(i + 9) & 31].tail)
+    m = e.pool + ahead.orders[(i + 5) & 31]
     gtx_prefetch(level_at(e, m.level))
     gtx_prefetch(e.pool + m.next)
     gtx_prefetch(e.pool + m.prev)
-    gtx_prefetch(e.pool + ahead.levels[(i + 5) & 31].tail)
 
 cdef inline bint fits(Engine* e, Command* c, Batch* b) noexcept nogil:
     # Whether there is certainly room for all events. On a network a fill either ends one of the two
@@ -257,12 +270,13 @@ cdef inline bint step_aside(Engine* e, Command* c, Batch* b) noexcept nogil:
 cdef inline size_t run_part(
     Engine* e, Command* c, size_t count, Batch* b, bint deep
 ) noexcept nogil:
-    cdef size_t i, known = count - 16 if deep and count > 16 else 0
+    cdef size_t i, known = count - 20 if deep and count > 20 else 0
     cdef Ahead ahead
     if deep:
         for i in range(32):
             ahead.links[i] = e.bucket
             ahead.levels[i] = e.levels
+            ahead.orders[i] = 0
     for i in range(count):
         if i < known:
             look_ahead(e, c, i, &ahead)

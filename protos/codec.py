@@ -40,6 +40,7 @@ from protos.messages import (
     RegisterEntry,
     RegisterMap,
     Role,
+    SelfTrade,
     Side,
     SweepBatch,
     TimeInForce,
@@ -183,6 +184,8 @@ def encode_payload(payload: Payload) -> bytes:
                         kind=offer.kind,
                         time_in_force=offer.time_in_force,
                         renewable=offer.renewable,
+                        replaces=offer.replaces,
+                        self_trade=offer.self_trade,
                     )
                 )
             message.offers.cancelled_numbers.extend(cancel.number for cancel in payload.cancels)
@@ -386,6 +389,8 @@ def _offers_from_pb(message: payload_pb2.OfferBatch) -> OfferBatch:
                 _enum(OrderKind, offer.kind, "order kind"),
                 _enum(TimeInForce, offer.time_in_force, "time in force"),
                 offer.renewable,
+                offer.replaces,
+                _enum(SelfTrade, offer.self_trade, "self-trade mode"),
             )
             for offer in message.offers
         ),

@@ -15,11 +15,13 @@ class OfferState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OFFER_STATE_FILLED: _ClassVar[OfferState]
     OFFER_STATE_CANCELLED: _ClassVar[OfferState]
     OFFER_STATE_REFUSED: _ClassVar[OfferState]
+    OFFER_STATE_REDUCED: _ClassVar[OfferState]
 OFFER_STATE_UNSPECIFIED: OfferState
 OFFER_STATE_RESTED: OfferState
 OFFER_STATE_FILLED: OfferState
 OFFER_STATE_CANCELLED: OfferState
 OFFER_STATE_REFUSED: OfferState
+OFFER_STATE_REDUCED: OfferState
 
 class EnrolRequest(_message.Message):
     __slots__ = ("token", "public_key", "csr_pem", "signature")

@@ -148,9 +148,25 @@ class TimeInForce(IntEnum):
     FILL_OR_KILL = 2
 
 
+class SelfTrade(IntEnum):
+    """What gives way where an offer would meet one of its own account."""
+
+    OLDEST = 0
+    """The resting one."""
+    NEWEST = 1
+    """The one that comes in."""
+    BOTH = 2
+    DECREMENT = 3
+    """Both lose the smaller amount, without a trade."""
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A wish to buy or sell energy in one delivery slot. Named for good by (device, number)."""
+    """A wish to buy or sell energy in one delivery slot. Named for good by (device, number).
+
+    `replaces` is the number of the sender's own open offer whose place it takes, 0 for none. It
+    keeps that offer's time if it asks for no more energy at the same price.
+    """
 
     number: int
     slot: int
@@ -160,6 +176,8 @@ class Offer:
     kind: OrderKind = OrderKind.LIMIT
     time_in_force: TimeInForce = TimeInForce.GOOD_TILL_GATE
     renewable: bool = False
+    replaces: int = 0
+    self_trade: SelfTrade = SelfTrade.OLDEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +200,7 @@ class OfferState(IntEnum):
     FILLED = 2
     CANCELLED = 3
     REFUSED = 4
+    REDUCED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +313,7 @@ class Refusal(IntEnum):
     WRONG_AREA = 112
     TOO_OFTEN = 113
     ORDERS_PER_TRADE = 114
+    BAD_REPLACEMENT = 120
 
 
 ADVICE: dict[Refusal, str] = {
@@ -342,5 +362,6 @@ ADVICE: dict[Refusal, str] = {
     Refusal.TOO_OFTEN: "send a signal every four seconds, and never two in one",
     Refusal.WRONG_AREA: "this authority is registered for another area; order there",
     Refusal.ORDERS_PER_TRADE: "too many offers for this slot for what was traded; leave some open",
+    Refusal.BAD_REPLACEMENT: "replace by a limit till the gate, same slot and side; else cancel",
 }
 """What the sender can do about each refusal."""

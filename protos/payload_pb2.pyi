@@ -91,7 +91,7 @@ class OfferBatch(_message.Message):
     def __init__(self, offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., cancelled_numbers: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Offer(_message.Message):
-    __slots__ = ("number", "slot", "side", "energy_wh", "price_micro_per_kwh", "kind", "time_in_force", "renewable")
+    __slots__ = ("number", "slot", "side", "energy_wh", "price_micro_per_kwh", "kind", "time_in_force", "renewable", "replaces", "self_trade")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     SLOT_FIELD_NUMBER: _ClassVar[int]
     SIDE_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +100,8 @@ class Offer(_message.Message):
     KIND_FIELD_NUMBER: _ClassVar[int]
     TIME_IN_FORCE_FIELD_NUMBER: _ClassVar[int]
     RENEWABLE_FIELD_NUMBER: _ClassVar[int]
+    REPLACES_FIELD_NUMBER: _ClassVar[int]
+    SELF_TRADE_FIELD_NUMBER: _ClassVar[int]
     number: int
     slot: int
     side: int
@@ -108,7 +110,9 @@ class Offer(_message.Message):
     kind: int
     time_in_force: int
     renewable: bool
-    def __init__(self, number: _Optional[int] = ..., slot: _Optional[int] = ..., side: _Optional[int] = ..., energy_wh: _Optional[int] = ..., price_micro_per_kwh: _Optional[int] = ..., kind: _Optional[int] = ..., time_in_force: _Optional[int] = ..., renewable: _Optional[bool] = ...) -> None: ...
+    replaces: int
+    self_trade: int
+    def __init__(self, number: _Optional[int] = ..., slot: _Optional[int] = ..., side: _Optional[int] = ..., energy_wh: _Optional[int] = ..., price_micro_per_kwh: _Optional[int] = ..., kind: _Optional[int] = ..., time_in_force: _Optional[int] = ..., renewable: _Optional[bool] = ..., replaces: _Optional[int] = ..., self_trade: _Optional[int] = ...) -> None: ...
 
 class LeaseReports(_message.Message):
     __slots__ = ("reports",)

@@ -7,6 +7,7 @@ from cloud.facts import (
     GateClosed,
     LeaseIssued,
     OfferCancelled,
+    OfferReduced,
     OfferRefused,
     OfferRested,
     Traded,
@@ -26,7 +27,7 @@ def refused(reason: int) -> common_pb2.Refused:
     return common_pb2.Refused(reason=refusal, name=refusal.name, advice=ADVICE[refusal])
 
 
-OfferFact = OfferRested | Traded | OfferCancelled | OfferRefused | TradeVoided
+OfferFact = OfferRested | Traded | OfferCancelled | OfferReduced | OfferRefused | TradeVoided
 
 
 def outcome_of(fact: OfferFact) -> Iterator[tuple[DeviceId, pb.OfferOutcome]]:
@@ -68,6 +69,16 @@ def outcome_of(fact: OfferFact) -> Iterator[tuple[DeviceId, pb.OfferOutcome]]:
             if fact.reason:
                 outcome.refused.CopyFrom(refused(fact.reason))
             yield fact.device, outcome
+        case OfferReduced():
+            yield (
+                fact.device,
+                pb.OfferOutcome(
+                    number=fact.number,
+                    state=pb.OFFER_STATE_REDUCED,
+                    energy_wh=fact.energy_wh,
+                    refused=refused(Refusal.SELF_TRADE),
+                ),
+            )
         case OfferRefused():
             yield (
                 fact.device,

@@ -18,6 +18,7 @@ from cloud.facts import (
     GateClosed,
     LeaseIssued,
     OfferCancelled,
+    OfferReduced,
     OfferRefused,
     OfferRested,
     Traded,
@@ -42,6 +43,7 @@ TOLD = (
     Traded,
     TradeVoided,
     OfferCancelled,
+    OfferReduced,
     OfferRefused,
     LeaseIssued,
     GateClosed,
@@ -159,7 +161,14 @@ class Switchboard:
     def _on_facts(self, facts: Sequence[Fact], at_ns: int) -> None:
         for fact in facts:
             match fact:
-                case OfferRested() | Traded() | TradeVoided() | OfferCancelled() | OfferRefused():
+                case (
+                    OfferRested()
+                    | Traded()
+                    | TradeVoided()
+                    | OfferCancelled()
+                    | OfferReduced()
+                    | OfferRefused()
+                ):
                     for device, outcome in outcome_of(fact):
                         self._tell_outcome(device, outcome.SerializeToString())
                 case LeaseIssued(device=device):

@@ -21,25 +21,35 @@ from cloud.facts import (
     EdgePrice,
     Fact,
     OfferCancelled,
+    OfferReduced,
     OfferRefused,
-    OfferRested,
     PricesIndicated,
     Traded,
 )
+from cloud.market.admission import (
+    keeps_time,
+    limit_price,
+    refuse_replacement,
+    refuse_risk,
+    refuse_terms,
+)
 from cloud.market.auction import Waiting, clear_offers
-from cloud.market.offers import OpenOffer, by_arrival, by_priority
+from cloud.market.offers import (
+    OpenOffer,
+    by_arrival,
+    by_priority,
+    cancelled,
+    reduced,
+    refused,
+    rested,
+)
 from cloud.market.risk import Purse, Purses, owed_micro, unit_reserve_micro
 from cloud.market.slots import Market, Markets
 from cloud.market.streams import Gateway
 from cloud.market.throttle import Throttle
 from cloud.market.voiding import Unsettled
 from ext import book as kernel
-from protos.limits import (
-    OFFER_ENERGY_WH_MAX,
-    OPEN_OFFERS_PER_DEVICE_MAX,
-    PRICE_MICRO_PER_KWH_MAX,
-    SLOTS_AHEAD_MAX,
-)
+from protos.limits import OPEN_OFFERS_PER_DEVICE_MAX, SLOTS_AHEAD_MAX
 from protos.messages import Offer, OrderKind, Refusal, Side, TimeInForce
 from protos.units import PER_MILLE, val
 
@@ -82,45 +92,37 @@ class Trading:
         self._books = kernel.Books(OPEN_OFFERS_PER_ZONE_MAX, ladder, BOOKS_MAX)
 
     def place(self, gateway: Gateway, offer: Offer, now_ns: int) -> list[Fact]:
-        """Takes, trades or refuses one offer. Its number is used up in any case."""
-        refusal = self._refuse(gateway, offer, now_ns)
+        """Takes, trades or refuses one offer, also in place of an earlier one. Its number is used
+        up in any case; what it was to replace stays where the offer is refused.
+        """
+        rules = self._markets.rules
+        earlier = self._by_number.get(gateway.index, {}).get(offer.replaces)
+        refusal = refuse_terms(self._markets, gateway, offer, now_ns)
+        if refusal is None and offer.replaces:
+            refusal = refuse_replacement(earlier, offer)
         gateway.offer_number = max(gateway.offer_number, offer.number)
         if refusal is not None:
-            return [self._refused(gateway, offer, refusal)]
-        if not self._throttle.allows(gateway.account, offer.slot, self._markets.rules):
-            return [self._refused(gateway, offer, Refusal.ORDERS_PER_TRADE)]
-        price = self._limit_price(offer)
-        unit_micro = unit_reserve_micro(offer.side, price, self._markets.rules)
-        purse = self._purses.of(gateway.account)
-        refusal = self._refuse_risk(purse, offer, unit_micro)
+            return [refused(self.zone, gateway, offer, refusal)]
+        if not self._throttle.allows(gateway.account, offer.slot, rules):
+            return [refused(self.zone, gateway, offer, Refusal.ORDERS_PER_TRADE)]
+        entry = self._entry(gateway, offer, now_ns)
+        refusal = refuse_risk(rules, entry, earlier)
         if refusal is not None:
-            return [self._refused(gateway, offer, refusal)]
+            return [refused(self.zone, gateway, offer, refusal)]
+        if earlier is not None and keeps_time(earlier, entry):
+            return self._shrink(earlier, entry)
         market = self._open_market(offer.slot)
-        gathered = self._markets.is_gathering(offer.slot, now_ns)
         # In an auction others may make the room.
-        if not gathered and not self._has_room(market, gateway.node, offer.side):
-            return [self._refused(gateway, offer, Refusal.NO_HEADROOM)]
-        green = offer.renewable and offer.side is Side.SELL and gateway.produces
+        if not entry.gathered and not self._has_room(market, gateway.node, offer.side):
+            return [refused(self.zone, gateway, offer, Refusal.NO_HEADROOM)]
         self._orders += 1
-        entry = OpenOffer(
-            self._orders,
-            gateway,
-            purse,
-            offer.number,
-            offer.slot,
-            offer.side,
-            offer.energy_wh,
-            price,
-            unit_micro,
-            RENEWABLE_CLASS if green else OTHER_CLASS,
-            gathered,
-            offer.kind is OrderKind.MARKET,
-        )
-        if len(self._by_number.get(gateway.index, ())) >= OPEN_OFFERS_PER_DEVICE_MAX:
-            return [self._refused(gateway, offer, Refusal.TOO_MANY_OPEN_OFFERS)]
-        if gathered:
-            return self._gather(entry, offer, now_ns)
-        return self._submit(market, entry, offer)
+        mine = len(self._by_number.get(gateway.index, ()))
+        if earlier is None and mine >= OPEN_OFFERS_PER_DEVICE_MAX:
+            return [refused(self.zone, gateway, offer, Refusal.TOO_MANY_OPEN_OFFERS)]
+        gone: list[Fact] = [self._withdraw(earlier, BY_OWNER)] if earlier is not None else []
+        if entry.gathered:
+            return gone + self._gather(entry, offer, now_ns)
+        return gone + self._submit(market, entry, offer)
 
     def cancel(self, gateway: Gateway, number: int) -> list[Fact]:
         """Takes back what is left of the gateway's own offer."""
@@ -176,7 +178,7 @@ class Trading:
         for entry in sorted(self._by_slot.pop(slot, {}).values(), key=by_arrival):
             self._forget(entry)
             entry.purse.drop(slot, entry.side, entry.energy_wh, entry.unit_micro)
-            facts.append(self._cancelled(entry, entry.energy_wh, Refusal.GATE_CLOSED))
+            facts.append(cancelled(self.zone, entry, entry.energy_wh, Refusal.GATE_CLOSED))
         if slot in self._markets.open:
             self._books.close(slot)
         self._purses.close(slot)
@@ -215,36 +217,40 @@ class Trading:
             "unsettled": self._unsettled.state(),
         }
 
-    def _refuse(self, gateway: Gateway, offer: Offer, now_ns: int) -> Refusal | None:
-        """Why the offer is not one that could be traded, whoever made it."""
-        if offer.number <= gateway.offer_number:
-            return Refusal.DUPLICATE_NUMBER
-        if offer.kind not in {OrderKind.LIMIT, OrderKind.MARKET}:
-            return Refusal.NOT_AUTHORISED
-        if not 0 < offer.energy_wh <= OFFER_ENERGY_WH_MAX:
-            return Refusal.BAD_ENERGY
-        refusal = self._markets.refuse(offer.slot, now_ns)
-        if refusal is not None or offer.kind is OrderKind.MARKET:
-            return refusal
-        rules, price = self._markets.rules, offer.price_micro_per_kwh
-        if abs(price) > PRICE_MICRO_PER_KWH_MAX:
-            return Refusal.BAD_PRICE
-        low, high = rules.fallback_export_micro_per_kwh, rules.fallback_import_micro_per_kwh
-        if not low <= price <= high:
-            return Refusal.PRICE_OUTSIDE_BAND
-        if (price - low) % rules.tick_micro_per_kwh:
-            return Refusal.PRICE_OFF_TICK
-        return None
+    def _entry(self, gateway: Gateway, offer: Offer, now_ns: int) -> OpenOffer:
+        """What the offer is as an open one; it counts as the next to arrive."""
+        price = limit_price(self._markets.rules, offer)
+        green = offer.renewable and offer.side is Side.SELL and gateway.produces
+        return OpenOffer(
+            self._orders + 1,
+            gateway,
+            self._purses.of(gateway.account),
+            offer.number,
+            offer.slot,
+            offer.side,
+            offer.energy_wh,
+            price,
+            unit_reserve_micro(offer.side, price, self._markets.rules),
+            RENEWABLE_CLASS if green else OTHER_CLASS,
+            self._markets.is_gathering(offer.slot, now_ns),
+            offer.kind is OrderKind.MARKET,
+            offer.self_trade,
+        )
 
-    def _refuse_risk(self, purse: Purse, offer: Offer, unit_micro: int) -> Refusal | None:
-        """Why this account cannot carry the offer beside what it has open already."""
-        position_wh = purse.position_wh(offer.slot, offer.side) + offer.energy_wh
-        if position_wh > self._markets.rules.position_max_wh:
-            return Refusal.POSITION_LIMIT
-        held_micro = offer.energy_wh * unit_micro
-        if held_micro and purse.reserved_micro + held_micro > purse.allowance_micro:
-            return Refusal.NO_ALLOWANCE
-        return None
+    def _shrink(self, earlier: OpenOffer, terms: OpenOffer) -> list[Fact]:
+        """Less of the same under another number, at the place in the queue that it has."""
+        gone = cancelled(self.zone, earlier, earlier.energy_wh, BY_OWNER)
+        if not earlier.gathered:
+            tick = self._markets.tick(earlier.price_micro_per_kwh)
+            (event,) = self._books.replace(earlier.slot, earlier.order, tick, terms.energy_wh)
+            assert event[0] == kernel.RESTED, f"the book refused a checked reduction: {event}"
+        self._forget(earlier)
+        earlier.purse.drop(earlier.slot, earlier.side, earlier.energy_wh, earlier.unit_micro)
+        earlier.number, earlier.energy_wh = terms.number, terms.energy_wh
+        earlier.unit_micro, earlier.self_trade = terms.unit_micro, terms.self_trade
+        self._remember(earlier)
+        earlier.purse.hold(earlier.slot, earlier.side, earlier.energy_wh, earlier.unit_micro)
+        return [gone, rested(self.zone, earlier)]
 
     def _submit(self, market: Market, entry: OpenOffer, offer: Offer) -> list[Fact]:
         """Hands the offer to the book and follows what comes of it."""
@@ -252,7 +258,7 @@ class Trading:
         tif = TimeInForce.IMMEDIATE_OR_CANCEL if is_market else offer.time_in_force
         events = self._enter(entry, tif)
         if events is None:
-            return [self._refused(entry.gateway, offer, Refusal.TOO_MANY_OPEN_OFFERS)]
+            return [refused(self.zone, entry.gateway, offer, Refusal.TOO_MANY_OPEN_OFFERS)]
         self._remember(entry)
         entry.purse.hold(entry.slot, entry.side, entry.energy_wh, entry.unit_micro)
         facts: list[Fact] = []
@@ -272,6 +278,7 @@ class Trading:
             entry.gateway.node,
             entry.cls,
             int(tif),
+            int(entry.self_trade),
         )
         if events and events[0][0] == kernel.REJECTED:
             assert events[0][5] == kernel.FULL, f"the book refused a checked offer: {events[0]}"
@@ -297,14 +304,14 @@ class Trading:
         if offer.kind is OrderKind.LIMIT and offer.time_in_force is not TimeInForce.GOOD_TILL_GATE:
             at_once = offer.time_in_force is TimeInForce.FILL_OR_KILL
             reason = Refusal.FILL_OR_KILL_UNFILLED if at_once else Refusal.MARKET_UNFILLED
-            return [self._refused(entry.gateway, offer, reason)]
+            return [refused(self.zone, entry.gateway, offer, reason)]
         if len(self._offers) >= OPEN_OFFERS_PER_ZONE_MAX:
-            return [self._refused(entry.gateway, offer, Refusal.TOO_MANY_OPEN_OFFERS)]
+            return [refused(self.zone, entry.gateway, offer, Refusal.TOO_MANY_OPEN_OFFERS)]
         self._remember(entry)
         entry.purse.hold(entry.slot, entry.side, entry.energy_wh, entry.unit_micro)
         if self._markets.is_opening(entry.slot, now_ns):
             self._openings.add(entry.slot)
-        return [self._rested(entry)]
+        return [rested(self.zone, entry)]
 
     def _auction(self, slot: int) -> list[Fact]:
         """Clears what waits for a slot, if anything gathered. The book is not told: it closes, or
@@ -349,9 +356,11 @@ class Trading:
         if kind == kernel.TRADE:
             facts.append(self._trade(market, order, other, tick, energy_wh))
         elif kind == kernel.RESTED:
-            facts.append(self._rested(self._offers[order]))
+            facts.append(rested(self.zone, self._offers[order]))
         elif kind == kernel.CANCELLED:
             facts.append(self._lost(self._offers[order], energy_wh, reason, offer))
+        elif kind == kernel.REDUCED:
+            facts += [self._reduced(self._offers[o], energy_wh) for o in (order, other)]
         else:
             # A filled order was forgotten with its last trade.
             assert kind == kernel.FILLED, f"the book said {event}"
@@ -405,13 +414,22 @@ class Trading:
         self._forget(entry)
         entry.purse.drop(entry.slot, entry.side, energy_wh, entry.unit_micro)
         if reason == kernel.SELF_TRADE:
-            return self._cancelled(entry, energy_wh, Refusal.SELF_TRADE)
+            return cancelled(self.zone, entry, energy_wh, Refusal.SELF_TRADE)
         assert offer is not None, "only the offer in hand can have a remainder"
         if reason == kernel.KILLED:
-            return self._refused(entry.gateway, offer, Refusal.FILL_OR_KILL_UNFILLED)
+            return refused(self.zone, entry.gateway, offer, Refusal.FILL_OR_KILL_UNFILLED)
         if energy_wh == offer.energy_wh:
-            return self._refused(entry.gateway, offer, Refusal.MARKET_UNFILLED)
-        return self._cancelled(entry, energy_wh, Refusal.MARKET_UNFILLED)
+            return refused(self.zone, entry.gateway, offer, Refusal.MARKET_UNFILLED)
+        return cancelled(self.zone, entry, energy_wh, Refusal.MARKET_UNFILLED)
+
+    def _reduced(self, entry: OpenOffer, energy_wh: int) -> OfferReduced | OfferCancelled:
+        """The offer met one of its own account, and both lost the smaller amount."""
+        entry.purse.drop(entry.slot, entry.side, energy_wh, entry.unit_micro)
+        entry.energy_wh -= energy_wh
+        if entry.energy_wh:
+            return reduced(self.zone, entry, energy_wh)
+        self._forget(entry)
+        return cancelled(self.zone, entry, energy_wh, Refusal.SELF_TRADE)
 
     def _withdraw(self, entry: OpenOffer, reason: int) -> OfferCancelled:
         if not entry.gathered:
@@ -419,7 +437,7 @@ class Trading:
             assert event[0] == kernel.CANCELLED, f"the book does not know an open offer: {event}"
         self._forget(entry)
         entry.purse.drop(entry.slot, entry.side, entry.energy_wh, entry.unit_micro)
-        return self._cancelled(entry, entry.energy_wh, reason)
+        return cancelled(self.zone, entry, entry.energy_wh, reason)
 
     def _open_market(self, slot: int) -> Market:
         is_new = slot not in self._markets.open
@@ -435,15 +453,6 @@ class Trading:
         # What the power flow withholds now it may give back.
         return market.flow is not None and market.flow.withheld_wh(node)[side] > 0
 
-    def _limit_price(self, offer: Offer) -> int:
-        """A market offer takes any price of the band."""
-        rules = self._markets.rules
-        if offer.kind is not OrderKind.MARKET:
-            return offer.price_micro_per_kwh
-        if offer.side is Side.BUY:
-            return rules.fallback_import_micro_per_kwh
-        return rules.fallback_export_micro_per_kwh
-
     def _remember(self, entry: OpenOffer) -> None:
         self._offers[entry.order] = entry
         self._by_number.setdefault(entry.gateway.index, {})[entry.number] = entry
@@ -453,25 +462,3 @@ class Trading:
         del self._offers[entry.order]
         del self._by_number[entry.gateway.index][entry.number]
         self._by_slot.get(entry.slot, {}).pop(entry.order, None)
-
-    def _rested(self, entry: OpenOffer) -> OfferRested:
-        return OfferRested(
-            self.zone,
-            entry.slot,
-            entry.gateway.device,
-            entry.number,
-            entry.gateway.account,
-            int(entry.side),
-            entry.energy_wh,
-            entry.price_micro_per_kwh,
-        )
-
-    def _refused(self, gateway: Gateway, offer: Offer, reason: Refusal) -> OfferRefused:
-        return OfferRefused(
-            self.zone, offer.slot, gateway.device, offer.number, offer.energy_wh, reason
-        )
-
-    def _cancelled(self, entry: OpenOffer, energy_wh: int, reason: int) -> OfferCancelled:
-        return OfferCancelled(
-            self.zone, entry.slot, entry.gateway.device, entry.number, energy_wh, reason
-        )

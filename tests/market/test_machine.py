@@ -22,6 +22,7 @@ from cloud.facts import (
     GateClosed,
     LimitOverridden,
     OfferCancelled,
+    OfferReduced,
     OfferRefused,
     OfferRested,
     SlotMetered,
@@ -29,7 +30,7 @@ from cloud.facts import (
 )
 from cloud.market.risk import owed_micro, unit_reserve_micro
 from protos.clock import SECOND_NS, slot_start_ns
-from protos.messages import Cancel, Offer, OfferBatch, OrderKind, Side, TimeInForce
+from protos.messages import Cancel, Offer, OfferBatch, OrderKind, SelfTrade, Side, TimeInForce
 from protos.units import val
 from tests.market.scene import NETWORK, SLOT, Scene, device, of
 
@@ -61,6 +62,9 @@ class Model:
                 case OfferCancelled():
                     left = self.open.pop((fact.device, fact.number))
                     assert left == fact.energy_wh > 0
+                case OfferReduced():
+                    self.open[fact.device, fact.number] -= fact.energy_wh
+                    assert self.open[fact.device, fact.number] == fact.left_wh > 0
                 case OfferRested():
                     assert self.open[fact.device, fact.number] == fact.energy_wh
                 case OfferRefused() if (fact.device, fact.number) in self.open and fact.slot:
@@ -151,6 +155,8 @@ class ZoneMachine(RuleBasedStateMachine):
         price=st.integers(LOW // 100_000 - 1, HIGH // 100_000 + 1),
         kind=st.sampled_from([OrderKind.LIMIT, OrderKind.LIMIT, OrderKind.LIMIT, *OrderKind]),
         tif=st.sampled_from(TimeInForce),
+        replaces=st.just(0) | st.integers(1, 12),
+        self_trade=st.sampled_from(SelfTrade),
     )
     def offer(
         self,
@@ -161,10 +167,16 @@ class ZoneMachine(RuleBasedStateMachine):
         price: int,
         kind: OrderKind,
         tif: TimeInForce,
+        replaces: int,
+        self_trade: SelfTrade,
     ) -> None:
         chain = self.scene.chains[name]
         chain.number += 1
-        offer = Offer(chain.number, slot, side, energy_wh, price * 100_000, kind, tif)
+        offer = Offer(
+            *(chain.number, slot, side, energy_wh, price * 100_000, kind, tif),
+            replaces=replaces,
+            self_trade=self_trade,
+        )
         self.model.submitted[chain.device, chain.number] = offer
         if name not in self.expelled:
             self.model.open[chain.device, chain.number] = energy_wh

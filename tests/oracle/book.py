@@ -78,8 +78,9 @@ class Book:
 
     def counterparty(self, order: Order) -> Order | None:
         """The first in priority that crosses and that the network lets through."""
-        for other in self.side(1 - order.side):
-            if order.crosses(other) and self.room(order, other) > 0:
+        crossing = [o for o in self.orders if o.side != order.side and order.crosses(o)]
+        for other in sorted(crossing, key=lambda o: o.priority):
+            if self.room(order, other) > 0:
                 return other
         return None
 
@@ -165,8 +166,13 @@ class Books:
         return self._sweep(self.books[book])
 
     def best(self, book: int, side: int) -> tuple[int, int] | None:
-        levels = self.depth(book, side, 1)
-        return levels[0][:2] if levels else None
+        if book not in self.books:
+            raise ValueError("not open")
+        orders = [order for order in self.books[book].orders if order.side == side]
+        if not orders:
+            return None
+        tick = (max if side == BUY else min)(order.tick for order in orders)
+        return tick, sum(order.quantity for order in orders if order.tick == tick)
 
     def depth(self, book: int, side: int, n: int) -> list[tuple[int, int, int]]:
         if book not in self.books:

@@ -12,6 +12,7 @@ class Tree:
     def __init__(self, parent: Iterable[int]) -> None:
         self.parents = list(parent)
         self.size = len(self.parents)
+        self._paths: dict[tuple[int, int], tuple[list[int], list[int]]] = {}
         if any(len(self.ancestry(node)) > self.size for node in range(self.size)):
             raise ValueError("a cycle")
 
@@ -23,7 +24,12 @@ class Tree:
         return chain
 
     def path(self, seller: int, buyer: int) -> tuple[list[int], list[int]]:
-        """Edges climbed and edges descended, each named by its lower node."""
+        """Edges climbed and edges descended, each named by its lower node. Walked once a pair."""
+        if (seller, buyer) not in self._paths:
+            self._paths[seller, buyer] = self._walk(seller, buyer)
+        return self._paths[seller, buyer]
+
+    def _walk(self, seller: int, buyer: int) -> tuple[list[int], list[int]]:
         climbed, descended = self.ancestry(seller), self.ancestry(buyer)
         while climbed and descended and climbed[-1] == descended[-1]:
             climbed.pop()
