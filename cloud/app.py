@@ -324,4 +324,5 @@ def _rules(zone: ZoneConfig) -> ZoneRules:
         orders_free=zone.orders_free,
         orders_per_trade_max=zone.orders_per_trade_max,
         opening_s=zone.opening_s,
+        three_phase=zone.three_phase,
     )

@@ -93,7 +93,8 @@ class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
 
     In the last `auction_s` before a gate, offers gather and are cleared together when it closes.
     In the first `opening_s` of a slot's market, a day before delivery, likewise when they are over.
-    With `power_flow` an AC power flow of the slot has the last word on every fill.
+    With `power_flow` an AC power flow of the slot has the last word on every fill; with `three_phase`
+    it is unbalanced in the low-voltage grids whose file says which phase a home hangs from.
     Past `orders_free` offers an account and slot, a trade is asked for `orders_per_trade_max` of
     them; 0 in either is no limit. The thresholds are our own, as data.
     """
@@ -116,6 +117,7 @@ class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
     orders_free: int = 500
     orders_per_trade_max: int = 100
     opening_s: int = 0
+    three_phase: bool = False
 
 
 class OpenZone(ZoneCommand, frozen=True, array_like=True, tag=10):

@@ -82,9 +82,15 @@ class GridWork:
         """Every closed slot is checked by an independent AC power flow; what it finds broken is
         taken back as far as that helps.
         """
-        referees = {name: Referee(network) for name, network in self._networks.items()}
+        referees: dict[str, Referee] = {}
         while True:
             closed = await self._closed.get()
+            if closed.zone not in referees:
+                # Not before it is needed: the solver's library takes longer to start than we do.
+                three_phase = self._zones[closed.zone].rules.three_phase
+                referees[closed.zone] = Referee(
+                    self._networks[closed.zone], three_phase=three_phase
+                )
             await self._judge(referees[closed.zone], closed)
 
     async def estimates(self) -> None:

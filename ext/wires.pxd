@@ -6,7 +6,7 @@ the power of two nodes; only their areas and the trunk between them are swept, e
 voltages that the last accepted trade left, so that the work is the same for every trade.
 """
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int8_t, int32_t, int64_t
 
 from ext.area cimport Area
 from ext.tree cimport Net, Tree
@@ -41,6 +41,8 @@ cdef class Wires:
     cdef Area* areas  # with what never changes
     cdef int32_t count
     cdef int64_t nodes  # of all areas, the held ones counted twice
+    cdef int64_t lanes  # the same, once for each phase that is swept
+    cdef int64_t widest  # the most of one area
     cdef int32_t* area
     cdef int32_t* own
     cdef double* r
@@ -48,12 +50,14 @@ cdef class Wires:
     cdef void* take(self, size_t size) except NULL
     cdef int cut(self, heads) except -1
     cdef int fill(self, int32_t k, list positions, columns, transformers) except -1
+    cdef int part(self, int32_t k, list members, columns, phases) except -1
 
 cdef class SlotFlow:
     cdef Flow flow
     cdef readonly Wires wires
     cdef void* memory
     cdef void carve(self) noexcept
+    cdef void draw(self, Area* a, int32_t i, double p, double q) noexcept
     cdef bint solve(self) noexcept
     cdef double* column(self, Area* a, int number) noexcept
     cdef void bound(self) noexcept

@@ -24,7 +24,6 @@ from cloud.grid.tables import (
     sidecar_numbers,
 )
 from cloud.grid.topology import (
-    Edge,
     ElementKind,
     Tree,
     branches_of,
@@ -39,6 +38,9 @@ from protos.units import PER_MILLE
 __all__ = ["Electric", "ElementKind", "HomeGroup", "Network", "NetworkError", "load_network"]
 
 LOW_VOLTAGE_V = 1_000
+
+PHASES = {"ABC": 0, "A": 1, "B": 2, "C": 3}
+PHASES_ARE = "a phase is A, B, C or ABC"
 
 RESERVE_DOWN_PER_MILLE = 100
 """Kept free in flow towards the customers for what whole watts on a lossless tree do not see:
@@ -71,6 +73,11 @@ class Electric:
     g_pu: "array[float]"
     b_pu: "array[float]"
     root_voltage_pu: float
+    phases: "array[int]"
+    """0 where a node hangs from all three phases alike, else 1 to 3 for A to C."""
+
+    zero: tuple["array[float]", "array[float]", "array[float]", "array[float]"] | None
+    """r, x, g and b of the zero sequence, where a home hangs from one phase."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -204,8 +211,8 @@ def load_network(data: bytes, profiles: bytes | None = None) -> Network:
     tree = grow(rated_v, branches_of(tables, rated_v), root)
     index = {node: i for i, node in enumerate(tree.node_ids)}
     names = _node_names(tables)
-    electric = _electric(tree, root_voltage)
     groups = _home_groups(tables, tree, index, rated_v)
+    electric = _electric(tree, root_voltage, _home_phases(tables, tree, index))
     homes = tuple(sorted(node for group in groups for node in group.nodes))
     return Network(
         name=str(tables.sidecar.get("name", "network")),
@@ -265,24 +272,61 @@ def _feeder(tree: Tree, node: int) -> tuple[int, int]:
     return node, below
 
 
-def _electric(tree: Tree, root_voltage: float) -> Electric:
-    shunts = [0j] * len(tree.edges)
-    for node, edge in enumerate(tree.edges):
-        shunts[node] += edge.shunt_child_pu
+def _home_phases(tables: Tables, tree: Tree, index: Mapping[int, int]) -> "array[int]":
+    """From `home_phases` of the sidecar, a word for each of its `home_nodes`."""
+    homes, words = sidecar_numbers(tables, "home_nodes"), sidecar_names(tables, "home_phases")
+    phases = array("q", [0] * len(tree.edges))
+    if words and len(words) != len(homes):
+        raise NetworkError(f"network: {len(homes)} home nodes have {len(words)} home_phases")
+    for identity, word in zip(homes, words, strict=False):
+        if word not in PHASES:
+            raise NetworkError(f"network: home node {identity!r} hangs from {word!r}; {PHASES_ARE}")
+        phases[index[identity]] = PHASES[word]
+    return phases
+
+
+def _electric(tree: Tree, root_voltage: float, phases: "array[int]") -> Electric:
+    ends = [(edge.shunt_parent_pu, edge.shunt_child_pu) for edge in tree.edges]
+    series = [edge.series_pu for edge in tree.edges]
+    r, x, g, b = _columns(tree, series, ends)
+    ratio = array("d", [edge.ratio for edge in tree.edges])
+    zero = _zero_columns(tree, phases) if any(phases) else None
+    return Electric(r, x, ratio, g, b, root_voltage, phases, zero)
+
+
+def _columns(
+    tree: Tree, series: Sequence[complex], ends: Sequence[tuple[complex, complex]]
+) -> tuple["array[float]", "array[float]", "array[float]", "array[float]"]:
+    """Series impedances, and at each node the shunts of all branches that end there."""
+    shunts = [0j] * len(series)
+    for node, (above, own) in enumerate(ends):
+        shunts[node] += own
         if node:
-            shunts[tree.parent[node]] += edge.shunt_parent_pu
-
-    def column(of: Sequence[Edge], key: str) -> "array[float]":
-        return array("d", [getattr(edge.series_pu, key) for edge in of])
-
-    return Electric(
-        r_pu=column(tree.edges, "real"),
-        x_pu=column(tree.edges, "imag"),
-        ratio=array("d", [edge.ratio for edge in tree.edges]),
-        g_pu=array("d", [shunt.real for shunt in shunts]),
-        b_pu=array("d", [shunt.imag for shunt in shunts]),
-        root_voltage_pu=root_voltage,
+            shunts[tree.parent[node]] += above
+    return (
+        array("d", [z.real for z in series]),
+        array("d", [z.imag for z in series]),
+        array("d", [shunt.real for shunt in shunts]),
+        array("d", [shunt.imag for shunt in shunts]),
     )
+
+
+def _zero_columns(
+    tree: Tree, phases: "array[int]"
+) -> tuple["array[float]", "array[float]", "array[float]", "array[float]"]:
+    """Everything in a low-voltage grid with a home on one phase must say its zero sequence."""
+    heads = {_feeder(tree, node)[0] for node, phase in enumerate(phases) if phase}
+    series, ends = [0j] * len(tree.edges), [(0j, 0j)] * len(tree.edges)
+    for head in heads:
+        for node in range(max(1, head), tree.end[head]):
+            edge = tree.edges[node]
+            if edge.zero is None:
+                raise NetworkError(
+                    f"network: {edge.name!r} feeds homes on single phases and has no zero sequence;"
+                    " a line needs r0, x0, c0 and tan0, a transformer an earthed star below"
+                )
+            series[node], ends[node] = edge.zero.series_pu, edge.zero.shunts_pu
+    return _columns(tree, series, ends)
 
 
 def _no_load(tree: Tree, electric: Electric) -> list[float]:

@@ -35,6 +35,10 @@ a limit's square fits 64 bits.
 
 FREQUENCY_HZ = 50.0
 
+STAR_STAR, DELTA_STAR = (1, 1), (2, 1)
+"""power-grid-model's windings, from and to, of a transformer that is earthed on its low side. In a
+tree the turn of the second changes no voltage and no current.
+"""
 
 VOLTAGE_MIN_V, VOLTAGE_MAX_V = 10.0, 1e6
 VOLTAGE_REFERENCE_PU = (0.5, 1.5)
@@ -60,6 +64,17 @@ class Branch:
     series_pu: complex
     shunt_pu: complex
     ratio: float
+    zero: "ZeroSequence | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroSequence:
+    """What current through earth and neutral meets in a branch, seen from its to side; the shunt is
+    that at its from end and at its to end.
+    """
+
+    series_pu: complex
+    shunts_pu: tuple[complex, complex]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +92,8 @@ class Edge:
     ratio: float
     shunt_parent_pu: complex
     shunt_child_pu: complex
+    zero: ZeroSequence | None = None
+    """At the child's side, shunts at the parent and at the child; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +158,22 @@ def _line(row: Row, name: str, a: int, b: int, rated_v: Mapping[int, float]) -> 
     susceptance = 2 * pi * FREQUENCY_HZ * number(row, "c1", "line")
     shunt = complex(number(row, "tan1", "line"), 1) * susceptance * ohm
     limit = sqrt(3) * rated_v[b] * positive(row, "i_n", "line")
-    return Branch(a, b, ElementKind.LINE, name, limit, _nonzero(series, row), shunt, 1.0)
+    zero = _zero_of_line(row, ohm)
+    return Branch(a, b, ElementKind.LINE, name, limit, _nonzero(series, row), shunt, 1.0, zero)
+
+
+def _zero_of_line(row: Row, ohm: float) -> ZeroSequence | None:
+    """A line that says nothing of its zero sequence has none that could be guessed."""
+    if row.get("r0") is None or row.get("x0") is None:
+        return None
+    r, x, c, loss = (number(row, key, "line") for key in ("r0", "x0", "c0", "tan0"))
+    half = complex(loss, 1) * 2 * pi * FREQUENCY_HZ * c * ohm / 2
+    return ZeroSequence(_nonzero(complex(r, x) / ohm, row), (half, half))
 
 
 def _transformer(row: Row, name: str, a: int, b: int, rated_v: Mapping[int, float]) -> Branch:
-    if whole(row, "clock", "transformer") % 12:
+    windings = tuple(whole(row, key, "transformer") for key in ("winding_from", "winding_to"))
+    if whole(row, "clock", "transformer") % 12 and windings != DELTA_STAR:
         raise NetworkError(
             f"network: transformer {row.get('id')!r} turns the phase; export it with clock 0"
         )
@@ -167,7 +195,12 @@ def _transformer(row: Row, name: str, a: int, b: int, rated_v: Mapping[int, floa
     shunt = complex(loss, -magnetic) / per_unit
     ratio = (turned[0] / turned[1]) / (rated_v[a] / rated_v[b])
     kind = ElementKind.TRANSFORMER
-    return Branch(a, b, kind, name, rated_va, _nonzero(series, row), shunt, ratio)
+    zero = None
+    if windings == DELTA_STAR:  # a short circuit behind the series impedance, for either current
+        zero = ZeroSequence(series, (0j, shunt))
+    elif windings == STAR_STAR:
+        zero = ZeroSequence(series, (shunt / 2, shunt / 2))
+    return Branch(a, b, kind, name, rated_va, _nonzero(series, row), shunt, ratio, zero)
 
 
 def _nonzero(series: complex, row: Row) -> complex:
@@ -246,7 +279,16 @@ def _merged(parallel: Sequence[Branch | None], child: int) -> Edge:
         ratio=ratio,
         shunt_parent_pu=sum((edge.shunt_parent_pu for edge in seen), 0j),
         shunt_child_pu=sum((edge.shunt_child_pu for edge in seen), 0j),
+        zero=_merged_zero([edge.zero for edge in seen]),
     )
+
+
+def _merged_zero(parallel: Sequence[ZeroSequence | None]) -> ZeroSequence | None:
+    known = [zero for zero in parallel if zero is not None]
+    if len(known) < len(parallel):
+        return None
+    above, below = (sum((zero.shunts_pu[end] for zero in known), 0j) for end in (0, 1))
+    return ZeroSequence(1 / sum((1 / zero.series_pu for zero in known), 0j), (above, below))
 
 
 def _bounded(limit: float, child: int) -> int:
@@ -261,6 +303,15 @@ def _from_parent(branch: Branch, child: int) -> Edge:
     limit = round_measured(branch.limit_w)
     if branch.to_node == child:
         series, ratio, shunts = branch.series_pu, 1 / branch.ratio, (outer, inner)
+        zero = branch.zero
     else:
         series, ratio, shunts = branch.series_pu * branch.ratio**2, branch.ratio, (inner, outer)
-    return Edge(branch.kind, branch.name, limit, series, ratio, *shunts)
+        zero = _turned(branch)
+    return Edge(branch.kind, branch.name, limit, series, ratio, *shunts, zero)
+
+
+def _turned(branch: Branch) -> ZeroSequence | None:
+    """A line is the same from both ends; a transformer that is fed from its low side is none that
+    single phases may hang from.
+    """
+    return branch.zero if branch.kind is ElementKind.LINE else None

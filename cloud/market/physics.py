@@ -17,18 +17,28 @@ LOOSE_PER_MILLE = 100
 """Losses let more be fed in than a lossless tree admits; never a tenth more."""
 
 
-def wires_of(network: Network, tree: Tree) -> Wires:
-    """The impedances, cut below the transformers that homes hang from."""
+def wires_of(network: Network, tree: Tree, *, three_phase: bool = False) -> Wires:
+    """The impedances, cut below the transformers that homes hang from. Where it is to be three-phase,
+    the grids in which a home hangs from one phase are.
+    """
     electric = network.electric
+    heads = {group.transformer for group in network.home_groups}
+    is_unbalanced = three_phase and electric.zero is not None
+    if is_unbalanced:
+        # A home without a transformer above it: its whole branch of the trunk is cut off.
+        loose = [n for group in network.home_groups if not group.transformer for n in group.nodes]
+        heads |= {network.path(node)[-1] for node in loose if electric.phases[node]}
     return Wires(
         tree,
-        sorted({group.transformer for group in network.home_groups} - {0}),
+        sorted(heads - {0}),
         electric.r_pu,
         electric.x_pu,
         electric.g_pu,
         electric.b_pu,
         electric.ratio,
         [i for i, kind in enumerate(network.kinds) if kind is ElementKind.TRANSFORMER],
+        electric.zero if is_unbalanced else None,
+        electric.phases if is_unbalanced else None,
     )
 
 

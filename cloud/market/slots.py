@@ -290,7 +290,8 @@ class Markets:
         if not self.rules.power_flow:
             return None
         if self._wires is None:
-            self._wires = wires_of(self._network, self._tree)
+            three_phase = self.rules.three_phase
+            self._wires = wires_of(self._network, self._tree, three_phase=three_phase)
         return slot_flow(self._network, self._wires, slot, self.limits(slot))
 
     def _traded_wh(self, net_wh: dict[int, int]) -> list[int]:

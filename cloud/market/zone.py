@@ -409,6 +409,7 @@ def _are_sound(rules: ZoneRules) -> bool:
         and rules.orders_free >= 0
         and rules.orders_per_trade_max >= 0
         and rules.opening_s >= 0
+        and (rules.power_flow or not rules.three_phase)
         # A market is open for a day, and between its auctions offers trade at once.
         and (not rules.opening_s or _closing_s(rules) + rules.opening_s <= SECONDS_PER_DAY)
     )
