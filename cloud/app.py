@@ -26,7 +26,15 @@ from cloud.commands import (
 )
 from cloud.config import CloudConfig, ZoneConfig
 from cloud.core import Core
-from cloud.facts import Awarded, AwardMetered, BidPrepared, BlockSealed, GateClosed, Telemetry
+from cloud.facts import (
+    Awarded,
+    AwardMetered,
+    BidPrepared,
+    BlockSealed,
+    GateClosed,
+    Telemetry,
+    Traded,
+)
 from cloud.gate.authority import CertificateAuthority, write_secret
 from cloud.gate.gateways import EnrolmentGate, GatewayGate
 from cloud.gate.http import HttpServices, make_http, operator_token
@@ -117,7 +125,7 @@ class App:
         """Recovers, opens the ports and starts the pumps."""
         replayed = await self.writer.start()
         log.info("replayed %d commands", replayed)
-        self.writer.listen(self.gridwork.listen, GateClosed)
+        self.writer.listen(self.gridwork.listen, GateClosed, Traded)
         await self._open_books()
         await self.gridwork.open()
         config = self.config
@@ -140,6 +148,7 @@ class App:
             ("blocks", self._blocks),
             ("referee", self.gridwork.referee),
             ("surveys", self.gridwork.surveys),
+            ("loops", self.gridwork.loops),
             ("estimates", self.gridwork.estimates),
             ("prices", self.wholesale.prices),
             ("bids", self.wholesale.bids),

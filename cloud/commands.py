@@ -211,6 +211,22 @@ class RecordReferee(ZoneCommand, frozen=True, array_like=True, tag=19):
     voltage_max_per_mille: int
 
 
+class CheckLoops(ZoneCommand, frozen=True, array_like=True, tag=160):
+    """What an AC power flow says of an open slot of a network with loops. By branch of the loops, in
+    W: what flows beside the factors' sum, and how much may flow either way. Ratios in per mille;
+    `trades` is how many the slot had when it was asked.
+    """
+
+    slot: int
+    trades: int
+    offset_w: tuple[int, ...]
+    cap_w: tuple[int, ...]
+    converged: bool
+    worst_loading_per_mille: int
+    voltage_min_per_mille: int
+    voltage_max_per_mille: int
+
+
 # ---- bank ----------------------------------------------------------------------------------
 
 
@@ -785,6 +801,7 @@ AnyCommand = (
     | OverrideLimit
     | OrderCurtailment
     | RecordReferee
+    | CheckLoops
     | OpenAccount
     | Deposit
     | OpenLedger

@@ -9,6 +9,7 @@ voltages that the last accepted trade left, so that the work is the same for eve
 from libc.stdint cimport int8_t, int32_t, int64_t
 
 from ext.area cimport Area
+from ext.loops cimport Loops, Mesh
 from ext.tree cimport Net, Tree
 
 cdef struct Flow:
@@ -27,6 +28,7 @@ cdef struct Flow:
     int64_t* shadow_rooms  # and both rooms and what was withheld
     int64_t shadow_refused
     bint shadow_due
+    Mesh mesh  # where the network has loops, it decides in place of the areas
     bint blind  # the base has no solution: nothing may be added to it
     bint due  # an area has waited long enough
     int64_t refused
@@ -55,7 +57,10 @@ cdef class Wires:
 cdef class SlotFlow:
     cdef Flow flow
     cdef readonly Wires wires
+    cdef readonly Loops loops
     cdef void* memory
+    cdef list numbers(self, const int64_t* first)
+    cdef int put(self, int64_t* first, values) except -1
     cdef void carve(self) noexcept
     cdef void draw(self, Area* a, int32_t i, double p, double q) noexcept
     cdef bint solve(self) noexcept

@@ -26,6 +26,7 @@ from ext.trade cimport (
     FINE, HIGH2, LOW2, PU_PER_WH, Attempt, attempt, blamed, bring, draws, keep, undo, withhold,
 )
 from ext.area3 cimport hold3
+from ext.loops cimport Loops, ONE_BITS, mesh_room, mesh_take
 from ext.tree cimport Headroom, Net, Tree, respan, settle, unshut
 
 import struct
@@ -40,6 +41,7 @@ cdef enum:
     ROUNDS_MAX = 100
 
 cdef double SOLVED = 1e-10
+WATT_MAX = 1 << 42
 
 # ---- what a book asks ---------------------------------------------------------------------------
 
@@ -59,6 +61,8 @@ cdef int64_t admit(
     cdef int32_t edge
     if seller == buyer:
         return wh
+    if f.mesh.count:
+        return admit_mesh(f, net, seller, buyer, wh)
     reason.kind = LOADING
     reason.position = -1
     if not f.blind:
@@ -89,6 +93,31 @@ cdef int64_t admit(
     if low > 0:
         attempt(f, seller, buyer, low, &t)
         keep(f, &t)
+    return low
+
+cdef int64_t admit_mesh(
+    Flow* f, Net* net, int32_t seller, int32_t buyer, int64_t wh
+) noexcept nogil:
+    """The same where the network has loops: by the room of their branches."""
+    cdef int64_t low = mesh_room(&f.mesh, seller, buyer, wh)
+    cdef Area* whole = f.areas
+    cdef Reason beside
+    cdef bint up
+    cdef int32_t edge
+    if low < wh:
+        f.refused += 1
+        beside.kind = LOADING
+        beside.position = -1
+        edge = blamed(f, net, seller, buyer, beside, &up)
+        if low > 0:
+            whole.patience = 1
+        elif whole.patience < PATIENCE_MAX:
+            whole.patience *= 2
+        withhold(f, net, edge, up, low)
+    if low > 0:
+        mesh_take(&f.mesh, seller, buyer, low)
+        whole.recent += 1
+        f.due |= whole.recent >= whole.patience
     return low
 
 cdef void give_back(Flow* f, Net* net) noexcept nogil:
@@ -145,6 +174,7 @@ cdef void remember(Flow* f, Net* net) noexcept nogil:
     f.shadow_due = f.due
     memcpy(f.shadow, f.arena, f.arena_doubles * sizeof(double))
     memcpy(f.shadow_areas, f.areas, f.count * sizeof(Area))
+    memcpy(f.mesh.shadow, f.mesh.flow, f.mesh.count * sizeof(int64_t))
     memcpy(f.shadow_rooms, net.up.room, wide)
     memcpy(f.shadow_rooms + f.size, net.down.room, wide)
     memcpy(f.shadow_rooms + 2 * f.size, f.kept_up, wide)
@@ -156,6 +186,7 @@ cdef void restore(Flow* f, Net* net) noexcept nogil:
     f.due = f.shadow_due
     memcpy(f.arena, f.shadow, f.arena_doubles * sizeof(double))
     memcpy(f.areas, f.shadow_areas, f.count * sizeof(Area))
+    memcpy(f.mesh.flow, f.mesh.shadow, f.mesh.count * sizeof(int64_t))
     memcpy(net.up.room, f.shadow_rooms, wide)
     memcpy(net.down.room, f.shadow_rooms + f.size, wide)
     memcpy(f.kept_up, f.shadow_rooms + 2 * f.size, wide)
@@ -299,9 +330,15 @@ cdef class SlotFlow:
 
     `p_w` and `q_var` are what every node takes without trades, `limit_va` the rating of the element
     above it. To be given to one book, and not to be shared between threads.
+
+    Where the network has `loops`, no sweep is made: a trade passes as far as the branches of the
+    loops have room beside `flow_w`, up to `cap_w` either way; `correct` says how they really are.
     """
 
-    def __cinit__(self, Wires wires not None, p_w, q_var, limit_va, double root_voltage_pu):
+    def __cinit__(
+        self, Wires wires not None, p_w, q_var, limit_va, double root_voltage_pu,
+        Loops loops=None, flow_w=(), cap_w=(),
+    ):
         cdef Flow* f = &self.flow
         cdef int64_t n = wires.tree.size, k, i
         cdef int32_t v
@@ -330,8 +367,37 @@ cdef class SlotFlow:
                 if i or k == 0:
                     self.draw(a, i, <double>columns[0][v] * 1e-6, <double>columns[1][v] * 1e-6)
                     self.rate(v, columns[2][v])
-        f.blind = not self.solve()
-        self.bound()
+        self.loops = loops
+        if loops is None:
+            f.blind = not self.solve()
+            self.bound()
+            return
+        if loops.size != n:
+            raise ValueError("wires: these loops are of another network")
+        f.mesh.factor, f.mesh.count = loops.factor, loops.count
+        f.mesh.flow = <int64_t*>calloc(4 * f.mesh.count, sizeof(int64_t))
+        if f.mesh.flow == NULL:
+            raise MemoryError
+        f.mesh.cap = f.mesh.flow + f.mesh.count
+        f.mesh.offset = f.mesh.cap + f.mesh.count
+        f.mesh.shadow = f.mesh.offset + f.mesh.count
+        self.put(f.mesh.flow, flow_w)
+        self.put(f.mesh.cap, cap_w)
+
+    cdef int put(self, int64_t* first, values) except -1:
+        """Whole W for each branch of the loops."""
+        cdef int32_t b
+        given = list(values)
+        if len(given) != self.flow.mesh.count:
+            raise ValueError(f"wires: {len(given)} values for {self.flow.mesh.count} branches")
+        if any(abs(value) > WATT_MAX for value in given):
+            raise ValueError("wires: more than 4 TW in a branch cannot be meant")
+        for b in range(self.flow.mesh.count):
+            first[b] = <int64_t>given[b] << ONE_BITS
+        return 0
+
+    cdef list numbers(self, const int64_t* first):
+        return [first[b] >> ONE_BITS for b in range(self.flow.mesh.count)]
 
     cdef void draw(self, Area* a, int32_t i, double p, double q) noexcept:
         """What a node takes in the base, where it is connected."""
@@ -377,6 +443,7 @@ cdef class SlotFlow:
     def __dealloc__(self):
         free(self.memory)
         free(self.flow.areas)
+        free(self.flow.mesh.flow)
 
     def rate(self, node, limit_va):
         """Another limit for the element above `node`; it holds from the next trade on."""
@@ -473,10 +540,41 @@ cdef class SlotFlow:
         cdef int64_t amount = wh
         if amount < 1:
             raise ValueError(f"wires: {wh} Wh cannot be withdrawn; an amount is at least 1")
+        if f.mesh.count:
+            mesh_take(&f.mesh, buyer, seller, amount)
+            return
         bring(f.areas + f.area[seller], f.own[seller], <double>amount * PU_PER_WH)
         bring(f.areas + f.area[buyer], f.own[buyer], -(<double>amount * PU_PER_WH))
         f.blind = not self.solve()
         self.bound()
+
+    def correct(self, offset_w, cap_w):
+        """How an AC power flow sees the loops: what flows beside the factors' sum, and how much may
+        flow either way; in W by branch, in place of what was said before. Holds from the next trade
+        on. Raises ValueError.
+        """
+        cdef Flow* f = &self.flow
+        cdef int32_t b
+        before = self.numbers(f.mesh.offset)
+        self.put(f.mesh.cap, cap_w)
+        self.put(f.mesh.offset, offset_w)
+        for b in range(f.mesh.count):
+            f.mesh.flow[b] += f.mesh.offset[b] - (<int64_t>before[b] << ONE_BITS)
+
+    @property
+    def loop_flows_w(self):
+        """What flows through each branch of the loops by the factors and the last correction."""
+        return self.numbers(self.flow.mesh.flow)
+
+    @property
+    def loop_offsets_w(self):
+        """What of it the last correction said."""
+        return self.numbers(self.flow.mesh.offset)
+
+    @property
+    def loop_caps_w(self):
+        """How much may flow through each of them, either way."""
+        return self.numbers(self.flow.mesh.cap)
 
     def give_back(self, Headroom headroom not None):
         """Gives room back where it is time to; a book does so after each of its commands."""
@@ -541,7 +639,10 @@ cdef class SlotFlow:
                 parts.append(_bytes(self.column(a, number), a.lanes * a.size + (2 if number == 9 else 0)))
             whole += [a.recent, a.patience]
         whole = struct.pack(f"<{len(whole)}q", *whole)
-        return b"".join([*parts, whole, _bytes(f.kept_up, f.size), _bytes(f.kept_down, f.size)])
+        mesh = _bytes(f.mesh.flow, 3 * f.mesh.count) if f.mesh.count else b""
+        return b"".join(
+            [*parts, whole, _bytes(f.kept_up, f.size), _bytes(f.kept_down, f.size), mesh]
+        )
 
     cdef double* column(self, Area* a, int number) noexcept:
         """The columns of an area's state; the last has two entries more."""
@@ -558,7 +659,7 @@ cdef class SlotFlow:
         cdef Area* a
         cdef int32_t k, i, number
         cdef int64_t doubles = 10 * self.wires.lanes + 2 * f.count, at = 0
-        cdef int64_t whole = 2 + 2 * f.count + 2 * f.size
+        cdef int64_t whole = 2 + 2 * f.count + 2 * f.size + 3 * f.mesh.count
         if len(state) != 8 * (doubles + whole):
             raise ValueError(f"wires: {len(state)} bytes are no state of this network")
         values = struct.unpack(f"<{doubles}d{whole}q", state)
@@ -577,6 +678,9 @@ cdef class SlotFlow:
             f.kept_up[i], f.kept_down[i] = values[at + i], values[at + f.size + i]
             if f.kept_up[i] or f.kept_down[i]:
                 f.areas[f.area[i]].kept = True
+        at += 2 * f.size
+        for i in range(3 * f.mesh.count):
+            f.mesh.flow[i] = values[at + i]
 
 
 def _distance(voltage_pu):

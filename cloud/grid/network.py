@@ -1,4 +1,5 @@
-"""A zone's network: a radial tree with limits, and the base flow that is there without any trade.
+"""A zone's network: a tree with limits, what closes loops over it, and the base flow that is there
+without any trade.
 
 Element i is what stands above node i: the line or transformer through which its subtree is fed.
 Nodes are in preorder, so the subtree of i is `range(i, end[i])`, and a flow is a difference of two
@@ -16,14 +17,18 @@ from hashlib import sha256
 import numpy as np
 
 from cloud.grid.baseline import Baseline, Integers, read_baseline
+from cloud.grid.loops import Loops, find_loops, lifted
 from cloud.grid.tables import (
     NetworkError,
     Tables,
+    in_service,
     read_tables,
     sidecar_names,
     sidecar_numbers,
+    whole,
 )
 from cloud.grid.topology import (
+    NO_LIMIT_W,
     ElementKind,
     Tree,
     branches_of,
@@ -108,6 +113,7 @@ class Network:
     branch_element: "array[int]"
     baseline: Baseline
     voltage: VoltageModel
+    loops: Loops | None = None
 
     def __repr__(self) -> str:
         return f"<Network {self.name}: {self.size} nodes>"
@@ -132,9 +138,24 @@ class Network:
         """What each node takes from the grid in a slot without any trade."""
         return _listed(self.baseline.node_w(quarter_of_year(slot)))
 
+    def node_var(self, slot: int) -> list[int]:
+        """The same of reactive power."""
+        return _listed(self.baseline.node_var(quarter_of_year(slot)))
+
     def baseline_flow_w(self, slot: int) -> list[int]:
         """Active power through each element in a slot of the UTC calendar without any trade."""
-        return _listed(self._flows(self.baseline.node_w(quarter_of_year(slot))))
+        return self.through(self.node_w(slot))
+
+    def through(self, node_w: Sequence[int]) -> list[int]:
+        """What flows through each element for what every node draws: all of its subtree's, or in a
+        loop the part that goes this way.
+        """
+        flow = _listed(self._flows(np.array(node_w, np.int64)))
+        if self.loops is not None:
+            for element, power in zip(self.loops.elements, self.loops.flow(node_w), strict=True):
+                if element >= 0:
+                    flow[element] = power
+        return flow
 
     def baseline_flow_var(self, slot: int) -> list[int]:
         """Reactive power through each element, in the same sign."""
@@ -154,11 +175,14 @@ class Network:
 
         The lesser of what the element's limit leaves (towards the customers less a reserve for
         losses) and what the voltages below leave, floored. Negative where the base is already over:
-        then only relief may be traded.
+        then only relief may be traded. In a loop the limits are not seen here but by `ext.loops`; the
+        voltages are those of the tree alone, which are worse.
         """
         quarter = quarter_of_year(slot)
         flow = self._flows(self.baseline.node_w(quarter))
         capacity = self._capacity(slot, overrides)
+        if self.loops is not None:
+            capacity = np.array(lifted(_listed(capacity), self.loops, NO_LIMIT_W), np.int64)
         kept = (capacity * RESERVE_DOWN_PER_MILLE + PER_MILLE - 1) // PER_MILLE
         voltage_down, voltage_up = self.voltage.room_w(flow, self.baseline.node_var(quarter))
         down = np.minimum(capacity - kept - flow, voltage_down)
@@ -213,6 +237,8 @@ def load_network(data: bytes, profiles: bytes | None = None) -> Network:
     names = _node_names(tables)
     groups = _home_groups(tables, tree, index, rated_v)
     electric = _electric(tree, root_voltage, _home_phases(tables, tree, index))
+    if tree.chords:
+        _refuse_turns(tables)
     homes = tuple(sorted(node for group in groups for node in group.nodes))
     return Network(
         name=str(tables.sidecar.get("name", "network")),
@@ -239,7 +265,17 @@ def load_network(data: bytes, profiles: bytes | None = None) -> Network:
             _no_load(tree, electric),
             homes,
         ),
+        loops=find_loops(tree.parent, tree.edges, tree.chords),
     )
+
+
+def _refuse_turns(tables: Tables) -> None:
+    """In a loop a transformer that turns the phase would drive a current of its own."""
+    for row in tables.transformer:
+        if in_service(row, "from_status", "to_status") and whole(row, "clock", "transformer") % 12:
+            raise NetworkError(
+                f"network: transformer {row.get('id')!r} turns the phase of a network with loops"
+            )
 
 
 def _node_names(tables: Tables) -> dict[int, str]:

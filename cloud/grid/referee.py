@@ -61,6 +61,7 @@ class Referee:
         self._model, self._load_ids = _model(network, self._load)
         self._elements = np.array(network.branch_element, np.int64)
         self._nodes = node_order(network)
+        self._output: Mapping[str, Any] | None = None
 
     def check(self, slot: int, injections_w: Mapping[int, int]) -> RefereeResult:
         """A slot with its base flow and, by node, what the trades feed in (negative: take)."""
@@ -72,6 +73,19 @@ class Referee:
             active[node] -= power_w
         # power-grid-model reads a NaN as "as before", so one must not get that far.
         return self._solve(active, reactive) if np.isfinite(active).all() else UNSOLVED
+
+    def branches(
+        self, slot: int, injections_w: Mapping[int, int]
+    ) -> tuple[RefereeResult, Mapping[str, Floats]]:
+        """The same beside p_from, p_to (W) and loading of each of the file's branches, lines first;
+        nothing of them without a solution.
+        """
+        verdict = self.check(slot, injections_w)
+        if not verdict.converged or self._output is None:
+            return verdict, {}
+        lines, units = self._output["line"], self._output["transformer"]
+        names = ("p_from", "p_to", "loading")
+        return verdict, {name: np.concatenate([lines[name], units[name]]) for name in names}
 
     def voltages_pu(self, active_w: Floats, reactive_var: Floats) -> Floats:
         """Every node's voltage, with three phases each one's, for given powers taken, W and var; for
@@ -105,10 +119,11 @@ class Referee:
             max_iterations=_ITERATIONS_MAX,
             output_component_types={
                 "node": ["u_pu", "energized"],
-                "line": ["loading"],
-                "transformer": ["loading"],
+                "line": ["loading", "p_from", "p_to"],
+                "transformer": ["loading", "p_from", "p_to"],
             },
         )
+        self._output = output
         return output
 
 

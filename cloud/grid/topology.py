@@ -1,7 +1,8 @@
 """From a file's tables to a radial tree: which branch feeds which node, its limit and impedance.
 
-Decides numbering (parents before children, a subtree is one range) and merges parallel branches.
-It must never accept what the sweep and the market cannot treat: a loop, an island, two sources.
+Decides numbering (parents before children, a subtree is one range), merges parallel branches, and
+where current can choose its way, which branches the tree has (the fewest to the source) and which
+close a loop. It must never accept what the market cannot treat: an island, two sources.
 
 Per unit means 1 MVA and each node's rated voltage. A branch is power-grid-model's pi circuit: an
 ideal transformer of ratio `k` at its from side, then half the shunt, the series impedance, and the
@@ -95,6 +96,21 @@ class Edge:
     zero: ZeroSequence | None = None
     """At the child's side, shunts at the parent and at the child; None where it is not known."""
 
+    rows: tuple[int, ...] = ()
+    """Of the file's branches, lines before transformers."""
+
+    signs: tuple[int, ...] = ()
+    """1 for each whose from end is the parent's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chord:
+    """What closes a loop between two nodes of the tree; its edge is seen from the first."""
+
+    first: int
+    second: int
+    edge: Edge
+
 
 @dataclass(frozen=True, slots=True)
 class Tree:
@@ -105,6 +121,7 @@ class Tree:
     end: "array[int]"
     edges: Sequence[Edge]
     branch_child: Sequence[int]
+    chords: Sequence[Chord] = ()
 
 
 def node_voltages(tables: Tables) -> dict[int, float]:
@@ -210,26 +227,26 @@ def _nonzero(series: complex, row: Row) -> complex:
 
 
 def grow(rated_v: Mapping[int, float], branches: Sequence[Branch | None], root: int) -> Tree:
-    """The tree below `root`. Raises NetworkError for loops and for nodes without supply."""
+    """The tree below `root`, and what closes loops. Raises NetworkError for nodes without supply."""
     if root not in rated_v:
         raise NetworkError(f"network: the source is at the unknown node {root}")
     near = _neighbours(branches)
+    above_of = _supplies(near, root)
     node_ids: list[int] = []
-    index: dict[int, int] = {}
     parent, edges = array("q"), [_grid_edge()]
-    stack: list[tuple[int, int]] = [(root, -1)]
+    index: dict[int, int] = {}
+    stack = [root]
+    below: dict[int, list[int]] = defaultdict(list)
+    for node, above in above_of.items():
+        below[above].append(node)
     while stack:
-        node, above = stack.pop()
-        if node in index:
-            raise NetworkError(f"network: node {node} is on a loop; only radial networks are run")
+        node = stack.pop()
         index[node] = len(node_ids)
         node_ids.append(node)
-        parent.append(above)
-        if above >= 0:
-            edges.append(_merged([branches[b] for b in near[node][node_ids[above]]], node))
-        up = node_ids[above] if above >= 0 else None
-        below = sorted((other for other in near[node] if other != up), reverse=True)
-        stack.extend((other, index[node]) for other in below)
+        parent.append(index[above_of[node]] if node != root else -1)
+        if node != root:
+            edges.append(_merged(near[node][above_of[node]], branches, node))
+        stack.extend(sorted(below[node], reverse=True))
     lost = sorted(set(rated_v) - set(index))
     if lost:
         raise NetworkError(f"network: {len(lost)} nodes have no supply, the first is {lost[0]}")
@@ -237,7 +254,38 @@ def grow(rated_v: Mapping[int, float], branches: Sequence[Branch | None], root: 
         -1 if branch is None else max(index[branch.from_node], index[branch.to_node])
         for branch in branches
     ]
-    return Tree(node_ids, parent, _ends(parent), edges, children)
+    chords = _chords(near, above_of, index, branches)
+    return Tree(node_ids, parent, _ends(parent), edges, children, chords)
+
+
+def _supplies(near: Mapping[int, Mapping[int, list[int]]], root: int) -> dict[int, int]:
+    """By which neighbour every node but the root is fed: that on the shortest way, smaller first."""
+    above, reached, queue = {}, {root}, [root]
+    for node in queue:
+        for other in sorted(near[node]):
+            if other not in reached:
+                reached.add(other)
+                above[other] = node
+                queue.append(other)
+    return above
+
+
+def _chords(
+    near: Mapping[int, Mapping[int, list[int]]],
+    above: Mapping[int, int],
+    index: Mapping[int, int],
+    branches: Sequence[Branch | None],
+) -> list[Chord]:
+    pairs = sorted(
+        (index[node], index[other], node, other)
+        for node in list(near)
+        for other in near[node]
+        if index[node] < index[other] and above.get(other) != node and above.get(node) != other
+    )
+    return [
+        Chord(first, second, _merged(near[node][other], branches, other))
+        for first, second, node, other in pairs
+    ]
 
 
 def _neighbours(branches: Sequence[Branch | None]) -> dict[int, dict[int, list[int]]]:
@@ -263,9 +311,10 @@ def _grid_edge() -> Edge:
     return Edge(ElementKind.GRID, "grid", NO_LIMIT_W, 0j, 1.0, 0j, 0j)
 
 
-def _merged(parallel: Sequence[Branch | None], child: int) -> Edge:
+def _merged(rows: Sequence[int], branches: Sequence[Branch | None], child: int) -> Edge:
     """Parallel branches as one: admittances add, and the first to reach its limit limits all."""
-    seen = [_from_parent(branch, child) for branch in parallel if branch is not None]
+    parallel = [branch for branch in (branches[row] for row in rows) if branch is not None]
+    seen = [_from_parent(branch, child) for branch in parallel]
     ratio = seen[0].ratio
     if any(abs(edge.ratio - ratio) > 1e-12 for edge in seen):
         raise NetworkError(f"network: the parallels above node {child} have different taps")
@@ -280,6 +329,8 @@ def _merged(parallel: Sequence[Branch | None], child: int) -> Edge:
         shunt_parent_pu=sum((edge.shunt_parent_pu for edge in seen), 0j),
         shunt_child_pu=sum((edge.shunt_child_pu for edge in seen), 0j),
         zero=_merged_zero([edge.zero for edge in seen]),
+        rows=tuple(rows),
+        signs=tuple(1 if branch.to_node == child else -1 for branch in parallel),
     )
 
 

@@ -15,7 +15,8 @@ from cloud.facts import ElementFlow, GateClosed
 from cloud.grid.congestion import most_loaded
 from cloud.grid.network import Network
 from cloud.market.overrides import Conflict, Overrides
-from cloud.market.physics import loose_rooms_wh, rating_va, slot_flow, wires_of
+from cloud.market.physics import loose_rooms_wh, meshed_flow, rating_va, slot_flow, wires_of
+from ext.loops import Loops as KernelLoops
 from ext.tree import Headroom, Tree
 from ext.wires import SlotFlow, Wires
 from protos.clock import SECOND_NS, SLOTS_PER_HOUR, slot_at, slot_start_ns
@@ -92,6 +93,7 @@ class Markets:
         self._network = network
         self._tree = Tree(network.parent)
         self._wires: Wires | None = None
+        self._loops: KernelLoops | None = None
 
     def begin(self, first_slot: int, rules: ZoneRules, now_ns: int) -> None:
         """From here on slots can be traded."""
@@ -208,11 +210,10 @@ class Markets:
 
     def flows(self, slot: int) -> list[ElementFlow]:
         """Every element below the root: baseline and trades against the limit that holds."""
-        flow_w = list(self._network.baseline_flow_w(slot))
-        net_wh = self.traded_wh(slot)
-        if net_wh:
-            traded_wh = self._traded_wh(net_wh)
-            flow_w = [w + wh * SLOTS_PER_HOUR for w, wh in zip(flow_w, traded_wh, strict=True)]
+        node_w = self._network.node_w(slot)
+        for node, wh in self.traded_wh(slot).items():
+            node_w[node] += wh * SLOTS_PER_HOUR
+        flow_w = self._network.through(node_w)
         limit_w = list(self._network.limit_w)
         for element, limit in self.limits(slot).items():
             limit_w[element] = limit
@@ -248,6 +249,16 @@ class Markets:
                 changed.append(market)
         return conflicts, changed
 
+    def correct(self, market: Market, offset_w: Sequence[int], cap_w: Sequence[int]) -> None:
+        """What an AC power flow saw in the loops, but no cap above what is ordered."""
+        loops, flow = self._network.loops, market.flow
+        assert loops is not None
+        assert flow is not None
+        limits = self.limits(market.slot)
+        pairs = zip(loops.elements, cap_w, strict=True)
+        flow.correct(offset_w, [max(0, min(cap, limits.get(at, cap))) for at, cap in pairs])
+        flow.give_all_back(market.headroom)
+
     def expire(self, now_ns: int) -> None:
         """Forgets overrides that no slot to come can see."""
         self.overrides.expire(now_ns)
@@ -268,7 +279,10 @@ class Markets:
         The room may become negative: then only trades that relieve the element are matched.
         """
         after = self.limits(market.slot)
-        if market.flow is not None:
+        if self._network.loops is not None and market.flow is not None:
+            caps = self._network.loops.caps_w(self._network.node_var(market.slot), after)
+            self.correct(market, market.flow.loop_offsets_w, caps)
+        elif market.flow is not None:
             for element in sorted({*before, *after}):
                 market.flow.rate(element, rating_va(self._network, element, after))
             market.flow.give_all_back(market.headroom)
@@ -282,17 +296,27 @@ class Markets:
                 market.headroom.set_edge(element, down + more_down, up + more_up)
 
     def _rooms_wh(self, slot: int, limits: Mapping[int, int]) -> tuple[list[int], list[int]]:
-        if self.rules.power_flow:
+        if self.rules.power_flow and self._network.loops is None:
             return loose_rooms_wh(self._network, slot, limits)
         return self._network.headroom_wh(slot, limits)
 
     def _flow(self, slot: int) -> SlotFlow | None:
+        if self._network.loops is not None:
+            return self._meshed_flow(slot)
         if not self.rules.power_flow:
             return None
         if self._wires is None:
             three_phase = self.rules.three_phase
             self._wires = wires_of(self._network, self._tree, three_phase=three_phase)
         return slot_flow(self._network, self._wires, slot, self.limits(slot))
+
+    def _meshed_flow(self, slot: int) -> SlotFlow:
+        """Where current can choose its way the factors decide, whatever the rules say."""
+        assert self._network.loops is not None
+        if self._wires is None or self._loops is None:
+            self._wires = wires_of(self._network, self._tree)
+            self._loops = KernelLoops(self._tree, self._network.loops.factors)
+        return meshed_flow(self._network, self._wires, self._loops, slot, self.limits(slot))
 
     def _traded_wh(self, net_wh: dict[int, int]) -> list[int]:
         """What trades bring through every element: the sum of its subtree, up each node's path."""
