@@ -419,6 +419,22 @@ class PostTransfers(BankCommand, frozen=True, array_like=True, tag=46):
     records: bytes
 
 
+class HomePayment(msgspec.Struct, frozen=True, array_like=True):
+    """What one home is owed."""
+
+    device: DeviceId
+    account: AccountId
+    amount_micro: int
+
+
+class CompensateHomes(BankCommand, frozen=True, array_like=True, tag=161):
+    """The grid operator's payment to homes whose trades of a slot were taken back."""
+
+    zone: str
+    slot: int
+    homes: tuple[HomePayment, ...]
+
+
 class AssignPseudonyms(BankCommand, frozen=True, array_like=True, tag=120):
     """Under which names these accounts and devices stand in the leaves of a billing period.
 
@@ -840,6 +856,7 @@ AnyCommand = (
     | ForecastHomes
     | PromiseFirm
     | ShareRevenue
+    | CompensateHomes
     | SetGridRules
     | SurveyGrid
     | Redispatch

@@ -18,6 +18,7 @@ from cloud.commands import (
     AdmitGateway,
     AppendSealed,
     Command,
+    CompensateHomes,
     ExpelGateway,
     GrantAllowance,
     GrantAllowances,
@@ -41,6 +42,7 @@ from protos.seal import Sealed, is_authentic, is_well_formed
 
 FOLLOWS_ONLY = (
     AdmitGateway,
+    CompensateHomes,
     ExpelGateway,
     GrantAllowance,
     GrantAllowances,

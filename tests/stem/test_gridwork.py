@@ -24,6 +24,7 @@ from cloud.facts import (
     GridRulesSet,
     LeaseIssued,
     LoopsChecked,
+    Posted,
     Redispatched,
     RefereeRecorded,
     StateEstimated,
@@ -145,6 +146,29 @@ async def test_where_the_referee_disagrees_homes_are_cut_and_both_figures_are_fa
     assert {lease.device for lease in leases} == {home.device for home in fact.homes}
     assert all(lease.expires_ns == slot_start_ns(SLOT) + SLOT_NS for lease in leases)
     work.close()
+
+
+async def test_who_is_cut_is_paid_by_the_operator_and_a_replay_pays_nobody_again(street):
+    stem = street.stem
+    for name in street.chains:
+        await street.submit(OpenAccount(name, "prosumer", ZONE))
+        await street.submit(Deposit(f"first-{name}", name, 10**12))
+    work = GridWork(stem.writer, stem.clock, {ZONE: thinner(0.2, {3})}, GridRules())
+    await trade_to_the_gate(street, work)
+    await judged(street, work)
+    work.close()
+    (fact,) = of(stem.facts, Redispatched)
+    paid = [posted for posted in of(stem.facts, Posted) if posted.code == "re-dispatch"]
+    assert [posted.amount for posted in paid] == [home.compensation_micro for home in fact.homes]
+    assert {posted.debit for posted in paid} == {f"@utility/{ZONE}"}
+    assert sum(posted.amount for posted in paid) > 0
+    bank = stem.writer.core.bank
+    assert set(bank.sums().values()) == {0}
+    before, balance = stem.writer.core.state_hash(), bank.balances(paid[0].credit)
+    await stem.crash()
+    await stem.start()
+    assert stem.writer.core.state_hash() == before
+    assert stem.writer.core.bank.balances(paid[0].credit) == balance
 
 
 async def test_the_rules_of_the_configuration_are_journaled_once(street):
