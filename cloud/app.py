@@ -334,4 +334,5 @@ def _rules(zone: ZoneConfig) -> ZoneRules:
         orders_per_trade_max=zone.orders_per_trade_max,
         opening_s=zone.opening_s,
         three_phase=zone.three_phase,
+        auction_rounds=zone.auction_rounds,
     )

@@ -95,6 +95,7 @@ class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
     In the first `opening_s` of a slot's market, a day before delivery, likewise when they are over.
     With `power_flow` an AC power flow of the slot has the last word on every fill; with `three_phase`
     it is unbalanced in the low-voltage grids whose file says which phase a home hangs from.
+    An auction whose fills the flow refuses is cleared again within that, up to `auction_rounds` times.
     Past `orders_free` offers an account and slot, a trade is asked for `orders_per_trade_max` of
     them; 0 in either is no limit. The thresholds are our own, as data.
     """
@@ -118,6 +119,7 @@ class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
     orders_per_trade_max: int = 100
     opening_s: int = 0
     three_phase: bool = False
+    auction_rounds: int = 0
 
 
 class OpenZone(ZoneCommand, frozen=True, array_like=True, tag=10):

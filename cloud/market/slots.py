@@ -155,14 +155,37 @@ class Markets:
         return market
 
     def auction_headroom(self, market: Market) -> Headroom:
-        """The room that an auction may clear in. It sees no power flow, so reserves are kept."""
+        """The room that an auction may clear in. It sees no power flow, so reserves are kept where
+        it is cleared once; where it is cleared again within what the flow refuses, none.
+        """
         if market.flow is None:
             return market.headroom
-        down_wh, up_wh = self._network.headroom_wh(market.slot, self.limits(market.slot))
-        traded_wh = self._traded_wh(market.net_wh)
+        limits = self.limits(market.slot)
+        down_wh, up_wh = self._network.headroom_wh(market.slot, limits)
+        if self.rules.auction_rounds:
+            down_wh, up_wh = self._rooms_wh(market.slot, limits)
+        traded_wh = self.through_wh(market.net_wh)
         down = [room - wh for room, wh in zip(down_wh, traded_wh, strict=True)]
         up = [room + wh for room, wh in zip(up_wh, traded_wh, strict=True)]
         return Headroom(self._tree, down, up)
+
+    def through_wh(self, net_wh: dict[int, int]) -> list[int]:
+        """What trades bring through every element: the sum of its subtree, up each node's path."""
+        flow_wh = [0] * len(self._network.parent)
+        for node, energy_wh in net_wh.items():
+            while node >= 0:
+                flow_wh[node] += energy_wh
+                node = self._network.parent[node]  # noqa: PLW2901 - the walk is the loop
+        return flow_wh
+
+    def copied(self, market: Market) -> Market:
+        """A market to try trades on, with the flow and the room of another; nothing is withheld."""
+        room, flow = market.headroom, self._flow(market.slot)
+        copy = Market(market.slot, Headroom(self._tree, room.down, room.up), flow)
+        if flow is not None and market.flow is not None:
+            flow.restore(market.flow.state())
+            flow.give_all_back(copy.headroom)
+        return copy
 
     def charge_opening(self, market: Market) -> None:
         """Takes what the opening traded, the slot's first trades, out of the room. All at once: on
@@ -170,7 +193,7 @@ class Markets:
         """
         if market.flow is not None:
             return
-        for element, energy_wh in enumerate(self._traded_wh(market.net_wh)):
+        for element, energy_wh in enumerate(self.through_wh(market.net_wh)):
             if element and energy_wh:
                 down_wh, up_wh = market.headroom.edge(element)
                 market.headroom.set_edge(element, down_wh - energy_wh, up_wh + energy_wh)
@@ -317,15 +340,6 @@ class Markets:
             self._wires = wires_of(self._network, self._tree)
             self._loops = KernelLoops(self._tree, self._network.loops.factors)
         return meshed_flow(self._network, self._wires, self._loops, slot, self.limits(slot))
-
-    def _traded_wh(self, net_wh: dict[int, int]) -> list[int]:
-        """What trades bring through every element: the sum of its subtree, up each node's path."""
-        flow_wh = [0] * len(self._network.parent)
-        for node, energy_wh in net_wh.items():
-            while node >= 0:
-                flow_wh[node] += energy_wh
-                node = self._network.parent[node]  # noqa: PLW2901 - the walk is the loop
-        return flow_wh
 
     def _first_open(self, now_ns: int) -> int:
         """The earliest slot whose gate has not closed at this instant."""

@@ -24,7 +24,8 @@ from cloud.facts import (
     PricesIndicated,
     Traded,
 )
-from cloud.market.auction import Waiting, clear_offers
+from cloud.market.auction import Waiting
+from cloud.market.bounding import clear_bounded
 from cloud.market.offers import OpenOffer, by_arrival, by_priority
 from cloud.market.risk import Purse, Purses, owed_micro, unit_reserve_micro
 from cloud.market.slots import Market, Markets
@@ -309,8 +310,7 @@ class Trading:
             for entry in entries
         ]
         facts: list[Fact] = []
-        room = self._markets.auction_headroom(market)
-        clearing = clear_offers(room, self._books.ticks, waiting)
+        clearing = clear_bounded(self._markets, market, self._books.ticks, waiting)
         for fill in clearing.fills:
             price, theirs = map(self._markets.price, (fill.seller_tick, fill.buyer_tick))
             parties = entries[fill.buyer], entries[fill.seller]

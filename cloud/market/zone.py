@@ -68,6 +68,7 @@ from protos.seal import GENESIS
 from protos.units import BPS, PER_MILLE
 
 SECONDS_PER_DAY = 86_400
+AUCTION_ROUNDS_MAX = 64
 _NS_PER_MS = SECOND_NS // 1_000
 
 
@@ -424,6 +425,7 @@ def _are_sound(rules: ZoneRules) -> bool:
         and rules.orders_per_trade_max >= 0
         and rules.opening_s >= 0
         and (rules.power_flow or not rules.three_phase)
+        and 0 <= rules.auction_rounds <= AUCTION_ROUNDS_MAX
         # A market is open for a day, and between its auctions offers trade at once.
         and (not rules.opening_s or _closing_s(rules) + rules.opening_s <= SECONDS_PER_DAY)
     )
