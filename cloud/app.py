@@ -23,7 +23,15 @@ from cloud.commands import (
     ZoneRules,
 )
 from cloud.config import CloudConfig, ZoneConfig
-from cloud.facts import Awarded, AwardMetered, BidPrepared, BlockSealed, GateClosed, Telemetry
+from cloud.facts import (
+    Awarded,
+    AwardMetered,
+    BidPrepared,
+    BlockSealed,
+    GateClosed,
+    Telemetry,
+    Traded,
+)
 from cloud.gate.authority import CertificateAuthority
 from cloud.gate.enrolment import EnrolmentGate
 from cloud.gate.gateways import GatewayGate
@@ -118,7 +126,7 @@ class App:
         """Recovers, opens the ports and starts the pumps."""
         replayed = await self.writer.start()
         log.info("replayed %d commands", replayed)
-        self.writer.listen(self.gridwork.listen, GateClosed)
+        self.writer.listen(self.gridwork.listen, GateClosed, Traded)
         await self._open_books()
         await self.gridwork.open()
         config = self.config
@@ -142,6 +150,7 @@ class App:
             ("blocks", self._blocks),
             ("referee", self.gridwork.referee),
             ("surveys", self.gridwork.surveys),
+            ("loops", self.gridwork.loops),
             ("estimates", self.gridwork.estimates),
             ("prices", self.wholesale.prices),
             ("bids", self.wholesale.bids),
@@ -313,4 +322,6 @@ def _rules(zone: ZoneConfig) -> ZoneRules:
         orders_free=zone.orders_free,
         orders_per_trade_max=zone.orders_per_trade_max,
         opening_s=zone.opening_s,
+        three_phase=zone.three_phase,
+        auction_rounds=zone.auction_rounds,
     )

@@ -93,7 +93,9 @@ class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
 
     In the last `auction_s` before a gate, offers gather and are cleared together when it closes.
     In the first `opening_s` of a slot's market, a day before delivery, likewise when they are over.
-    With `power_flow` an AC power flow of the slot has the last word on every fill.
+    With `power_flow` an AC power flow of the slot has the last word on every fill; with `three_phase`
+    it is unbalanced in the low-voltage grids whose file says which phase a home hangs from.
+    An auction whose fills the flow refuses is cleared again within that, up to `auction_rounds` times.
     Past `orders_free` offers an account and slot, a trade is asked for `orders_per_trade_max` of
     them; 0 in either is no limit. The thresholds are our own, as data.
     """
@@ -116,6 +118,8 @@ class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
     orders_free: int = 500
     orders_per_trade_max: int = 100
     opening_s: int = 0
+    three_phase: bool = False
+    auction_rounds: int = 0
 
 
 class OpenZone(ZoneCommand, frozen=True, array_like=True, tag=10):
@@ -204,6 +208,22 @@ class RecordReferee(ZoneCommand, frozen=True, array_like=True, tag=19):
     slot: int
     converged: bool
     worst_element: int
+    worst_loading_per_mille: int
+    voltage_min_per_mille: int
+    voltage_max_per_mille: int
+
+
+class CheckLoops(ZoneCommand, frozen=True, array_like=True, tag=160):
+    """What an AC power flow says of an open slot of a network with loops. By branch of the loops, in
+    W: what flows beside the factors' sum, and how much may flow either way. Ratios in per mille;
+    `trades` is how many the slot had when it was asked.
+    """
+
+    slot: int
+    trades: int
+    offset_w: tuple[int, ...]
+    cap_w: tuple[int, ...]
+    converged: bool
     worst_loading_per_mille: int
     voltage_min_per_mille: int
     voltage_max_per_mille: int
@@ -399,6 +419,22 @@ class PostTransfers(BankCommand, frozen=True, array_like=True, tag=46):
 
     hour: int
     records: bytes
+
+
+class HomePayment(msgspec.Struct, frozen=True, array_like=True):
+    """What one home is owed."""
+
+    device: DeviceId
+    account: AccountId
+    amount_micro: int
+
+
+class CompensateHomes(BankCommand, frozen=True, array_like=True, tag=161):
+    """The grid operator's payment to homes whose trades of a slot were taken back."""
+
+    zone: str
+    slot: int
+    homes: tuple[HomePayment, ...]
 
 
 class AssignPseudonyms(BankCommand, frozen=True, array_like=True, tag=120):
@@ -783,6 +819,7 @@ AnyCommand = (
     | OverrideLimit
     | OrderCurtailment
     | RecordReferee
+    | CheckLoops
     | OpenAccount
     | Deposit
     | OpenLedger
@@ -821,6 +858,7 @@ AnyCommand = (
     | ForecastHomes
     | PromiseFirm
     | ShareRevenue
+    | CompensateHomes
     | SetGridRules
     | SurveyGrid
     | Redispatch

@@ -55,6 +55,10 @@ class ZoneConfig:
     """How many offers each trade allows an account in a slot beyond that; 0: no limit."""
     opening_s: int = 0
     """In the first seconds of a slot's market offers gather, too, and are cleared; 0: off."""
+    three_phase: bool = False
+    """Whether each phase is checked where the network file says which one a home hangs from."""
+    auction_rounds: int = 16
+    """How often an auction is cleared again within what the power flow refuses of it, at most."""
 
 
 @dataclass(frozen=True, slots=True)

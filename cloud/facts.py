@@ -837,6 +837,20 @@ class StateEstimated(Fact, frozen=True, array_like=True, tag=119):
     rejected: tuple[DeviceId, ...]
 
 
+class LoopsChecked(Fact, frozen=True, array_like=True, tag=160):
+    """An open slot of a network with loops by AC power flow; the room follows it. See CheckLoops."""
+
+    LOGGED: ClassVar[bool] = False
+
+    zone: str
+    slot: int
+    trades: int
+    converged: bool
+    worst_loading_per_mille: int
+    voltage_min_per_mille: int
+    voltage_max_per_mille: int
+
+
 AnyFact = (
     SiteCreated
     | TokenIssued
@@ -863,6 +877,7 @@ AnyFact = (
     | LeaseIssued
     | LeaseReported
     | RefereeRecorded
+    | LoopsChecked
     | PricesIndicated
     | OverrideContested
     | AccountOpened

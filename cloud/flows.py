@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from cloud.commands import (
     AdmitGateway,
     Command,
+    CompensateHomes,
     ExpelGateway,
     GrantAllowance,
     GrantAllowances,
+    HomePayment,
     ObserveFleet,
     OpenAccount,
     OpenLedger,
@@ -35,6 +37,7 @@ from cloud.facts import (
     LeaseReported,
     OfferRested,
     Posted,
+    Redispatched,
     RevenueStated,
     SiteCreated,
     SlotMetered,
@@ -86,6 +89,11 @@ def _follow(fact: Fact) -> list[Command]:
         case RevenueStated(venue=venue, bid_id=bid, version=version):
             terms = (fact.amount_micro, fact.owners_per_mille, fact.deliveries)
             return [ShareRevenue(venue, bid, version, *terms)]
+        # What the grid operator takes back of a home's trades it pays for.
+        case Redispatched(zone=zone, slot=slot, homes=homes):
+            owed = [HomePayment(h.device, h.account, h.compensation_micro) for h in homes]
+            paid = tuple(home for home in owed if home.amount_micro)
+            return [CompensateHomes(zone, slot, paid)] if paid else []
     return _follow_bank(fact)
 
 

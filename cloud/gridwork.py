@@ -7,6 +7,7 @@ is not repeated: the next survey, estimate or gate comes soon.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -14,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from cloud.commands import (
+    CheckLoops,
     GridRules,
     HomeCut,
     RecordReferee,
@@ -22,8 +24,9 @@ from cloud.commands import (
     SetGridRules,
     SurveyGrid,
 )
-from cloud.facts import Fact, GateClosed
+from cloud.facts import Fact, GateClosed, Traded
 from cloud.grid.estimator import Estimator, Measured, State
+from cloud.grid.meshed import LoopReferee
 from cloud.grid.network import Network
 from cloud.grid.redispatch import remedy
 from cloud.grid.referee import Referee
@@ -39,6 +42,11 @@ PAUSE_S_MIN = 0.2
 
 ESTIMATE_PAUSE_S_MIN = 10.0
 FLOWS_REPORTED = 10
+TRADES_PER_CHECK = 8
+NEAR_PER_MILLE = 850
+"""In a network with loops a slot is checked after so many trades, after each one that leaves a branch
+so full, and with every survey.
+"""
 
 T = TypeVar("T")
 
@@ -57,10 +65,22 @@ class GridWork:
         self._rules = rules
         self._closed: asyncio.Queue[GateClosed] = asyncio.Queue(maxsize=1_024)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="grid")
+        # Of open slots only, so there are no more than slots ahead.
+        self._unchecked: Counter[tuple[str, int]] = Counter()
+        self._check_loops = asyncio.Event()
 
     def listen(self, facts: Sequence[Fact], _at_ns: int) -> None:
         for fact in facts:
-            if isinstance(fact, GateClosed):
+            if isinstance(fact, Traded) and self._networks[fact.zone].loops is not None:
+                self._unchecked[fact.zone, fact.slot] += 1
+                fullest = self._zones[fact.zone].loop_fullness_per_mille(fact.slot)
+                if (
+                    self._unchecked[fact.zone, fact.slot] >= TRADES_PER_CHECK
+                    or fullest >= NEAR_PER_MILLE
+                ):
+                    self._check_loops.set()
+            elif isinstance(fact, GateClosed):
+                self._unchecked.pop((fact.zone, fact.slot), None)
                 if self._closed.full():
                     log.warning("the referee is behind; slot %d goes unchecked", fact.slot)
                 else:
@@ -76,16 +96,52 @@ class GridWork:
         while True:
             for name in self._zones:
                 await self._writer.submit(SurveyGrid(name))
+            if self._unchecked:
+                self._check_loops.set()
             await self._pause(SURVEY_S, PAUSE_S_MIN)
 
     async def referee(self) -> None:
         """Every closed slot is checked by an independent AC power flow; what it finds broken is
         taken back as far as that helps.
         """
-        referees = {name: Referee(network) for name, network in self._networks.items()}
+        referees: dict[str, Referee] = {}
         while True:
             closed = await self._closed.get()
+            if closed.zone not in referees:
+                # Not before it is needed: the solver's library takes longer to start than we do.
+                three_phase = self._zones[closed.zone].rules.three_phase
+                referees[closed.zone] = Referee(
+                    self._networks[closed.zone], three_phase=three_phase
+                )
             await self._judge(referees[closed.zone], closed)
+
+    async def loops(self) -> None:
+        """In networks with loops the traded slots are solved again and again while they trade."""
+        referees: dict[str, LoopReferee] = {}
+        while True:
+            await self._check_loops.wait()
+            self._check_loops.clear()
+            for name, slot in list(self._unchecked):
+                del self._unchecked[name, slot]
+                if name not in referees:
+                    referees[name] = LoopReferee(self._networks[name])
+                zone = self._zones[name]
+                trades = zone.trades(slot)
+                state = await self._solve(referees[name].check, slot, zone.injections_w(slot))
+                seen = state.verdict
+                await self._writer.submit(
+                    CheckLoops(
+                        name,
+                        slot,
+                        trades,
+                        state.offset_w,
+                        state.cap_w,
+                        seen.converged,
+                        seen.worst_loading_per_mille,
+                        seen.voltage_min_per_mille,
+                        seen.voltage_max_per_mille,
+                    )
+                )
 
     async def estimates(self) -> None:
         """The state of each grid from telemetry, again and again."""

@@ -1,14 +1,20 @@
 # cython: language_level=3, cdivision=True
 """One area of a network: its sweep, and whether everything in it is where it may be.
 
-In C where loops over columns are to be vectorised; nothing is fused or reordered.
+In C where loops over columns are to be vectorised; nothing is fused or reordered. An area has one
+lane, all phases being taken for equal, or three: one a phase. Columns that differ by phase hold lane
+after lane.
 """
 
-from libc.stdint cimport int32_t
+from libc.stdint cimport int8_t, int32_t
+
+from ext.area3 cimport (
+    gtx_area3_backward, gtx_area3_couple, gtx_area3_falls, gtx_area3_forward, hold3,
+)
 
 cdef extern from *:
     """
-    static void gtx_area_currents(
+    GTX_WIDE static void gtx_area_currents(
         int n, const double *restrict g, const double *restrict b, const double *restrict p,
         const double *restrict q, const double *restrict vr, const double *restrict vi,
         double *restrict jr, double *restrict ji)
@@ -63,23 +69,25 @@ cdef extern from *:
     }
 
     /* How many of the nodes and lines are where they may not be. A comparison with a NaN is false. */
-    static int gtx_area_breaches(
+    GTX_WIDE static int gtx_area_breaches(
         int n, const double *restrict base2, const double *restrict share,
         const double *restrict limit, const double *restrict low, const double *restrict high,
         const double *restrict vr, const double *restrict vi, const double *restrict jr,
         const double *restrict ji, double less, double more)
     {
-        int fine = 0;
+        long long fine = 0;  /* as wide as what is compared, or no loop is vectorised */
         for (int i = 1; i < n; i++) {
             double v = base2[i] * (vr[i] * vr[i] + vi[i] * vi[i]);
             double f = share[i] * (jr[i] * jr[i] + ji[i] * ji[i]);
-            fine += (f * less <= limit[i]) & (v * more >= low[i]) & (v * (2.0 - more) <= high[i]);
+            int is_fine =
+                (f * less <= limit[i]) & (v * more >= low[i]) & (v * (2.0 - more) <= high[i]);
+            fine += is_fine ? 1LL : 0LL;
         }
-        return n - 1 - fine;
+        return n - 1 - (int)fine;
     }
 
     /* What was beyond its limit may come nearer to it, and then must not go back. */
-    static void gtx_area_ratchet(
+    GTX_WIDE static void gtx_area_ratchet(
         int n, const double *restrict base2, const double *restrict share, double *restrict limit,
         double *restrict low, double *restrict high, const double *restrict vr,
         const double *restrict vi, const double *restrict jr, const double *restrict ji,
@@ -136,7 +144,11 @@ cdef struct Area:
     int32_t live  # which of the two states below is the accepted one
     int32_t recent  # trades accepted since room was given back
     int32_t patience  # after so many it is given back again
+    bint kept  # whether room of it is withheld
     int32_t turns_count
+    int32_t lanes  # 1, or 3: a phase each
+    bint coupled  # whether the phases' shunts are
+    int8_t* phase  # by own number: 0 on all three alike, else 1 to 3; used where there are lanes
     int32_t* parent
     int32_t* position  # in the tree, by own number
     int32_t* turns  # the transformers, whose limit is of apparent power
@@ -144,6 +156,11 @@ cdef struct Area:
     double* x
     double* g
     double* b
+    double* rm  # between the phases, where there are lanes
+    double* xm
+    double* gm
+    double* bm
+    double* falls  # scratch
     double* base2  # squared voltage per unit of the sweep's own base
     double* share  # of a line: squared loading for each squared current
     double* p
@@ -160,6 +177,9 @@ cdef struct Area:
 cdef inline void sweep_area(Area* a, int into, int times, double held_r, double held_i) noexcept nogil:
     """From the accepted voltages into the state `into`, the voltage above held."""
     cdef int i, source = a.live
+    if a.lanes == 3:
+        sweep_phases(a, into, times, held_r, held_i)
+        return
     for i in range(times):
         gtx_area_currents(
             a.size, a.g, a.b, a.p, a.q, a.vr[source], a.vi[source], a.jr[into], a.ji[into]
@@ -172,33 +192,60 @@ cdef inline void sweep_area(Area* a, int into, int times, double held_r, double 
         )
         source = into
 
-cdef inline double turned(Area* a, int s, int i) noexcept nogil:
-    """Squared loading of a transformer: apparent power over its limit, the greater side."""
-    cdef int above = a.parent[i]
-    cdef double v = a.vr[s][i] * a.vr[s][i] + a.vi[s][i] * a.vi[s][i]
+cdef inline void sweep_phases(Area* a, int into, int times, double held_r, double held_i) noexcept nogil:
+    cdef int i, k, lane, n = a.size, source = a.live
+    cdef double* jr = a.jr[into]
+    cdef double* ji = a.ji[into]
+    cdef double* vr = a.vr[into]
+    cdef double* vi = a.vi[into]
+    for i in range(times):
+        for k in range(3):
+            lane = k * n
+            gtx_area_currents(
+                n, a.g, a.b, a.p + lane, a.q + lane, a.vr[source] + lane, a.vi[source] + lane,
+                jr + lane, ji + lane,
+            )
+        if a.coupled:
+            gtx_area3_couple(n, a.gm, a.bm, a.vr[source], a.vi[source], jr, ji)
+        gtx_area3_backward(n, a.parent, jr, ji)
+        hold3(n, held_r, held_i, vr, vi)
+        gtx_area3_falls(n, a.r, a.x, a.rm, a.xm, jr, ji, a.falls, a.falls + 3 * n)
+        gtx_area3_forward(n, a.parent, a.falls, a.falls + 3 * n, vr, vi)
+        source = into
+
+cdef inline double turned(Area* a, int s, int i, int lane) noexcept nogil:
+    """Squared loading of a transformer: apparent power over its limit, the greater side. A phase's
+    winding is rated for a third.
+    """
+    cdef int above = lane + a.parent[i], own = lane + i
+    cdef double v = a.vr[s][own] * a.vr[s][own] + a.vi[s][own] * a.vi[s][own]
     cdef double u = a.vr[s][above] * a.vr[s][above] + a.vi[s][above] * a.vi[s][above]
     v = u if u > v else v
-    return v * (a.jr[s][i] * a.jr[s][i] + a.ji[s][i] * a.ji[s][i]) / a.share[a.size + i]
+    return v * (a.jr[s][own] * a.jr[s][own] + a.ji[s][own] * a.ji[s][own]) / a.share[a.size + i]
 
 cdef inline bint is_within(Area* a, int s) noexcept nogil:
-    cdef int k
-    if gtx_area_breaches(
-        a.size, a.base2, a.share, a.limit, a.low, a.high, a.vr[s], a.vi[s], a.jr[s], a.ji[s],
-        LESS, MORE
-    ):
-        return False
-    for k in range(a.turns_count):
-        if not turned(a, s, a.turns[k]) * LESS <= a.limit[a.turns[k]]:
+    cdef int k, of, lane
+    for of in range(a.lanes):
+        lane = of * a.size
+        if gtx_area_breaches(
+            a.size, a.base2, a.share, a.limit + lane, a.low + lane, a.high + lane, a.vr[s] + lane,
+            a.vi[s] + lane, a.jr[s] + lane, a.ji[s] + lane, LESS, MORE
+        ):
             return False
+        for k in range(a.turns_count):
+            if not turned(a, s, a.turns[k], lane) * LESS <= a.limit[lane + a.turns[k]]:
+                return False
     return True
 
-cdef inline double loading2(Area* a, int s, int i) noexcept nogil:
+cdef inline double loading2(Area* a, int s, int i, int lane) noexcept nogil:
+    cdef int own = lane + i
     if a.share[i] == 0.0 and a.share[a.size + i] != 0.0:
-        return turned(a, s, i)
-    return a.share[i] * (a.jr[s][i] * a.jr[s][i] + a.ji[s][i] * a.ji[s][i])
+        return turned(a, s, i, lane)
+    return a.share[i] * (a.jr[s][own] * a.jr[s][own] + a.ji[s][own] * a.ji[s][own])
 
-cdef inline double voltage2(Area* a, int s, int i) noexcept nogil:
-    return a.base2[i] * (a.vr[s][i] * a.vr[s][i] + a.vi[s][i] * a.vi[s][i])
+cdef inline double voltage2(Area* a, int s, int i, int lane) noexcept nogil:
+    cdef int own = lane + i
+    return a.base2[i] * (a.vr[s][own] * a.vr[s][own] + a.vi[s][own] * a.vi[s][own])
 
 cdef struct Reason:
     int32_t kind  # FINE, or what is worst
@@ -208,19 +255,21 @@ cdef inline Reason worst(Area* a, int s) noexcept nogil:
     """The breach that is greatest for its bound."""
     cdef Reason found
     cdef double most = 0.0, v
-    cdef int i, kind
+    cdef int i, kind, of, lane
     found.kind = LOADING
     found.position = -1
-    for i in range(1, a.size):
-        for kind in range(3):
-            if kind == LOADING:
-                v = loading2(a, s, i) * LESS / a.limit[i]
-            elif kind == LOW:
-                v = a.low[i] / (voltage2(a, s, i) * MORE)
-            else:
-                v = voltage2(a, s, i) * (2.0 - MORE) / a.high[i]
-            if v > 1.0 and v > most:
-                found.kind = kind
-                found.position = a.position[i]
-                most = v
+    for of in range(a.lanes):
+        lane = of * a.size
+        for i in range(1, a.size):
+            for kind in range(3):
+                if kind == LOADING:
+                    v = loading2(a, s, i, lane) * LESS / a.limit[lane + i]
+                elif kind == LOW:
+                    v = a.low[lane + i] / (voltage2(a, s, i, lane) * MORE)
+                else:
+                    v = voltage2(a, s, i, lane) * (2.0 - MORE) / a.high[lane + i]
+                if v > 1.0 and v > most:
+                    found.kind = kind
+                    found.position = a.position[i]
+                    most = v
     return found

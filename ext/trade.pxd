@@ -26,16 +26,42 @@ cdef extern from *:
 cdef struct Attempt:
     Area* areas[3]
     int32_t count
-    double p[2]  # as they were: a sum cannot be taken back exactly
+    double p[2][3]  # as they were, by phase: a sum cannot be taken back exactly
     double trunk_p[2]
     double trunk_q[2]
     bint has_trunk
 
 cdef inline double draws(Area* a, int s, int of) noexcept nogil:
-    """Active (0) or reactive (1) power into the area."""
+    """Active (0) or reactive (1) power into the area: the mean of its phases, each per unit of a
+    third.
+    """
+    if a.lanes == 1:
+        return drawn(a, s, of, 0)
+    return (drawn(a, s, of, 0) + drawn(a, s, of, a.size) + drawn(a, s, of, 2 * a.size)) / 3.0
+
+cdef inline double drawn(Area* a, int s, int of, int lane) noexcept nogil:
     if of == 0:
-        return a.vr[s][0] * a.jr[s][0] + a.vi[s][0] * a.ji[s][0]
-    return a.vi[s][0] * a.jr[s][0] - a.vr[s][0] * a.ji[s][0]
+        return a.vr[s][lane] * a.jr[s][lane] + a.vi[s][lane] * a.ji[s][lane]
+    return a.vi[s][lane] * a.jr[s][lane] - a.vr[s][lane] * a.ji[s][lane]
+
+cdef inline void bring(Area* a, int32_t i, double power) noexcept nogil:
+    """A node takes so much more: where it is connected."""
+    cdef int k
+    if a.lanes == 3 and a.phase[i]:
+        a.p[(a.phase[i] - 1) * a.size + i] += 3.0 * power
+        return
+    for k in range(a.lanes):
+        a.p[k * a.size + i] += power
+
+cdef inline void note(Area* a, int32_t i, double* p) noexcept nogil:
+    cdef int k
+    for k in range(a.lanes):
+        p[k] = a.p[k * a.size + i]
+
+cdef inline void put_back(Area* a, int32_t i, double* p) noexcept nogil:
+    cdef int k
+    for k in range(a.lanes):
+        a.p[k * a.size + i] = p[k]
 
 cdef inline Reason attempt(
     Flow* f, int32_t seller, int32_t buyer, int64_t wh, Attempt* t
@@ -48,10 +74,10 @@ cdef inline Reason attempt(
     cdef double power = <double>wh * PU_PER_WH
     cdef Reason reason
     cdef int k, s
-    t.p[0] = one.p[f.own[seller]]
-    t.p[1] = other.p[f.own[buyer]]
-    one.p[f.own[seller]] = t.p[0] - power
-    other.p[f.own[buyer]] = t.p[1] + power
+    note(one, f.own[seller], t.p[0])
+    note(other, f.own[buyer], t.p[1])
+    bring(one, f.own[seller], -power)
+    bring(other, f.own[buyer], power)
     t.count = 0
     if one != trunk:
         t.areas[0] = one
@@ -89,22 +115,26 @@ cdef inline void undo(Flow* f, int32_t seller, int32_t buyer, Attempt* t) noexce
     for k in range(t.count - 1, -1, -1):
         f.areas[0].p[t.areas[k].joint] = t.trunk_p[k]
         f.areas[0].q[t.areas[k].joint] = t.trunk_q[k]
-    f.areas[f.area[buyer]].p[f.own[buyer]] = t.p[1]
-    f.areas[f.area[seller]].p[f.own[seller]] = t.p[0]
+    put_back(f.areas + f.area[buyer], f.own[buyer], t.p[1])
+    put_back(f.areas + f.area[seller], f.own[seller], t.p[0])
 
 cdef inline void ratchet(Area* a) noexcept nogil:
-    cdef int s = a.live, k, i
+    cdef int s = a.live, k, i, of, lane
+    cdef double* top = a.top + 2
     cdef double most
-    gtx_area_ratchet(
-        a.size, a.base2, a.share, a.limit, a.low, a.high, a.vr[s], a.vi[s], a.jr[s], a.ji[s],
-        LOW2, HIGH2
-    )
-    # The loop above took a transformer for unlimited; its own bound is mended here.
-    for k in range(a.turns_count):
-        i = a.turns[k]
-        most = turned(a, s, i)
-        a.limit[i] = most if 1.0 < most < a.top[2 + k] else 1.0 if most <= 1.0 else a.top[2 + k]
-        a.top[2 + k] = a.limit[i]
+    for of in range(a.lanes):
+        lane = of * a.size
+        gtx_area_ratchet(
+            a.size, a.base2, a.share, a.limit + lane, a.low + lane, a.high + lane, a.vr[s] + lane,
+            a.vi[s] + lane, a.jr[s] + lane, a.ji[s] + lane, LOW2, HIGH2
+        )
+        # The loop above took a transformer for unlimited; its own bound is mended here.
+        for k in range(a.turns_count):
+            i = a.turns[k]
+            most = turned(a, s, i, lane)
+            a.limit[lane + i] = most if 1.0 < most < top[k] else 1.0 if most <= 1.0 else top[k]
+            top[k] = a.limit[lane + i]
+        top += a.turns_count
 
 cdef inline void keep(Flow* f, Attempt* t) noexcept nogil:
     cdef Area* a
@@ -161,6 +191,7 @@ cdef inline void withhold(Flow* f, Net* net, int32_t v, bint up, int64_t rest) n
     cdef int64_t* kept = (f.kept_up if up else f.kept_down) + v
     settle(net, 0)
     kept[0] += room[0] - rest
+    f.areas[f.area[v]].kept = True
     room[0] = rest
     if rest <= 0:
         shut(net, &net.up if up else &net.down, v)

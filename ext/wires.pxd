@@ -6,9 +6,10 @@ the power of two nodes; only their areas and the trunk between them are swept, e
 voltages that the last accepted trade left, so that the work is the same for every trade.
 """
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int8_t, int32_t, int64_t
 
 from ext.area cimport Area
+from ext.loops cimport Loops, Mesh
 from ext.tree cimport Net, Tree
 
 cdef struct Flow:
@@ -27,6 +28,7 @@ cdef struct Flow:
     int64_t* shadow_rooms  # and both rooms and what was withheld
     int64_t shadow_refused
     bint shadow_due
+    Mesh mesh  # where the network has loops, it decides in place of the areas
     bint blind  # the base has no solution: nothing may be added to it
     bint due  # an area has waited long enough
     int64_t refused
@@ -41,6 +43,8 @@ cdef class Wires:
     cdef Area* areas  # with what never changes
     cdef int32_t count
     cdef int64_t nodes  # of all areas, the held ones counted twice
+    cdef int64_t lanes  # the same, once for each phase that is swept
+    cdef int64_t widest  # the most of one area
     cdef int32_t* area
     cdef int32_t* own
     cdef double* r
@@ -48,12 +52,17 @@ cdef class Wires:
     cdef void* take(self, size_t size) except NULL
     cdef int cut(self, heads) except -1
     cdef int fill(self, int32_t k, list positions, columns, transformers) except -1
+    cdef int part(self, int32_t k, list members, columns, phases) except -1
 
 cdef class SlotFlow:
     cdef Flow flow
     cdef readonly Wires wires
+    cdef readonly Loops loops
     cdef void* memory
+    cdef list numbers(self, const int64_t* first)
+    cdef int put(self, int64_t* first, values) except -1
     cdef void carve(self) noexcept
+    cdef void draw(self, Area* a, int32_t i, double p, double q) noexcept
     cdef bint solve(self) noexcept
     cdef double* column(self, Area* a, int number) noexcept
     cdef void bound(self) noexcept

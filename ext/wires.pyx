@@ -8,7 +8,8 @@ fixes +, -, *, / and sqrt to the last bit, and nothing else is used, in an order
 fixes (the compiler is told not to fuse or reorder). It fails closed: what is not a number is not
 within any limit, and a base without a solution admits nothing.
 
-The method is `ext.sweep`'s, on each area by itself. Where the flow refuses a fill, the room of an
+The method is `ext.sweep`'s, on each area by itself; where homes of an area hang from one phase, it is
+`ext.sweep3`'s, and each phase has limits and a band of its own. The trunk sees the sum of the phases. Where the flow refuses a fill, the room of an
 edge that is to blame is withheld from the headroom, so that the book looks for others elsewhere
 and its work stays bounded. After the next trade of the area the room is given back and may be asked
 for again; but where that led to nothing, only after twice as many trades as the last time, up to
@@ -16,14 +17,16 @@ for again; but where that led to nothing, only after twice as many trades as the
 """
 
 from libc.math cimport sqrt
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int8_t, int32_t, int64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 from ext.area cimport LOADING, Area, Reason, loading2, sweep_area, voltage2
 from ext.trade cimport (
-    FINE, HIGH2, LOW2, PU_PER_WH, Attempt, attempt, blamed, draws, keep, undo, withhold,
+    FINE, HIGH2, LOW2, PU_PER_WH, Attempt, attempt, blamed, bring, draws, keep, undo, withhold,
 )
+from ext.area3 cimport hold3
+from ext.loops cimport Loops, ONE_BITS, mesh_room, mesh_take
 from ext.tree cimport Headroom, Net, Tree, respan, settle, unshut
 
 import struct
@@ -38,6 +41,7 @@ cdef enum:
     ROUNDS_MAX = 100
 
 cdef double SOLVED = 1e-10
+WATT_MAX = 1 << 42
 
 # ---- what a book asks ---------------------------------------------------------------------------
 
@@ -57,6 +61,8 @@ cdef int64_t admit(
     cdef int32_t edge
     if seller == buyer:
         return wh
+    if f.mesh.count:
+        return admit_mesh(f, net, seller, buyer, wh)
     reason.kind = LOADING
     reason.position = -1
     if not f.blind:
@@ -89,37 +95,75 @@ cdef int64_t admit(
         keep(f, &t)
     return low
 
+cdef int64_t admit_mesh(
+    Flow* f, Net* net, int32_t seller, int32_t buyer, int64_t wh
+) noexcept nogil:
+    """The same where the network has loops: by the room of their branches."""
+    cdef int64_t low = mesh_room(&f.mesh, seller, buyer, wh)
+    cdef Area* whole = f.areas
+    cdef Reason beside
+    cdef bint up
+    cdef int32_t edge
+    if low < wh:
+        f.refused += 1
+        beside.kind = LOADING
+        beside.position = -1
+        edge = blamed(f, net, seller, buyer, beside, &up)
+        if low > 0:
+            whole.patience = 1
+        elif whole.patience < PATIENCE_MAX:
+            whole.patience *= 2
+        withhold(f, net, edge, up, low)
+    if low > 0:
+        mesh_take(&f.mesh, seller, buyer, low)
+        whole.recent += 1
+        f.due |= whole.recent >= whole.patience
+    return low
+
 cdef void give_back(Flow* f, Net* net) noexcept nogil:
     """The room withheld in the areas that have waited; whoever wants it is checked again."""
-    cdef int32_t k, i, v
+    cdef int32_t k
+    cdef bint any_kept = False
     cdef Area* a
-    cdef int64_t before
     if not f.due:
         return
     f.due = False
-    settle(net, 0)
     for k in range(f.count):
         a = f.areas + k
         if a.recent < a.patience:
             continue
         a.recent = 0
-        for i in range(1, a.size):
-            v = a.position[i]
-            if f.kept_up[v] != 0:
-                before = net.up.room[v]
-                net.up.room[v] += f.kept_up[v]
-                f.kept_up[v] = 0
-                if before <= 0 < net.up.room[v]:
-                    unshut(net, &net.up, v)
-                    net.opened = True
-            if f.kept_down[v] != 0:
-                before = net.down.room[v]
-                net.down.room[v] += f.kept_down[v]
-                f.kept_down[v] = 0
-                if before <= 0 < net.down.room[v]:
-                    unshut(net, &net.down, v)
-                    net.opened = True
-    settle(net, 0)
+        if not a.kept:
+            continue
+        # The whole network is settled for it, so not after each trade but where there is need.
+        if not any_kept:
+            settle(net, 0)
+            any_kept = True
+        a.kept = False
+        open_up(f, net, a)
+    if any_kept:
+        settle(net, 0)
+
+cdef void open_up(Flow* f, Net* net, Area* a) noexcept nogil:
+    """What is withheld in an area becomes room again."""
+    cdef int32_t i, v
+    cdef int64_t before
+    for i in range(1, a.size):
+        v = a.position[i]
+        if f.kept_up[v] != 0:
+            before = net.up.room[v]
+            net.up.room[v] += f.kept_up[v]
+            f.kept_up[v] = 0
+            if before <= 0 < net.up.room[v]:
+                unshut(net, &net.up, v)
+                net.opened = True
+        if f.kept_down[v] != 0:
+            before = net.down.room[v]
+            net.down.room[v] += f.kept_down[v]
+            f.kept_down[v] = 0
+            if before <= 0 < net.down.room[v]:
+                unshut(net, &net.down, v)
+                net.opened = True
 
 # ---- fill or kill ------------------------------------------------------------------------------
 
@@ -130,6 +174,7 @@ cdef void remember(Flow* f, Net* net) noexcept nogil:
     f.shadow_due = f.due
     memcpy(f.shadow, f.arena, f.arena_doubles * sizeof(double))
     memcpy(f.shadow_areas, f.areas, f.count * sizeof(Area))
+    memcpy(f.mesh.shadow, f.mesh.flow, f.mesh.count * sizeof(int64_t))
     memcpy(f.shadow_rooms, net.up.room, wide)
     memcpy(f.shadow_rooms + f.size, net.down.room, wide)
     memcpy(f.shadow_rooms + 2 * f.size, f.kept_up, wide)
@@ -141,6 +186,7 @@ cdef void restore(Flow* f, Net* net) noexcept nogil:
     f.due = f.shadow_due
     memcpy(f.arena, f.shadow, f.arena_doubles * sizeof(double))
     memcpy(f.areas, f.shadow_areas, f.count * sizeof(Area))
+    memcpy(f.mesh.flow, f.mesh.shadow, f.mesh.count * sizeof(int64_t))
     memcpy(net.up.room, f.shadow_rooms, wide)
     memcpy(net.down.room, f.shadow_rooms + f.size, wide)
     memcpy(f.kept_up, f.shadow_rooms + 2 * f.size, wide)
@@ -155,13 +201,23 @@ cdef class Wires:
 
     Columns have one entry a node, as `ext.sweep.Sweep`'s: per unit of 1 MVA and rated voltage, of
     the element above it. `transformers` are the nodes whose element's limit is of apparent power.
-    Raises ValueError for columns that do not fit the tree and for heads one below another.
+    `phases` is 0 where a node is on all three phases alike, else 1 to 3; then `zero` has the columns
+    r, x, g, b of the zero sequence, seen from below each transformer, which has to be star and
+    earthed there. Raises ValueError for columns that do not fit the tree, for heads one below another
+    and for phases in the trunk.
     """
 
-    def __cinit__(self, Tree tree not None, heads, r_pu, x_pu, g_pu, b_pu, ratio, transformers):
+    def __cinit__(
+        self, Tree tree not None, heads, r_pu, x_pu, g_pu, b_pu, ratio, transformers,
+        zero=None, phases=None,
+    ):
         columns = [list(column) for column in (r_pu, x_pu, g_pu, b_pu, ratio)]
-        if any(len(column) != tree.size for column in columns):
+        columns += [list(column) for column in zero or ()]
+        phases = list(phases or [0] * tree.size)
+        if any(len(column) != tree.size for column in (*columns, phases)):
             raise ValueError(f"wires: every column has {tree.size} entries, one a node")
+        if any(phases) and (len(columns) != 9 or not set(phases) <= {0, 1, 2, 3}):
+            raise ValueError("wires: phases are 0 to 3 and need four columns of zero sequence")
         self.tree = tree
         self.blocks = []
         self.cut(heads)
@@ -170,6 +226,7 @@ cdef class Wires:
             members[self.area[<int>v]].append(v)
         for k in range(self.count):
             self.fill(k, members[k], columns, set(transformers))
+            self.part(k, members[k], columns, phases)
 
     cdef void* take(self, size_t size) except NULL:
         block = bytearray(size + 64)
@@ -237,6 +294,33 @@ cdef class Wires:
                 a.turns_count += 1
         return 0
 
+    cdef int part(self, int32_t k, list members, columns, phases) except -1:
+        """Three lanes for an area with a node on one phase, and what couples them."""
+        cdef Area* a = self.areas + k
+        cdef Tree tree = self.tree
+        cdef int32_t n = a.size, i
+        cdef double square
+        a.lanes, a.coupled = 1, False
+        if any(phases[tree.node[v]] for v in members):
+            if k == 0:
+                raise ValueError("wires: the trunk is swept for all phases alike; cut below it")
+            a.lanes = 3
+            a.phase = <int8_t*>self.take(n)
+            a.rm = <double*>self.take(4 * n * sizeof(double))
+            a.xm, a.gm, a.bm = a.rm + n, a.rm + 2 * n, a.rm + 3 * n
+            for i in range(1, n):
+                node = tree.node[a.position[i]]
+                square = a.base2[i]
+                a.phase[i] = phases[node]
+                a.rm[i] = (<double>columns[5][node] / square - a.r[i]) / 3.0
+                a.xm[i] = (<double>columns[6][node] / square - a.x[i]) / 3.0
+                a.gm[i] = (<double>columns[7][node] * square - a.g[i]) / 3.0
+                a.bm[i] = (<double>columns[8][node] * square - a.b[i]) / 3.0
+                a.coupled |= a.gm[i] != 0.0 or a.bm[i] != 0.0
+        self.lanes += a.lanes * n
+        self.widest = max(self.widest, a.lanes * n)
+        return 0
+
 
 # ---- one slot ----------------------------------------------------------------------------------
 
@@ -246,11 +330,18 @@ cdef class SlotFlow:
 
     `p_w` and `q_var` are what every node takes without trades, `limit_va` the rating of the element
     above it. To be given to one book, and not to be shared between threads.
+
+    Where the network has `loops`, no sweep is made: a trade passes as far as the branches of the
+    loops have room beside `flow_w`, up to `cap_w` either way; `correct` says how they really are.
     """
 
-    def __cinit__(self, Wires wires not None, p_w, q_var, limit_va, double root_voltage_pu):
+    def __cinit__(
+        self, Wires wires not None, p_w, q_var, limit_va, double root_voltage_pu,
+        Loops loops=None, flow_w=(), cap_w=(),
+    ):
         cdef Flow* f = &self.flow
-        cdef int64_t n = wires.tree.size, k, i, v
+        cdef int64_t n = wires.tree.size, k, i
+        cdef int32_t v
         cdef Area* a
         columns = [list(column) for column in (p_w, q_var, limit_va)]
         if any(len(column) != n for column in columns):
@@ -258,9 +349,9 @@ cdef class SlotFlow:
         self.wires = wires
         f.size, f.count = <int32_t>n, wires.count
         f.area, f.own, f.r = wires.area, wires.own, wires.r
-        f.arena_doubles = 14 * wires.nodes + 2 * wires.count
+        f.arena_doubles = 14 * wires.lanes + 2 * wires.count
         self.memory = calloc(
-            2 * f.arena_doubles + 2 * wires.nodes + 6 * n, sizeof(double)
+            2 * f.arena_doubles + 2 * wires.nodes + 6 * n + 2 * wires.widest, sizeof(double)
         )
         f.areas = <Area*>calloc(2 * wires.count, sizeof(Area))
         if self.memory == NULL or f.areas == NULL:
@@ -270,13 +361,53 @@ cdef class SlotFlow:
             a = f.areas + k
             for i in range(a.size):
                 v = wires.tree.node[a.position[i]]
+                if a.lanes == 3:
+                    hold3(a.size, root_voltage_pu, 0.0, a.vr[0] + i, a.vi[0] + i)
                 a.vr[0][i] = root_voltage_pu
                 if i or k == 0:
-                    a.p[i] = <double>columns[0][v] * 1e-6
-                    a.q[i] = <double>columns[1][v] * 1e-6
+                    self.draw(a, i, <double>columns[0][v] * 1e-6, <double>columns[1][v] * 1e-6)
                     self.rate(v, columns[2][v])
-        f.blind = not self.solve()
-        self.bound()
+        self.loops = loops
+        if loops is None:
+            f.blind = not self.solve()
+            self.bound()
+            return
+        if loops.size != n:
+            raise ValueError("wires: these loops are of another network")
+        f.mesh.factor, f.mesh.count = loops.factor, loops.count
+        f.mesh.flow = <int64_t*>calloc(4 * f.mesh.count, sizeof(int64_t))
+        if f.mesh.flow == NULL:
+            raise MemoryError
+        f.mesh.cap = f.mesh.flow + f.mesh.count
+        f.mesh.offset = f.mesh.cap + f.mesh.count
+        f.mesh.shadow = f.mesh.offset + f.mesh.count
+        self.put(f.mesh.flow, flow_w)
+        self.put(f.mesh.cap, cap_w)
+
+    cdef int put(self, int64_t* first, values) except -1:
+        """Whole W for each branch of the loops."""
+        cdef int32_t b
+        given = list(values)
+        if len(given) != self.flow.mesh.count:
+            raise ValueError(f"wires: {len(given)} values for {self.flow.mesh.count} branches")
+        if any(abs(value) > WATT_MAX for value in given):
+            raise ValueError("wires: more than 4 TW in a branch cannot be meant")
+        for b in range(self.flow.mesh.count):
+            first[b] = <int64_t>given[b] << ONE_BITS
+        return 0
+
+    cdef list numbers(self, const int64_t* first):
+        return [first[b] >> ONE_BITS for b in range(self.flow.mesh.count)]
+
+    cdef void draw(self, Area* a, int32_t i, double p, double q) noexcept:
+        """What a node takes in the base, where it is connected."""
+        cdef int k
+        bring(a, i, p)
+        if a.lanes == 3 and a.phase[i]:
+            a.q[(a.phase[i] - 1) * a.size + i] = 3.0 * q
+            return
+        for k in range(a.lanes):
+            a.q[k * a.size + i] = q
 
     cdef void carve(self) noexcept:
         cdef Flow* f = &self.flow
@@ -289,7 +420,7 @@ cdef class SlotFlow:
         f.arena = at
         for k in range(f.count):
             a = f.areas + k
-            n = a.size
+            n = a.lanes * a.size
             a.live = a.recent = 0
             a.patience = 1
             a.p, a.q = at, at + n
@@ -306,16 +437,19 @@ cdef class SlotFlow:
         f.kept_up = <int64_t*>at
         f.kept_down = f.kept_up + f.size
         f.shadow_rooms = f.kept_down + f.size
+        for k in range(f.count):
+            f.areas[k].falls = <double*>(f.shadow_rooms + 4 * f.size)
 
     def __dealloc__(self):
         free(self.memory)
         free(self.flow.areas)
+        free(self.flow.mesh.flow)
 
     def rate(self, node, limit_va):
         """Another limit for the element above `node`; it holds from the next trade on."""
         cdef int32_t v = self.wires.tree.place(node)
         cdef Area* a = self.flow.areas + self.flow.area[v]
-        cdef int32_t i = self.flow.own[v], k
+        cdef int32_t i = self.flow.own[v], k, lane, at
         cdef double limit = max(1.0, <double>limit_va) * 1e-6, now
         a.share[i] = 1.0 / (a.base2[i] * limit * limit)
         a.share[a.size + i] = 0.0
@@ -323,12 +457,13 @@ cdef class SlotFlow:
             if a.turns[k] == i:
                 a.share[i] = 0.0
                 a.share[a.size + i] = limit * limit
-        if i:
-            now = loading2(a, a.live, i)
-            a.limit[i] = now if now > 1.0 else 1.0
+        for lane in range(a.lanes if i else 0):
+            at = lane * a.size
+            now = loading2(a, a.live, i, at)
+            a.limit[at + i] = now if now > 1.0 else 1.0
             for k in range(a.turns_count):
                 if a.turns[k] == i:
-                    a.top[2 + k] = a.limit[i]
+                    a.top[2 + lane * a.turns_count + k] = a.limit[at + i]
 
     cdef bint solve(self) noexcept:
         """The base, area by area, until no voltage moves. False where it has no solution."""
@@ -343,7 +478,7 @@ cdef class SlotFlow:
                 a = f.areas + k
                 i = a.joint if k else 0
                 sweep_area(a, 1 - a.live, 2, trunk.vr[trunk.live][i], trunk.vi[trunk.live][i])
-                for i in range(a.size):
+                for i in range(a.lanes * a.size):
                     moved += abs(a.vr[0][i] - a.vr[1][i]) + abs(a.vi[0][i] - a.vi[1][i])
                 a.live = 1 - a.live
                 if k:
@@ -351,27 +486,29 @@ cdef class SlotFlow:
                     trunk.q[a.joint] += draws(a, a.live, 1) - a.top[1]
                     a.top[0] = draws(a, a.live, 0)
                     a.top[1] = draws(a, a.live, 1)
-            if moved < SOLVED * self.wires.nodes and rounds > 1:
+            if moved < SOLVED * self.wires.lanes and rounds > 1:
                 return True
         return False
 
     cdef void bound(self) noexcept:
         """Limits as they are, but no stricter than the base: it may stay where it is."""
         cdef Area* a
-        cdef int32_t k, i, j
+        cdef int32_t k, i, j, lane, at
         cdef double v
         for k in range(self.flow.count):
             a = self.flow.areas + k
-            for i in range(a.size):
-                v = voltage2(a, a.live, i)
-                a.low[i] = v if v < LOW2 else LOW2
-                a.high[i] = v if v > HIGH2 else HIGH2
-                a.limit[i] = 1.0
-                if i:
-                    v = loading2(a, a.live, i)
-                    a.limit[i] = v if v > 1.0 else 1.0
-            for j in range(a.turns_count):
-                a.top[2 + j] = a.limit[a.turns[j]]
+            for lane in range(a.lanes):
+                at = lane * a.size
+                for i in range(a.size):
+                    v = voltage2(a, a.live, i, at)
+                    a.low[at + i] = v if v < LOW2 else LOW2
+                    a.high[at + i] = v if v > HIGH2 else HIGH2
+                    a.limit[at + i] = 1.0
+                    if i:
+                        v = loading2(a, a.live, i, at)
+                        a.limit[at + i] = v if v > 1.0 else 1.0
+                for j in range(a.turns_count):
+                    a.top[2 + lane * a.turns_count + j] = a.limit[at + a.turns[j]]
 
     # ---- asked from outside --------------------------------------------------------------------
 
@@ -403,10 +540,41 @@ cdef class SlotFlow:
         cdef int64_t amount = wh
         if amount < 1:
             raise ValueError(f"wires: {wh} Wh cannot be withdrawn; an amount is at least 1")
-        f.areas[f.area[seller]].p[f.own[seller]] += <double>amount * PU_PER_WH
-        f.areas[f.area[buyer]].p[f.own[buyer]] -= <double>amount * PU_PER_WH
+        if f.mesh.count:
+            mesh_take(&f.mesh, buyer, seller, amount)
+            return
+        bring(f.areas + f.area[seller], f.own[seller], <double>amount * PU_PER_WH)
+        bring(f.areas + f.area[buyer], f.own[buyer], -(<double>amount * PU_PER_WH))
         f.blind = not self.solve()
         self.bound()
+
+    def correct(self, offset_w, cap_w):
+        """How an AC power flow sees the loops: what flows beside the factors' sum, and how much may
+        flow either way; in W by branch, in place of what was said before. Holds from the next trade
+        on. Raises ValueError.
+        """
+        cdef Flow* f = &self.flow
+        cdef int32_t b
+        before = self.numbers(f.mesh.offset)
+        self.put(f.mesh.cap, cap_w)
+        self.put(f.mesh.offset, offset_w)
+        for b in range(f.mesh.count):
+            f.mesh.flow[b] += f.mesh.offset[b] - (<int64_t>before[b] << ONE_BITS)
+
+    @property
+    def loop_flows_w(self):
+        """What flows through each branch of the loops by the factors and the last correction."""
+        return self.numbers(self.flow.mesh.flow)
+
+    @property
+    def loop_offsets_w(self):
+        """What of it the last correction said."""
+        return self.numbers(self.flow.mesh.offset)
+
+    @property
+    def loop_caps_w(self):
+        """How much may flow through each of them, either way."""
+        return self.numbers(self.flow.mesh.cap)
 
     def give_back(self, Headroom headroom not None):
         """Gives room back where it is time to; a book does so after each of its commands."""
@@ -437,28 +605,27 @@ cdef class SlotFlow:
 
     @property
     def voltages_pu(self):
-        """Voltage magnitude by node, per unit of rated."""
-        return self._by_node(False)
+        """Voltage magnitude by node, per unit of rated; of the phases the one farthest from it."""
+        return [max(self.phases(v)[0], key=_distance) for v in range(self.flow.size)]
 
     @property
     def loadings(self):
         """Loading by node of the element above it, 1.0 at its limit: a line's is of current, a
-        transformer's of apparent power.
+        transformer's of apparent power; the fullest phase's.
         """
-        return self._by_node(True)
+        return [max(self.phases(v)[1]) for v in range(self.flow.size)]
 
-    def _by_node(self, bint loading):
-        cdef Area* a
-        cdef int32_t v, i
-        found = [0.0] * self.flow.size
-        for v in range(self.flow.size):
-            a = self.flow.areas + self.flow.area[v]
-            i = self.flow.own[v]
-            if not loading:
-                found[self.wires.tree.node[v]] = sqrt(voltage2(a, a.live, i))
-            elif v:
-                found[self.wires.tree.node[v]] = sqrt(loading2(a, a.live, i))
-        return found
+    def phases(self, node):
+        """Voltages and loadings of a node's phases; one of each where they are taken for equal."""
+        cdef int32_t v = self.wires.tree.place(node)
+        cdef Area* a = self.flow.areas + self.flow.area[v]
+        cdef int32_t i = self.flow.own[v], k
+        return (
+            tuple([sqrt(voltage2(a, a.live, i, k * a.size)) for k in range(a.lanes)]),
+            tuple([
+                sqrt(loading2(a, a.live, i, k * a.size)) if v else 0.0 for k in range(a.lanes)
+            ]),
+        )
 
     def state(self):
         """Everything that trades changed, as bytes: little-endian doubles, then integers."""
@@ -469,10 +636,13 @@ cdef class SlotFlow:
         for k in range(f.count):
             a = f.areas + k
             for number in range(10):
-                parts.append(_bytes(self.column(a, number), a.size + (2 if number == 9 else 0)))
+                parts.append(_bytes(self.column(a, number), a.lanes * a.size + (2 if number == 9 else 0)))
             whole += [a.recent, a.patience]
         whole = struct.pack(f"<{len(whole)}q", *whole)
-        return b"".join([*parts, whole, _bytes(f.kept_up, f.size), _bytes(f.kept_down, f.size)])
+        mesh = _bytes(f.mesh.flow, 3 * f.mesh.count) if f.mesh.count else b""
+        return b"".join(
+            [*parts, whole, _bytes(f.kept_up, f.size), _bytes(f.kept_down, f.size), mesh]
+        )
 
     cdef double* column(self, Area* a, int number) noexcept:
         """The columns of an area's state; the last has two entries more."""
@@ -488,15 +658,15 @@ cdef class SlotFlow:
         cdef Flow* f = &self.flow
         cdef Area* a
         cdef int32_t k, i, number
-        cdef int64_t doubles = 10 * self.wires.nodes + 2 * f.count, at = 0
-        cdef int64_t whole = 2 + 2 * f.count + 2 * f.size
+        cdef int64_t doubles = 10 * self.wires.lanes + 2 * f.count, at = 0
+        cdef int64_t whole = 2 + 2 * f.count + 2 * f.size + 3 * f.mesh.count
         if len(state) != 8 * (doubles + whole):
             raise ValueError(f"wires: {len(state)} bytes are no state of this network")
         values = struct.unpack(f"<{doubles}d{whole}q", state)
         for k in range(f.count):
             a = f.areas + k
             for number in range(10):
-                for i in range(a.size + (2 if number == 9 else 0)):
+                for i in range(a.lanes * a.size + (2 if number == 9 else 0)):
                     self.column(a, number)[i] = values[at]
                     at += 1
         f.due, f.blind, f.refused = values[at] & 1, values[at] >> 1, values[at + 1]
@@ -506,6 +676,15 @@ cdef class SlotFlow:
             at += 2
         for i in range(f.size):
             f.kept_up[i], f.kept_down[i] = values[at + i], values[at + f.size + i]
+            if f.kept_up[i] or f.kept_down[i]:
+                f.areas[f.area[i]].kept = True
+        at += 2 * f.size
+        for i in range(3 * f.mesh.count):
+            f.mesh.flow[i] = values[at + i]
+
+
+def _distance(voltage_pu):
+    return abs(voltage_pu - 1.0)
 
 
 cdef bytes _bytes(void* first, int count):

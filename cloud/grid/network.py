@@ -1,4 +1,5 @@
-"""A zone's network: a radial tree with limits, and the base flow that is there without any trade.
+"""A zone's network: a tree with limits, what closes loops over it, and the base flow that is there
+without any trade.
 
 Element i is what stands above node i: the line or transformer through which its subtree is fed.
 Nodes are in preorder, so the subtree of i is `range(i, end[i])`, and a flow is a difference of two
@@ -16,15 +17,18 @@ from hashlib import sha256
 import numpy as np
 
 from cloud.grid.baseline import Baseline, Integers, read_baseline
+from cloud.grid.loops import Loops, find_loops, lifted
 from cloud.grid.tables import (
     NetworkError,
     Tables,
+    in_service,
     read_tables,
     sidecar_names,
     sidecar_numbers,
+    whole,
 )
 from cloud.grid.topology import (
-    Edge,
+    NO_LIMIT_W,
     ElementKind,
     Tree,
     branches_of,
@@ -39,6 +43,9 @@ from protos.units import PER_MILLE
 __all__ = ["Electric", "ElementKind", "HomeGroup", "Network", "NetworkError", "load_network"]
 
 LOW_VOLTAGE_V = 1_000
+
+PHASES = {"ABC": 0, "A": 1, "B": 2, "C": 3}
+PHASES_ARE = "a phase is A, B, C or ABC"
 
 RESERVE_DOWN_PER_MILLE = 100
 """Kept free in flow towards the customers for what whole watts on a lossless tree do not see:
@@ -71,6 +78,11 @@ class Electric:
     g_pu: "array[float]"
     b_pu: "array[float]"
     root_voltage_pu: float
+    phases: "array[int]"
+    """0 where a node hangs from all three phases alike, else 1 to 3 for A to C."""
+
+    zero: tuple["array[float]", "array[float]", "array[float]", "array[float]"] | None
+    """r, x, g and b of the zero sequence, where a home hangs from one phase."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -101,6 +113,7 @@ class Network:
     branch_element: "array[int]"
     baseline: Baseline
     voltage: VoltageModel
+    loops: Loops | None = None
 
     def __repr__(self) -> str:
         return f"<Network {self.name}: {self.size} nodes>"
@@ -125,9 +138,24 @@ class Network:
         """What each node takes from the grid in a slot without any trade."""
         return _listed(self.baseline.node_w(quarter_of_year(slot)))
 
+    def node_var(self, slot: int) -> list[int]:
+        """The same of reactive power."""
+        return _listed(self.baseline.node_var(quarter_of_year(slot)))
+
     def baseline_flow_w(self, slot: int) -> list[int]:
         """Active power through each element in a slot of the UTC calendar without any trade."""
-        return _listed(self._flows(self.baseline.node_w(quarter_of_year(slot))))
+        return self.through(self.node_w(slot))
+
+    def through(self, node_w: Sequence[int]) -> list[int]:
+        """What flows through each element for what every node draws: all of its subtree's, or in a
+        loop the part that goes this way.
+        """
+        flow = _listed(self._flows(np.array(node_w, np.int64)))
+        if self.loops is not None:
+            for element, power in zip(self.loops.elements, self.loops.flow(node_w), strict=True):
+                if element >= 0:
+                    flow[element] = power
+        return flow
 
     def baseline_flow_var(self, slot: int) -> list[int]:
         """Reactive power through each element, in the same sign."""
@@ -147,11 +175,14 @@ class Network:
 
         The lesser of what the element's limit leaves (towards the customers less a reserve for
         losses) and what the voltages below leave, floored. Negative where the base is already over:
-        then only relief may be traded.
+        then only relief may be traded. In a loop the limits are not seen here but by `ext.loops`; the
+        voltages are those of the tree alone, which are worse.
         """
         quarter = quarter_of_year(slot)
         flow = self._flows(self.baseline.node_w(quarter))
         capacity = self._capacity(slot, overrides)
+        if self.loops is not None:
+            capacity = np.array(lifted(_listed(capacity), self.loops, NO_LIMIT_W), np.int64)
         kept = (capacity * RESERVE_DOWN_PER_MILLE + PER_MILLE - 1) // PER_MILLE
         voltage_down, voltage_up = self.voltage.room_w(flow, self.baseline.node_var(quarter))
         down = np.minimum(capacity - kept - flow, voltage_down)
@@ -204,8 +235,10 @@ def load_network(data: bytes, profiles: bytes | None = None) -> Network:
     tree = grow(rated_v, branches_of(tables, rated_v), root)
     index = {node: i for i, node in enumerate(tree.node_ids)}
     names = _node_names(tables)
-    electric = _electric(tree, root_voltage)
     groups = _home_groups(tables, tree, index, rated_v)
+    electric = _electric(tree, root_voltage, _home_phases(tables, tree, index))
+    if tree.chords:
+        _refuse_turns(tables)
     homes = tuple(sorted(node for group in groups for node in group.nodes))
     return Network(
         name=str(tables.sidecar.get("name", "network")),
@@ -232,7 +265,17 @@ def load_network(data: bytes, profiles: bytes | None = None) -> Network:
             _no_load(tree, electric),
             homes,
         ),
+        loops=find_loops(tree.parent, tree.edges, tree.chords),
     )
+
+
+def _refuse_turns(tables: Tables) -> None:
+    """In a loop a transformer that turns the phase would drive a current of its own."""
+    for row in tables.transformer:
+        if in_service(row, "from_status", "to_status") and whole(row, "clock", "transformer") % 12:
+            raise NetworkError(
+                f"network: transformer {row.get('id')!r} turns the phase of a network with loops"
+            )
 
 
 def _node_names(tables: Tables) -> dict[int, str]:
@@ -265,24 +308,61 @@ def _feeder(tree: Tree, node: int) -> tuple[int, int]:
     return node, below
 
 
-def _electric(tree: Tree, root_voltage: float) -> Electric:
-    shunts = [0j] * len(tree.edges)
-    for node, edge in enumerate(tree.edges):
-        shunts[node] += edge.shunt_child_pu
+def _home_phases(tables: Tables, tree: Tree, index: Mapping[int, int]) -> "array[int]":
+    """From `home_phases` of the sidecar, a word for each of its `home_nodes`."""
+    homes, words = sidecar_numbers(tables, "home_nodes"), sidecar_names(tables, "home_phases")
+    phases = array("q", [0] * len(tree.edges))
+    if words and len(words) != len(homes):
+        raise NetworkError(f"network: {len(homes)} home nodes have {len(words)} home_phases")
+    for identity, word in zip(homes, words, strict=False):
+        if word not in PHASES:
+            raise NetworkError(f"network: home node {identity!r} hangs from {word!r}; {PHASES_ARE}")
+        phases[index[identity]] = PHASES[word]
+    return phases
+
+
+def _electric(tree: Tree, root_voltage: float, phases: "array[int]") -> Electric:
+    ends = [(edge.shunt_parent_pu, edge.shunt_child_pu) for edge in tree.edges]
+    series = [edge.series_pu for edge in tree.edges]
+    r, x, g, b = _columns(tree, series, ends)
+    ratio = array("d", [edge.ratio for edge in tree.edges])
+    zero = _zero_columns(tree, phases) if any(phases) else None
+    return Electric(r, x, ratio, g, b, root_voltage, phases, zero)
+
+
+def _columns(
+    tree: Tree, series: Sequence[complex], ends: Sequence[tuple[complex, complex]]
+) -> tuple["array[float]", "array[float]", "array[float]", "array[float]"]:
+    """Series impedances, and at each node the shunts of all branches that end there."""
+    shunts = [0j] * len(series)
+    for node, (above, own) in enumerate(ends):
+        shunts[node] += own
         if node:
-            shunts[tree.parent[node]] += edge.shunt_parent_pu
-
-    def column(of: Sequence[Edge], key: str) -> "array[float]":
-        return array("d", [getattr(edge.series_pu, key) for edge in of])
-
-    return Electric(
-        r_pu=column(tree.edges, "real"),
-        x_pu=column(tree.edges, "imag"),
-        ratio=array("d", [edge.ratio for edge in tree.edges]),
-        g_pu=array("d", [shunt.real for shunt in shunts]),
-        b_pu=array("d", [shunt.imag for shunt in shunts]),
-        root_voltage_pu=root_voltage,
+            shunts[tree.parent[node]] += above
+    return (
+        array("d", [z.real for z in series]),
+        array("d", [z.imag for z in series]),
+        array("d", [shunt.real for shunt in shunts]),
+        array("d", [shunt.imag for shunt in shunts]),
     )
+
+
+def _zero_columns(
+    tree: Tree, phases: "array[int]"
+) -> tuple["array[float]", "array[float]", "array[float]", "array[float]"]:
+    """Everything in a low-voltage grid with a home on one phase must say its zero sequence."""
+    heads = {_feeder(tree, node)[0] for node, phase in enumerate(phases) if phase}
+    series, ends = [0j] * len(tree.edges), [(0j, 0j)] * len(tree.edges)
+    for head in heads:
+        for node in range(max(1, head), tree.end[head]):
+            edge = tree.edges[node]
+            if edge.zero is None:
+                raise NetworkError(
+                    f"network: {edge.name!r} feeds homes on single phases and has no zero sequence;"
+                    " a line needs r0, x0, c0 and tan0, a transformer an earthed star below"
+                )
+            series[node], ends[node] = edge.zero.series_pu, edge.zero.shunts_pu
+    return _columns(tree, series, ends)
 
 
 def _no_load(tree: Tree, electric: Electric) -> list[float]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloud.grid.baseline import Shares
-from cloud.grid.network import Network
+from cloud.grid.network import Network, NetworkError
 from cloud.grid.voltage import below
 from ext.sweep import Sweep
 from protos.units import PER_MILLE, round_measured
@@ -92,7 +92,11 @@ def plan_year(
 
 
 def sweep_of(network: Network) -> Sweep:
-    """The network's AC power flow."""
+    """The network's AC power flow. Raises NetworkError where it has loops, which no sweep can treat."""
+    if network.loops is not None:
+        raise NetworkError(
+            f"{network.name}: a year is computed for radial networks; open its loops"
+        )
     wires = network.electric
     columns = (wires.r_pu, wires.x_pu, wires.g_pu, wires.b_pu, wires.ratio)
     return Sweep(network.parent, *columns, wires.root_voltage_pu)

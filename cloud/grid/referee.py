@@ -50,12 +50,18 @@ UNSOLVED = RefereeResult(False, 0, UNSOLVED_LOADING_PER_MILLE, 0, UNSOLVED_LOADI
 class Referee:
     """One network's model, built once. Not to be shared between threads."""
 
-    def __init__(self, network: Network) -> None:
-        """Imports power-grid-model. Raises NetworkError where its validation refuses the file."""
+    def __init__(self, network: Network, *, three_phase: bool = False) -> None:
+        """Imports power-grid-model. Raises NetworkError where its validation refuses the file.
+
+        With `three_phase`, and a file that gives homes their phase, the unbalanced flow is asked.
+        """
         self._network = network
-        self._model, self._load_ids = _model(network)
+        self._share = _phase_share(network) if three_phase and network.electric.zero else None
+        self._load = "sym_load" if self._share is None else "asym_load"
+        self._model, self._load_ids = _model(network, self._load)
         self._elements = np.array(network.branch_element, np.int64)
         self._nodes = node_order(network)
+        self._output: Mapping[str, Any] | None = None
 
     def check(self, slot: int, injections_w: Mapping[int, int]) -> RefereeResult:
         """A slot with its base flow and, by node, what the trades feed in (negative: take)."""
@@ -68,8 +74,22 @@ class Referee:
         # power-grid-model reads a NaN as "as before", so one must not get that far.
         return self._solve(active, reactive) if np.isfinite(active).all() else UNSOLVED
 
+    def branches(
+        self, slot: int, injections_w: Mapping[int, int]
+    ) -> tuple[RefereeResult, Mapping[str, Floats]]:
+        """The same beside p_from, p_to (W) and loading of each of the file's branches, lines first;
+        nothing of them without a solution.
+        """
+        verdict = self.check(slot, injections_w)
+        if not verdict.converged or self._output is None:
+            return verdict, {}
+        lines, units = self._output["line"], self._output["transformer"]
+        names = ("p_from", "p_to", "loading")
+        return verdict, {name: np.concatenate([lines[name], units[name]]) for name in names}
+
     def voltages_pu(self, active_w: Floats, reactive_var: Floats) -> Floats:
-        """Every node's voltage for given powers taken, W and var; for comparing other solvers.
+        """Every node's voltage, with three phases each one's, for given powers taken, W and var; for
+        comparing other solvers.
 
         Raises power-grid-model's own errors where there is no solution.
         """
@@ -89,18 +109,28 @@ class Referee:
         return _verdict(output, self._elements, self._nodes)
 
     def _flow(self, active: Floats, reactive: Floats, tolerance: float) -> Mapping[str, Any]:
+        if self._share is not None:
+            active, reactive = (column[:, None] * self._share for column in (active, reactive))
         update = {"id": self._load_ids, "p_specified": active, "q_specified": reactive}
-        self._model.update(update_data={"sym_load": filled("update", "sym_load", update)})
+        self._model.update(update_data={self._load: filled("update", self._load, update)})
         output: Mapping[str, Any] = self._model.calculate_power_flow(
+            symmetric=self._share is None,
             error_tolerance=tolerance,
             max_iterations=_ITERATIONS_MAX,
             output_component_types={
                 "node": ["u_pu", "energized"],
-                "line": ["loading"],
-                "transformer": ["loading"],
+                "line": ["loading", "p_from", "p_to"],
+                "transformer": ["loading", "p_from", "p_to"],
             },
         )
+        self._output = output
         return output
+
+
+def _phase_share(network: Network) -> Floats:
+    """What part of a node's power each phase carries: nodes by phases."""
+    phases = np.array(network.electric.phases, np.int64)
+    return np.where(phases[:, None] == 0, 1 / 3, (phases[:, None] == (1, 2, 3)).astype(np.float64))
 
 
 def node_order(network: Network) -> npt.NDArray[np.int64]:
@@ -116,6 +146,7 @@ def _verdict(
     loading = np.concatenate([output["line"]["loading"], output["transformer"]["loading"]])
     loading, elements = loading[elements >= 0], elements[elements >= 0]
     voltage = output["node"]["u_pu"]
+    lanes = voltage.size // len(voltage)  # 1, or the three phases
     whole = bool(np.isfinite(loading).all() and np.isfinite(voltage).all())
     if not whole or not output["node"]["energized"].all():
         return UNSOLVED
@@ -126,16 +157,16 @@ def _verdict(
         worst_loading_per_mille=round_measured(float(loading[worst]), PER_MILLE),
         voltage_min_per_mille=round_measured(float(voltage.min()), PER_MILLE),
         voltage_max_per_mille=round_measured(float(voltage.max()), PER_MILLE),
-        lowest_node=int(nodes[voltage.argmin()]),
-        highest_node=int(nodes[voltage.argmax()]),
+        lowest_node=int(nodes[voltage.argmin() // lanes]),
+        highest_node=int(nodes[voltage.argmax() // lanes]),
     )
 
 
-def _model(network: Network) -> tuple[Any, npt.NDArray[np.int32]]:
+def _model(network: Network, load: str) -> tuple[Any, npt.NDArray[np.int32]]:
     from power_grid_model import PowerGridModel
     from power_grid_model.errors import PowerGridError  # type: ignore[attr-defined]
 
-    dataset, ids = solver_data(network.source, network.node_ids)
+    dataset, ids = solver_data(network.source, network.node_ids, load)
     try:
         return PowerGridModel(dataset, system_frequency=FREQUENCY_HZ), ids
     except PowerGridError as error:
@@ -143,7 +174,7 @@ def _model(network: Network) -> tuple[Any, npt.NDArray[np.int32]]:
 
 
 def solver_data(
-    source: bytes, node_ids: Sequence[int]
+    source: bytes, node_ids: Sequence[int], load: str = "sym_load"
 ) -> tuple[dict[Any, Any], npt.NDArray[np.int32]]:
     """A file's wires and source as power-grid-model takes them, with one load of our own at each
     node, and the loads' ids by node. Raises NetworkError where it refuses the file.
@@ -169,7 +200,7 @@ def solver_data(
         "p_specified": 0.0,
         "q_specified": 0.0,
     }
-    dataset["sym_load"] = filled("input", "sym_load", loads)
+    dataset[load] = filled("input", load, loads)
     return dataset, ids
 
 

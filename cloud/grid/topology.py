@@ -1,7 +1,8 @@
 """From a file's tables to a radial tree: which branch feeds which node, its limit and impedance.
 
-Decides numbering (parents before children, a subtree is one range) and merges parallel branches.
-It must never accept what the sweep and the market cannot treat: a loop, an island, two sources.
+Decides numbering (parents before children, a subtree is one range), merges parallel branches, and
+where current can choose its way, which branches the tree has (the fewest to the source) and which
+close a loop. It must never accept what the market cannot treat: an island, two sources.
 
 Per unit means 1 MVA and each node's rated voltage. A branch is power-grid-model's pi circuit: an
 ideal transformer of ratio `k` at its from side, then half the shunt, the series impedance, and the
@@ -35,6 +36,10 @@ a limit's square fits 64 bits.
 
 FREQUENCY_HZ = 50.0
 
+STAR_STAR, DELTA_STAR = (1, 1), (2, 1)
+"""power-grid-model's windings, from and to, of a transformer that is earthed on its low side. In a
+tree the turn of the second changes no voltage and no current.
+"""
 
 VOLTAGE_MIN_V, VOLTAGE_MAX_V = 10.0, 1e6
 VOLTAGE_REFERENCE_PU = (0.5, 1.5)
@@ -60,6 +65,17 @@ class Branch:
     series_pu: complex
     shunt_pu: complex
     ratio: float
+    zero: "ZeroSequence | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroSequence:
+    """What current through earth and neutral meets in a branch, seen from its to side; the shunt is
+    that at its from end and at its to end.
+    """
+
+    series_pu: complex
+    shunts_pu: tuple[complex, complex]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +93,23 @@ class Edge:
     ratio: float
     shunt_parent_pu: complex
     shunt_child_pu: complex
+    zero: ZeroSequence | None = None
+    """At the child's side, shunts at the parent and at the child; None where it is not known."""
+
+    rows: tuple[int, ...] = ()
+    """Of the file's branches, lines before transformers."""
+
+    signs: tuple[int, ...] = ()
+    """1 for each whose from end is the parent's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chord:
+    """What closes a loop between two nodes of the tree; its edge is seen from the first."""
+
+    first: int
+    second: int
+    edge: Edge
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +121,7 @@ class Tree:
     end: "array[int]"
     edges: Sequence[Edge]
     branch_child: Sequence[int]
+    chords: Sequence[Chord] = ()
 
 
 def node_voltages(tables: Tables) -> dict[int, float]:
@@ -141,11 +175,22 @@ def _line(row: Row, name: str, a: int, b: int, rated_v: Mapping[int, float]) -> 
     susceptance = 2 * pi * FREQUENCY_HZ * number(row, "c1", "line")
     shunt = complex(number(row, "tan1", "line"), 1) * susceptance * ohm
     limit = sqrt(3) * rated_v[b] * positive(row, "i_n", "line")
-    return Branch(a, b, ElementKind.LINE, name, limit, _nonzero(series, row), shunt, 1.0)
+    zero = _zero_of_line(row, ohm)
+    return Branch(a, b, ElementKind.LINE, name, limit, _nonzero(series, row), shunt, 1.0, zero)
+
+
+def _zero_of_line(row: Row, ohm: float) -> ZeroSequence | None:
+    """A line that says nothing of its zero sequence has none that could be guessed."""
+    if row.get("r0") is None or row.get("x0") is None:
+        return None
+    r, x, c, loss = (number(row, key, "line") for key in ("r0", "x0", "c0", "tan0"))
+    half = complex(loss, 1) * 2 * pi * FREQUENCY_HZ * c * ohm / 2
+    return ZeroSequence(_nonzero(complex(r, x) / ohm, row), (half, half))
 
 
 def _transformer(row: Row, name: str, a: int, b: int, rated_v: Mapping[int, float]) -> Branch:
-    if whole(row, "clock", "transformer") % 12:
+    windings = tuple(whole(row, key, "transformer") for key in ("winding_from", "winding_to"))
+    if whole(row, "clock", "transformer") % 12 and windings != DELTA_STAR:
         raise NetworkError(
             f"network: transformer {row.get('id')!r} turns the phase; export it with clock 0"
         )
@@ -167,7 +212,12 @@ def _transformer(row: Row, name: str, a: int, b: int, rated_v: Mapping[int, floa
     shunt = complex(loss, -magnetic) / per_unit
     ratio = (turned[0] / turned[1]) / (rated_v[a] / rated_v[b])
     kind = ElementKind.TRANSFORMER
-    return Branch(a, b, kind, name, rated_va, _nonzero(series, row), shunt, ratio)
+    zero = None
+    if windings == DELTA_STAR:  # a short circuit behind the series impedance, for either current
+        zero = ZeroSequence(series, (0j, shunt))
+    elif windings == STAR_STAR:
+        zero = ZeroSequence(series, (shunt / 2, shunt / 2))
+    return Branch(a, b, kind, name, rated_va, _nonzero(series, row), shunt, ratio, zero)
 
 
 def _nonzero(series: complex, row: Row) -> complex:
@@ -177,26 +227,26 @@ def _nonzero(series: complex, row: Row) -> complex:
 
 
 def grow(rated_v: Mapping[int, float], branches: Sequence[Branch | None], root: int) -> Tree:
-    """The tree below `root`. Raises NetworkError for loops and for nodes without supply."""
+    """The tree below `root`, and what closes loops. Raises NetworkError for nodes without supply."""
     if root not in rated_v:
         raise NetworkError(f"network: the source is at the unknown node {root}")
     near = _neighbours(branches)
+    above_of = _supplies(near, root)
     node_ids: list[int] = []
-    index: dict[int, int] = {}
     parent, edges = array("q"), [_grid_edge()]
-    stack: list[tuple[int, int]] = [(root, -1)]
+    index: dict[int, int] = {}
+    stack = [root]
+    below: dict[int, list[int]] = defaultdict(list)
+    for node, above in above_of.items():
+        below[above].append(node)
     while stack:
-        node, above = stack.pop()
-        if node in index:
-            raise NetworkError(f"network: node {node} is on a loop; only radial networks are run")
+        node = stack.pop()
         index[node] = len(node_ids)
         node_ids.append(node)
-        parent.append(above)
-        if above >= 0:
-            edges.append(_merged([branches[b] for b in near[node][node_ids[above]]], node))
-        up = node_ids[above] if above >= 0 else None
-        below = sorted((other for other in near[node] if other != up), reverse=True)
-        stack.extend((other, index[node]) for other in below)
+        parent.append(index[above_of[node]] if node != root else -1)
+        if node != root:
+            edges.append(_merged(near[node][above_of[node]], branches, node))
+        stack.extend(sorted(below[node], reverse=True))
     lost = sorted(set(rated_v) - set(index))
     if lost:
         raise NetworkError(f"network: {len(lost)} nodes have no supply, the first is {lost[0]}")
@@ -204,7 +254,38 @@ def grow(rated_v: Mapping[int, float], branches: Sequence[Branch | None], root: 
         -1 if branch is None else max(index[branch.from_node], index[branch.to_node])
         for branch in branches
     ]
-    return Tree(node_ids, parent, _ends(parent), edges, children)
+    chords = _chords(near, above_of, index, branches)
+    return Tree(node_ids, parent, _ends(parent), edges, children, chords)
+
+
+def _supplies(near: Mapping[int, Mapping[int, list[int]]], root: int) -> dict[int, int]:
+    """By which neighbour every node but the root is fed: that on the shortest way, smaller first."""
+    above, reached, queue = {}, {root}, [root]
+    for node in queue:
+        for other in sorted(near[node]):
+            if other not in reached:
+                reached.add(other)
+                above[other] = node
+                queue.append(other)
+    return above
+
+
+def _chords(
+    near: Mapping[int, Mapping[int, list[int]]],
+    above: Mapping[int, int],
+    index: Mapping[int, int],
+    branches: Sequence[Branch | None],
+) -> list[Chord]:
+    pairs = sorted(
+        (index[node], index[other], node, other)
+        for node in list(near)
+        for other in near[node]
+        if index[node] < index[other] and above.get(other) != node and above.get(node) != other
+    )
+    return [
+        Chord(first, second, _merged(near[node][other], branches, other))
+        for first, second, node, other in pairs
+    ]
 
 
 def _neighbours(branches: Sequence[Branch | None]) -> dict[int, dict[int, list[int]]]:
@@ -230,9 +311,10 @@ def _grid_edge() -> Edge:
     return Edge(ElementKind.GRID, "grid", NO_LIMIT_W, 0j, 1.0, 0j, 0j)
 
 
-def _merged(parallel: Sequence[Branch | None], child: int) -> Edge:
+def _merged(rows: Sequence[int], branches: Sequence[Branch | None], child: int) -> Edge:
     """Parallel branches as one: admittances add, and the first to reach its limit limits all."""
-    seen = [_from_parent(branch, child) for branch in parallel if branch is not None]
+    parallel = [branch for branch in (branches[row] for row in rows) if branch is not None]
+    seen = [_from_parent(branch, child) for branch in parallel]
     ratio = seen[0].ratio
     if any(abs(edge.ratio - ratio) > 1e-12 for edge in seen):
         raise NetworkError(f"network: the parallels above node {child} have different taps")
@@ -246,7 +328,18 @@ def _merged(parallel: Sequence[Branch | None], child: int) -> Edge:
         ratio=ratio,
         shunt_parent_pu=sum((edge.shunt_parent_pu for edge in seen), 0j),
         shunt_child_pu=sum((edge.shunt_child_pu for edge in seen), 0j),
+        zero=_merged_zero([edge.zero for edge in seen]),
+        rows=tuple(rows),
+        signs=tuple(1 if branch.to_node == child else -1 for branch in parallel),
     )
+
+
+def _merged_zero(parallel: Sequence[ZeroSequence | None]) -> ZeroSequence | None:
+    known = [zero for zero in parallel if zero is not None]
+    if len(known) < len(parallel):
+        return None
+    above, below = (sum((zero.shunts_pu[end] for zero in known), 0j) for end in (0, 1))
+    return ZeroSequence(1 / sum((1 / zero.series_pu for zero in known), 0j), (above, below))
 
 
 def _bounded(limit: float, child: int) -> int:
@@ -261,6 +354,15 @@ def _from_parent(branch: Branch, child: int) -> Edge:
     limit = round_measured(branch.limit_w)
     if branch.to_node == child:
         series, ratio, shunts = branch.series_pu, 1 / branch.ratio, (outer, inner)
+        zero = branch.zero
     else:
         series, ratio, shunts = branch.series_pu * branch.ratio**2, branch.ratio, (inner, outer)
-    return Edge(branch.kind, branch.name, limit, series, ratio, *shunts)
+        zero = _turned(branch)
+    return Edge(branch.kind, branch.name, limit, series, ratio, *shunts, zero)
+
+
+def _turned(branch: Branch) -> ZeroSequence | None:
+    """A line is the same from both ends; a transformer that is fed from its low side is none that
+    single phases may hang from.
+    """
+    return branch.zero if branch.kind is ElementKind.LINE else None

@@ -20,6 +20,7 @@ from cloud.commands import (
     AssignPseudonyms,
     Command,
     CommitRecord,
+    CompensateHomes,
     Deposit,
     OpenAccount,
     OpenLedger,
@@ -59,6 +60,7 @@ from cloud.ledger.books import (
     zone_accounts,
 )
 from cloud.ledger.columns import ASSET_NUMBER, ASSETS, CLAIM, GT, MONEY
+from cloud.ledger.compensation import Compensations
 from cloud.ledger.log import TransparencyLog
 from cloud.ledger.postings import Run, posted_in, steps
 from cloud.ledger.privacy_log import Commitments
@@ -84,6 +86,7 @@ class Bank:
         self.stakes = Stakes(self._ledger)
         self.commitments = Commitments()
         self.venue_shares = VenueShares(self._ledger)
+        self.compensations = Compensations(self._ledger)
         self.pseudonyms = Pseudonyms()
         self._transfers = Transfers()
         self._zones: dict[str, ZoneAccounts] = {}
@@ -142,6 +145,9 @@ class Bank:
             case ShareRevenue():
                 shared = self.venue_shares.apply(command)
                 facts += shared + self._new_allowances(homes_paid(shared))
+            case CompensateHomes():
+                paid = self.compensations.apply(command, self._zones.get(command.zone))
+                facts += paid + self._new_allowances(paid)
             case CommitRecord() | AssignPseudonyms() | RecordErasure():
                 facts += self._keep_private(command)
             case _ if isinstance(command, StakeCommand):
@@ -175,6 +181,7 @@ class Bank:
             "pseudonyms": self.pseudonyms.state(),
             "commitments": self.commitments.state(),
             "venue_shares": self.venue_shares.state(),
+            "compensations": self.compensations.state(),
             "log": self.log.state(),
         }
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from cloud.commands import (
+    CheckLoops,
     Command,
     FollowSignal,
     OptOut,
@@ -29,6 +30,7 @@ from cloud.facts import (
     HomeCompensation,
     LeaseIssued,
     LimitOverridden,
+    LoopsChecked,
     OfferRefused,
     OverrideContested,
     Redispatched,
@@ -38,6 +40,7 @@ from cloud.facts import (
 from cloud.grid.network import Network
 from cloud.grid.outage import Heard
 from cloud.grid.redispatch import Candidate
+from cloud.grid.topology import NO_LIMIT_W
 from cloud.market.authority import referee_fact, refuse_curtailment, refuse_override
 from cloud.market.calling import Calls, is_callable
 from cloud.market.curtailing import plan_leases
@@ -139,6 +142,8 @@ class GridSide:
                 return self._curtail(command, now_ns)
             case RecordReferee():
                 return [referee_fact(self.zone, command)]
+            case CheckLoops():
+                return self._check_loops(command)
             case SetGridRules():
                 return self._obey(command)
             case Redispatch():
@@ -221,6 +226,28 @@ class GridSide:
             state.rejected,
         )
         return self.estimate
+
+    def _check_loops(self, check: CheckLoops) -> list[Fact]:
+        """The room of the loops follows an AC power flow; who waited for it may trade."""
+        market, loops = self._markets.open.get(check.slot), self._network.loops
+        if market is None or loops is None:
+            return [ZoneRefused(self.zone, "loops", Refusal.UNKNOWN_SLOT)]
+        columns = check.offset_w, check.cap_w
+        if any(len(column) != len(loops.names) for column in columns) or any(
+            abs(power) > NO_LIMIT_W for column in columns for power in column
+        ):
+            return [ZoneRefused(self.zone, "loops", Refusal.MALFORMED)]
+        self._markets.correct(market, *columns)
+        fact = LoopsChecked(
+            self.zone,
+            check.slot,
+            check.trades,
+            check.converged,
+            check.worst_loading_per_mille,
+            check.voltage_min_per_mille,
+            check.voltage_max_per_mille,
+        )
+        return [fact, *self._trading.resweep(market)]
 
     # ---- re-dispatch ------------------------------------------------------------------------
 

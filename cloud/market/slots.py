@@ -16,7 +16,8 @@ from cloud.facts import ElementFlow, GateClosed
 from cloud.grid.congestion import most_loaded
 from cloud.grid.network import Network
 from cloud.market.overrides import Conflict, Overrides
-from cloud.market.physics import loose_rooms_wh, rating_va, slot_flow, wires_of
+from cloud.market.physics import loose_rooms_wh, meshed_flow, rating_va, slot_flow, wires_of
+from ext.loops import Loops as KernelLoops
 from ext.tree import Headroom, Tree
 from ext.wires import SlotFlow, Wires
 from protos.clock import SECOND_NS, SLOTS_PER_HOUR, slot_at, slot_start_ns
@@ -102,6 +103,7 @@ class Markets:
         self._network = network
         self._tree = Tree(network.parent)
         self._wires: Wires | None = None
+        self._loops: KernelLoops | None = None
 
     def begin(self, first_slot: int, rules: ZoneRules, now_ns: int) -> None:
         """From here on slots can be traded."""
@@ -163,14 +165,37 @@ class Markets:
         return market
 
     def auction_headroom(self, market: Market) -> Headroom:
-        """The room that an auction may clear in. It sees no power flow, so reserves are kept."""
+        """The room that an auction may clear in. It sees no power flow, so reserves are kept where
+        it is cleared once; where it is cleared again within what the flow refuses, none.
+        """
         if market.flow is None:
             return market.headroom
-        down_wh, up_wh = self._network.headroom_wh(market.slot, self.limits(market.slot))
-        traded_wh = self._traded_wh(market.net_wh)
+        limits = self.limits(market.slot)
+        down_wh, up_wh = self._network.headroom_wh(market.slot, limits)
+        if self.rules.auction_rounds:
+            down_wh, up_wh = self._rooms_wh(market.slot, limits)
+        traded_wh = self.through_wh(market.net_wh)
         down = [room - wh for room, wh in zip(down_wh, traded_wh, strict=True)]
         up = [room + wh for room, wh in zip(up_wh, traded_wh, strict=True)]
         return Headroom(self._tree, down, up)
+
+    def through_wh(self, net_wh: dict[int, int]) -> list[int]:
+        """What trades bring through every element: the sum of its subtree, up each node's path."""
+        flow_wh = [0] * len(self._network.parent)
+        for node, energy_wh in net_wh.items():
+            while node >= 0:
+                flow_wh[node] += energy_wh
+                node = self._network.parent[node]  # noqa: PLW2901 - the walk is the loop
+        return flow_wh
+
+    def copied(self, market: Market) -> Market:
+        """A market to try trades on, with the flow and the room of another; nothing is withheld."""
+        room, flow = market.headroom, self._flow(market.slot)
+        copy = Market(market.slot, Headroom(self._tree, room.down, room.up), flow)
+        if flow is not None and market.flow is not None:
+            flow.restore(market.flow.state())
+            flow.give_all_back(copy.headroom)
+        return copy
 
     def charge_opening(self, market: Market) -> None:
         """Takes what the opening traded, the slot's first trades, out of the room. All at once: on
@@ -178,7 +203,7 @@ class Markets:
         """
         if market.flow is not None:
             return
-        for element, energy_wh in enumerate(self._traded_wh(market.net_wh)):
+        for element, energy_wh in enumerate(self.through_wh(market.net_wh)):
             if element and energy_wh:
                 down_wh, up_wh = market.headroom.edge(element)
                 market.headroom.set_edge(element, down_wh - energy_wh, up_wh + energy_wh)
@@ -218,11 +243,10 @@ class Markets:
 
     def flows(self, slot: int) -> list[ElementFlow]:
         """Every element below the root: baseline and trades against the limit that holds."""
-        flow_w = list(self._network.baseline_flow_w(slot))
-        net_wh = self.traded_wh(slot)
-        if net_wh:
-            traded_wh = self._traded_wh(net_wh)
-            flow_w = [w + wh * SLOTS_PER_HOUR for w, wh in zip(flow_w, traded_wh, strict=True)]
+        node_w = self._network.node_w(slot)
+        for node, wh in self.traded_wh(slot).items():
+            node_w[node] += wh * SLOTS_PER_HOUR
+        flow_w = self._network.through(node_w)
         limit_w = list(self._network.limit_w)
         for element, limit in self.limits(slot).items():
             limit_w[element] = limit
@@ -258,6 +282,16 @@ class Markets:
                 changed.append(market)
         return conflicts, changed
 
+    def correct(self, market: Market, offset_w: Sequence[int], cap_w: Sequence[int]) -> None:
+        """What an AC power flow saw in the loops, but no cap above what is ordered."""
+        loops, flow = self._network.loops, market.flow
+        assert loops is not None
+        assert flow is not None
+        limits = self.limits(market.slot)
+        pairs = zip(loops.elements, cap_w, strict=True)
+        flow.correct(offset_w, [max(0, min(cap, limits.get(at, cap))) for at, cap in pairs])
+        flow.give_all_back(market.headroom)
+
     def expire(self, now_ns: int) -> None:
         """Forgets overrides that no slot to come can see."""
         self.overrides.expire(now_ns)
@@ -277,7 +311,7 @@ class Markets:
         kept = {
             name: value
             for name, value in self.__dict__.items()
-            if name not in {"open", "_tree", "_wires"}
+            if name not in {"open", "_tree", "_wires", "_loops"}
         }
         rooms = {slot: market.headroom.state() for slot, market in self.open.items()}
         flows = {slot: market.flow.state() for slot, market in self.open.items() if market.flow}
@@ -300,7 +334,10 @@ class Markets:
         The room may become negative: then only trades that relieve the element are matched.
         """
         after = self.limits(market.slot)
-        if market.flow is not None:
+        if self._network.loops is not None and market.flow is not None:
+            caps = self._network.loops.caps_w(self._network.node_var(market.slot), after)
+            self.correct(market, market.flow.loop_offsets_w, caps)
+        elif market.flow is not None:
             for element in sorted({*before, *after}):
                 market.flow.rate(element, rating_va(self._network, element, after))
             market.flow.give_all_back(market.headroom)
@@ -314,25 +351,27 @@ class Markets:
                 market.headroom.set_edge(element, down + more_down, up + more_up)
 
     def _rooms_wh(self, slot: int, limits: Mapping[int, int]) -> tuple[list[int], list[int]]:
-        if self.rules.power_flow:
+        if self.rules.power_flow and self._network.loops is None:
             return loose_rooms_wh(self._network, slot, limits)
         return self._network.headroom_wh(slot, limits)
 
     def _flow(self, slot: int) -> SlotFlow | None:
+        if self._network.loops is not None:
+            return self._meshed_flow(slot)
         if not self.rules.power_flow:
             return None
         if self._wires is None:
-            self._wires = wires_of(self._network, self._tree)
+            three_phase = self.rules.three_phase
+            self._wires = wires_of(self._network, self._tree, three_phase=three_phase)
         return slot_flow(self._network, self._wires, slot, self.limits(slot))
 
-    def _traded_wh(self, net_wh: dict[int, int]) -> list[int]:
-        """What trades bring through every element: the sum of its subtree, up each node's path."""
-        flow_wh = [0] * len(self._network.parent)
-        for node, energy_wh in net_wh.items():
-            while node >= 0:
-                flow_wh[node] += energy_wh
-                node = self._network.parent[node]  # noqa: PLW2901 - the walk is the loop
-        return flow_wh
+    def _meshed_flow(self, slot: int) -> SlotFlow:
+        """Where current can choose its way the factors decide, whatever the rules say."""
+        assert self._network.loops is not None
+        if self._wires is None or self._loops is None:
+            self._wires = wires_of(self._network, self._tree)
+            self._loops = KernelLoops(self._tree, self._network.loops.factors)
+        return meshed_flow(self._network, self._wires, self._loops, slot, self.limits(slot))
 
     def _first_open(self, now_ns: int) -> int:
         """The earliest slot whose gate has not closed at this instant."""

@@ -33,7 +33,8 @@ from cloud.market.admission import (
     refuse_risk,
     refuse_terms,
 )
-from cloud.market.auction import Waiting, clear_offers
+from cloud.market.auction import Waiting
+from cloud.market.bounding import clear_bounded
 from cloud.market.offers import (
     OpenOffer,
     by_arrival,
@@ -333,8 +334,7 @@ class Trading:
             for entry in entries
         ]
         facts: list[Fact] = []
-        room = self._markets.auction_headroom(market)
-        clearing = clear_offers(room, self._books.ticks, waiting)
+        clearing = clear_bounded(self._markets, market, self._books.ticks, waiting)
         for fill in clearing.fills:
             price, theirs = map(self._markets.price, (fill.seller_tick, fill.buyer_tick))
             parties = entries[fill.buyer], entries[fill.seller]

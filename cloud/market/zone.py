@@ -65,9 +65,10 @@ from protos.messages import (
     SweepBatch,
 )
 from protos.seal import GENESIS
-from protos.units import BPS
+from protos.units import BPS, PER_MILLE
 
 SECONDS_PER_DAY = 86_400
+AUCTION_ROUNDS_MAX = 64
 _NS_PER_MS = SECOND_NS // 1_000
 
 
@@ -155,6 +156,20 @@ class Zone:
             node: -energy_wh * SLOTS_PER_HOUR
             for node, energy_wh in sorted(self._markets.traded_wh(slot).items())
         }
+
+    def trades(self, slot: int) -> int:
+        """How many trades an open slot has."""
+        market = self._markets.open.get(slot)
+        return market.trades if market else 0
+
+    def loop_fullness_per_mille(self, slot: int) -> int:
+        """How far the fullest branch of the network's loops is filled in an open slot."""
+        market = self._markets.open.get(slot)
+        flow = market.flow if market else None
+        if flow is None or not flow.loop_caps_w:
+            return 0
+        pairs = zip(flow.loop_flows_w, flow.loop_caps_w, strict=True)
+        return max(abs(power) * PER_MILLE // max(1, cap) for power, cap in pairs)
 
     def open_slots(self, at_ns: int) -> range:
         """The slots for which offers are taken at this instant."""
@@ -409,6 +424,8 @@ def _are_sound(rules: ZoneRules) -> bool:
         and rules.orders_free >= 0
         and rules.orders_per_trade_max >= 0
         and rules.opening_s >= 0
+        and (rules.power_flow or not rules.three_phase)
+        and 0 <= rules.auction_rounds <= AUCTION_ROUNDS_MAX
         # A market is open for a day, and between its auctions offers trade at once.
         and (not rules.opening_s or _closing_s(rules) + rules.opening_s <= SECONDS_PER_DAY)
     )

@@ -21,6 +21,7 @@ from cloud.commands import (
     AdmitGateway,
     AppendSealed,
     Command,
+    CompensateHomes,
     ExpelGateway,
     GrantAllowance,
     GrantAllowances,
@@ -47,6 +48,7 @@ from protos.seal import Sealed, is_authentic, is_well_formed
 
 FOLLOWS_ONLY = (
     AdmitGateway,
+    CompensateHomes,
     ExpelGateway,
     GrantAllowance,
     GrantAllowances,

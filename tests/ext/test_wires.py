@@ -45,7 +45,20 @@ def columns():
     return r, x, g, b, ratio
 
 
-def flows(p_w=None, limit_va=150_000.0):
+def three_phases():
+    """Homes on a, on b, on c and on all three; cables with three times the impedance to earth."""
+    r, x, g, b, _ = columns()
+    zero = [
+        [value if node in TRANSFORMERS else 3 * value for node, value in enumerate(column)]
+        for column in (r, x)
+    ]
+    phases = [0] * SIZE
+    for node, phase in ((5, 1), (6, 2), (7, 3), (8, 1), (10, 2)):
+        phases[NEW[node]] = phase
+    return [*zero, g, [0.6 * value for value in b]], phases
+
+
+def flows(p_w=None, limit_va=150_000.0, three=()):
     """The compiled flow and the naive one, each with a headroom of its own."""
     p_w = p_w or [0.0, *(3_000.0 + 250 * node for node in range(1, SIZE))]
     terms = p_w, [w / 4 for w in p_w], [limit_va] * SIZE, 1.01
@@ -55,13 +68,14 @@ def flows(p_w=None, limit_va=150_000.0):
         (oracle_tree.Tree, oracle.Wires, oracle.SlotFlow, oracle_tree.Headroom),
     ):
         tree = tree_of(PARENTS)
-        cut = wires(tree, TRANSFORMERS, *columns(), TRANSFORMERS)
+        cut = wires(tree, TRANSFORMERS, *columns(), TRANSFORMERS, *three)
         made.append((flow(cut, *terms), headroom(tree, [ROOM] * SIZE, [ROOM] * SIZE)))
     return made
 
 
 def bits(flow):
-    return struct.pack(f"<{2 * SIZE}d", *flow.voltages_pu, *flow.loadings).hex()
+    values = [value for node in range(SIZE) for column in flow.phases(node) for value in column]
+    return struct.pack(f"<{len(values)}d", *values).hex()
 
 
 def test_the_base_is_solved_as_by_the_sweep_over_the_whole_network():
@@ -73,8 +87,9 @@ def test_the_base_is_solved_as_by_the_sweep_over_the_whole_network():
     assert not flow.is_blind
 
 
-def test_every_trade_leaves_the_bits_of_the_naive_flow():
-    (fast, room), (slow, slow_room) = flows()
+@pytest.mark.parametrize("three", [(), three_phases()], ids=["balanced", "three-phase"])
+def test_every_trade_leaves_the_bits_of_the_naive_flow(three):
+    (fast, room), (slow, slow_room) = flows(three=three)
     draw, cut = random.Random(1), 0
     for _ in range(400):
         seller, buyer = draw.sample(range(SIZE), 2)
@@ -106,8 +121,47 @@ def test_a_long_run_ends_in_the_same_bits_on_every_processor():
 
 
 GOLDEN = "d385189b9703663ad720123cb8be53db9cdd732798416e02360ee5e926f7b1f5"
+GOLDEN_UNBALANCED = "94c919080ee19f15fff71cda8014140c85ee13333f44efec7106a3c052997bce"
 GOLDEN_VOLTAGES = ["0x1.071676cdefda2p+0", "0x1.00f63fe7bcff3p+0"]
 """For every processor. Another value means that a compiler was let loose on floats."""
+
+
+def test_three_phases_have_other_voltages_than_their_mean():
+    (flow, _), _ = flows(three=three_phases())
+    (balanced, _), _ = flows()
+    voltages, loadings = flow.phases(NEW[7])
+    assert len(voltages) == 3
+    assert max(voltages) - min(voltages) > 0.005
+    assert max(loadings) > 2 * balanced.loadings[NEW[7]]
+    assert sum(voltages) / 3 == pytest.approx(balanced.voltages_pu[NEW[7]], abs=1e-3)
+    assert len(flow.phases(NEW[3])[0]) == 1
+
+
+def test_a_long_unbalanced_run_ends_in_the_same_bits_and_can_be_restored():
+    (flow, room), _ = flows(three=three_phases(), limit_va=60_000.0)
+    (other, other_room), _ = flows(three=three_phases(), limit_va=60_000.0)
+    draw = random.Random(8)
+    for count in range(10_000):
+        seller, buyer = draw.sample(range(SIZE), 2)
+        wh = min(draw.randrange(1, 9_000), room.room_wh(seller, buyer))
+        flow.admit(room, seller, buyer, wh)
+        flow.give_back(room)
+        if count == 5_000:
+            other.restore(flow.state())
+            other_room.restore(room.state())
+        elif count > 5_000:
+            other.admit(other_room, seller, buyer, wh)
+            other.give_back(other_room)
+    assert other.state() == flow.state()
+    assert flow.refused > 500
+    assert hashlib.sha256(flow.state() + room.state()).hexdigest() == GOLDEN_UNBALANCED
+
+
+def test_one_phase_is_full_while_the_mean_of_the_phases_is_not():
+    (balanced, room), _ = flows()
+    (unbalanced, other_room), _ = flows(three=three_phases())
+    assert balanced.admit(room, 0, NEW[7], 20_000) == 20_000
+    assert 0 < unbalanced.admit(other_room, 0, NEW[7], 20_000) < 5_000
 
 
 def test_nothing_that_is_admitted_passes_a_limit_or_worsens_what_is_beyond_it():
@@ -125,9 +179,10 @@ def test_nothing_that_is_admitted_passes_a_limit_or_worsens_what_is_beyond_it():
     assert flow.refused
 
 
-def test_a_base_without_a_solution_admits_nothing_but_at_one_node():
+@pytest.mark.parametrize("three", [(), three_phases()], ids=["balanced", "three-phase"])
+def test_a_base_without_a_solution_admits_nothing_but_at_one_node(three):
     for load in (5e7, float("nan"), float("inf")):
-        (flow, room), _ = flows(p_w=[0.0, *[load] * (SIZE - 1)])
+        (flow, room), _ = flows(p_w=[0.0, *[load] * (SIZE - 1)], three=three)
         assert flow.is_blind
         assert flow.admit(room, 3, 5, 100) == 0
         assert flow.admit(room, 3, 3, 100) == 100
@@ -182,6 +237,11 @@ def test_wires_that_do_not_fit_are_refused():
         Wires(tree, [NEW[4], NEW[5]], *columns(), [])
     with pytest.raises(ValueError, match="hangs from the root"):
         Wires(tree, [0], *columns(), [])
+    zero, phases = three_phases()
+    with pytest.raises(ValueError, match="four columns of zero sequence"):
+        Wires(tree, TRANSFORMERS, *columns(), TRANSFORMERS, zero[:2], phases)
+    with pytest.raises(ValueError, match="cut below it"):
+        Wires(tree, TRANSFORMERS[:1], *columns(), TRANSFORMERS, zero, phases)
     (flow, _), _ = flows()
     foreign = Headroom(Tree(PARENTS), [1] * SIZE, [1] * SIZE)
     with pytest.raises(ValueError, match="of another network"):
@@ -201,9 +261,10 @@ def twin_books(**terms):
     return fast, slow, (fast_flow, room), (slow_flow, slow_room)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_book_with_a_flow_has_the_events_and_the_bits_of_the_oracle(seed):
-    fast, slow, (flow, room), _ = twin_books(limit_va=60_000.0)
+    three = three_phases() if seed == 3 else ()
+    fast, slow, (flow, room), _ = twin_books(limit_va=60_000.0, three=three)
     draw, seen = random.Random(seed), set()
     for order_id in range(1, 700):
         dice = draw.random()
@@ -253,8 +314,9 @@ def test_a_flow_is_part_of_the_books_state():
     assert fast.state_hash() != before
 
 
-def test_a_withdrawn_trade_leaves_the_flow_as_it_was():
-    (flow, headroom), _ = flows()
+@pytest.mark.parametrize("three", [(), three_phases()], ids=["balanced", "three-phase"])
+def test_a_withdrawn_trade_leaves_the_flow_as_it_was(three):
+    (flow, headroom), _ = flows(three=three)
     before = flow.voltages_pu, flow.loadings
     seller, buyer = NEW[7], NEW[11]
     assert flow.admit(headroom, seller, buyer, 2_000) == 2_000

@@ -203,9 +203,6 @@ BREAKAGES = {
     "there are 2": lambda d: d["data"]["source"].append(d["data"]["source"][0]),
     "source is at the unknown node 7": lambda d: d["data"]["source"][0].update(node=7),
     "1 nodes have no supply, the first is 3": lambda d: d["data"]["line"][1].update(to_status=0),
-    "only radial networks": lambda d: d["data"]["line"].append(
-        {**d["data"]["line"][0], "id": 16, "from_node": 3, "to_node": 5}
-    ),
     "limit above 2 GW": lambda d: d["data"]["line"][0].update(i_n=4e6),
     "home node 9": lambda d: d["gridtokenx"].update(home_nodes=[9]),
     "home node 0 is not at low voltage": lambda d: d["gridtokenx"].update(home_nodes=[0]),

@@ -82,8 +82,9 @@ class Chain:
 
 
 class Scene:
-    def __init__(self, rules: ZoneRules = RULES) -> None:
-        self.zone = Zone("north", NETWORK)
+    def __init__(self, rules: ZoneRules = RULES, network: Network = NETWORK) -> None:
+        self.network = network
+        self.zone = Zone("north", network)
         self.rules = rules
         self.at_ns = START_NS + 60 * SECOND_NS
         self.chains: dict[str, Chain] = {}
@@ -94,7 +95,7 @@ class Scene:
         return self.zone.apply(command, self.at_ns)
 
     def open(self) -> list[Fact]:
-        return self.apply(OpenZone("north", NETWORK.sha256, SLOT, self.rules))
+        return self.apply(OpenZone("north", self.network.sha256, SLOT, self.rules))
 
     def admit(
         self, name: str, node: int, allowance: int = 1_000_000 * BAHT, account: str = ""
@@ -164,7 +165,7 @@ class Scene:
 
     def replayed(self) -> object:
         """The state of a fresh zone after the same commands."""
-        zone = Zone("north", NETWORK)
+        zone = Zone("north", self.network)
         for command, at_ns in self.history:
             zone.apply(command, at_ns)
         return zone.state()

@@ -13,11 +13,15 @@ PU_PER_WH = 4e-6
 LOW2, HIGH2 = 0.9 * 0.9, 1.1 * 1.1
 LESS, MORE = 0.999, 1.0002
 LOADING, LOW, HIGH = 0, 1, 2
+HALF_ROOT_3 = 0.86602540378443864676
 
 
 @dataclass
 class Area:
-    """Node 0 is held at the voltage of the trunk's node `joint`; the trunk holds its own."""
+    """Node 0 is held at the voltage of the trunk's node `joint`; the trunk holds its own.
+
+    What differs by phase is a list of lanes: one where all phases are taken for equal, or three.
+    """
 
     nodes: list[int]
     parent: list[int]
@@ -28,46 +32,88 @@ class Area:
     b: list[float]
     base2: list[float]
     turns: list[int]
-    p: list[float] = field(default_factory=list)
-    q: list[float] = field(default_factory=list)
-    v: list[tuple[float, float]] = field(default_factory=list)
-    j: list[tuple[float, float]] = field(default_factory=list)
+    phase: list[int]
+    between: list[list[float]]  # r, x, g, b between the phases
+    p: list[list[float]] = field(default_factory=list)
+    q: list[list[float]] = field(default_factory=list)
+    v: list[list[tuple[float, float]]] = field(default_factory=list)
+    j: list[list[tuple[float, float]]] = field(default_factory=list)
     rating: list[float] = field(default_factory=list)
-    bound: list[list[float]] = field(default_factory=list)  # loading, low, high; squares
+    bound: list[list[list[float]]] = field(default_factory=list)  # loading, low, high; squares
     top: tuple[float, float] = (0.0, 0.0)
     recent: int = 0
     patience: int = 1
 
+    @property
+    def lanes(self) -> range:
+        return range(3 if any(self.phase) else 1)
+
+    def held(self, voltage: tuple[float, float]) -> list[tuple[float, float]]:
+        hr, hi = voltage
+        b = -0.5 * hr + HALF_ROOT_3 * hi, -0.5 * hi - HALF_ROOT_3 * hr
+        c = -0.5 * hr - HALF_ROOT_3 * hi, -0.5 * hi + HALF_ROOT_3 * hr
+        return [voltage, b, c][: len(self.lanes)]
+
+    def bring(self, i: int, power: float) -> None:
+        for k in self.lanes:
+            if len(self.lanes) == 1 or not self.phase[i]:
+                self.p[k][i] += power
+            elif self.phase[i] == k + 1:
+                self.p[k][i] += 3.0 * power
+
     def sweep(self, held: tuple[float, float]) -> None:
         size = len(self.nodes)
-        jr, ji = [0.0] * size, [0.0] * size
+        currents = [[(0.0, 0.0)] + [self.taken(k, i) for i in range(1, size)] for k in self.lanes]
         for i in range(1, size):
-            vr, vi = self.v[i]
-            w = 1.0 / (vr * vr + vi * vi)
-            conductance, susceptance = self.p[i] * w + self.g[i], self.q[i] * w - self.b[i]
-            jr[i] = conductance * vr + susceptance * vi
-            ji[i] = conductance * vi - susceptance * vr
-        for i in range(size - 1, 0, -1):
-            jr[self.parent[i]] += jr[i]
-            ji[self.parent[i]] += ji[i]
-        self.v[0] = held
-        for i in range(1, size):
-            ar, ai = self.v[self.parent[i]]
-            fall = self.r[i] * jr[i] - self.x[i] * ji[i], self.r[i] * ji[i] + self.x[i] * jr[i]
-            self.v[i] = ar - fall[0], ai - fall[1]
-        self.j = list(zip(jr, ji, strict=True))
+            if len(self.lanes) == 3:
+                _, _, gm, bm = (column[i] for column in self.between)
+                sr, si = total([self.v[k][i] for k in self.lanes])
+                for lane in currents if gm or bm else ():
+                    jr, ji = lane[i]
+                    lane[i] = jr + (gm * sr - bm * si), ji + (gm * si + bm * sr)
+        for lane in currents:
+            for i in range(size - 1, 0, -1):
+                above = lane[self.parent[i]]
+                lane[self.parent[i]] = above[0] + lane[i][0], above[1] + lane[i][1]
+        for k, voltage in enumerate(self.held(held)):
+            self.v[k][0] = voltage
+            for i in range(1, size):
+                (ar, ai), fall = self.v[k][self.parent[i]], self.fall(currents, k, i)
+                self.v[k][i] = ar - fall[0], ai - fall[1]
+        self.j = currents
+
+    def taken(self, k: int, i: int) -> tuple[float, float]:
+        vr, vi = self.v[k][i]
+        w = 1.0 / (vr * vr + vi * vi)
+        conductance, susceptance = self.p[k][i] * w + self.g[i], self.q[k][i] * w - self.b[i]
+        return conductance * vr + susceptance * vi, conductance * vi - susceptance * vr
+
+    def fall(self, currents: Any, k: int, i: int) -> tuple[float, float]:
+        jr, ji = currents[k][i]
+        fall = self.r[i] * jr - self.x[i] * ji, self.r[i] * ji + self.x[i] * jr
+        if len(self.lanes) == 1:
+            return fall
+        rm, xm, _, _ = (column[i] for column in self.between)
+        sr, si = total([lane[i] for lane in currents])
+        return fall[0] + (rm * sr - xm * si), fall[1] + (rm * si + xm * sr)
 
     def draws(self) -> tuple[float, float]:
-        (vr, vi), (jr, ji) = self.v[0], self.j[0]
-        return vr * jr + vi * ji, vi * jr - vr * ji
+        drawn = []
+        for k in self.lanes:
+            (vr, vi), (jr, ji) = self.v[k][0], self.j[k][0]
+            drawn.append((vr * jr + vi * ji, vi * jr - vr * ji))
+        if len(drawn) == 1:
+            return drawn[0]
+        active, reactive = total(drawn)
+        return active / 3.0, reactive / 3.0
 
-    def values(self, i: int) -> tuple[float, float, float]:
+    def values(self, k: int, i: int) -> tuple[float, float, float]:
         """Squared loading and, twice, squared voltage."""
-        vr, vi = self.v[i]
-        jr, ji = self.j[i]
+        vr, vi = self.v[k][i]
+        jr, ji = self.j[k][i]
         voltage, limit = self.base2[i] * (vr * vr + vi * vi), self.rating[i]
         if i in self.turns:
-            ur, ui = self.v[self.parent[i]]
+            ur, ui = self.v[k][self.parent[i]]
             most = max(ur * ur + ui * ui, vr * vr + vi * vi)
             return most * (jr * jr + ji * ji) / (limit * limit), voltage, voltage
         share = 1.0 / (self.base2[i] * limit * limit)
@@ -76,23 +122,31 @@ class Area:
     def breach(self) -> tuple[int, int] | None:
         """Of the bounds that are passed the worst for its size, as (kind, node)."""
         most, worst, is_within = 0.0, (LOADING, -1), True
-        for i in range(1, len(self.nodes)):
-            loading, low, high = self.values(i)
-            bound = self.bound[i]
-            loading, low, high = loading * LESS, low * MORE, high * (2.0 - MORE)
-            is_within &= loading <= bound[0] and low >= bound[1] and high <= bound[2]
-            for kind, ratio in enumerate((loading / bound[0], bound[1] / low, high / bound[2])):
-                if ratio > 1.0 and ratio > most:
-                    most, worst = ratio, (kind, self.nodes[i])
+        for k in self.lanes:
+            for i in range(1, len(self.nodes)):
+                loading, low, high = self.values(k, i)
+                bound = self.bound[k][i]
+                loading, low, high = loading * LESS, low * MORE, high * (2.0 - MORE)
+                is_within &= loading <= bound[0] and low >= bound[1] and high <= bound[2]
+                ratios = loading / bound[0], bound[1] / low, high / bound[2]
+                for kind, ratio in enumerate(ratios):
+                    if ratio > 1.0 and ratio > most:
+                        most, worst = ratio, (kind, self.nodes[i])
         return None if is_within else worst
 
     def ratchet(self) -> None:
-        for i in range(1, len(self.nodes)):
-            loading, low, high = self.values(i)
-            bound = self.bound[i]
-            bound[0] = max(1.0, min(loading, bound[0]))
-            bound[1] = min(LOW2, max(low, bound[1]))
-            bound[2] = max(HIGH2, min(high, bound[2]))
+        for k in self.lanes:
+            for i in range(1, len(self.nodes)):
+                loading, low, high = self.values(k, i)
+                bound = self.bound[k][i]
+                bound[0] = max(1.0, min(loading, bound[0]))
+                bound[1] = min(LOW2, max(low, bound[1]))
+                bound[2] = max(HIGH2, min(high, bound[2]))
+
+
+def total(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+    (ar, ai), (br, bi), (cr, ci) = pairs
+    return ar + br + cr, ai + bi + ci
 
 
 def is_below(tree: Any, node: int, above: int) -> bool:
@@ -106,7 +160,8 @@ class Wires:
 
     def __init__(self, tree: Any, heads: Any, *columns: Any) -> None:
         self.tree = tree
-        r, x, g, b, ratio, transformers = columns
+        r, x, g, b, ratio, transformers, *three = columns
+        zero, phases = three or ([[0.0] * tree.size] * 4, [0] * tree.size)
         heads, parents = sorted(heads), tree.parents
         below = {h: [n for n in range(tree.size) if is_below(tree, n, h)] for h in heads}
         inside = {n for nodes in below.values() for n in nodes}
@@ -132,6 +187,16 @@ class Wires:
                     *scaled,
                     [base2[node] for node in nodes],
                     [i for i, node in enumerate(nodes) if node in transformers and i],
+                    [0 if k and i == 0 else phases[node] for i, node in enumerate(nodes)],
+                    [
+                        [
+                            ((z / base2[n] if at < 2 else z * base2[n]) - own) / 3.0
+                            for z, n, own in zip(
+                                (column[node] for node in nodes), nodes, scaled[at], strict=True
+                            )
+                        ]
+                        for at, column in enumerate(zero)
+                    ],
                 )
             )
 
@@ -144,29 +209,39 @@ class SlotFlow:
         for k, area in enumerate(self.areas):
             held = [k > 0] + [False] * (len(area.nodes) - 1)
             pairs = list(zip(area.nodes, held, strict=True))
-            area.p = [0.0 if h else p_w[node] * 1e-6 for node, h in pairs]
-            area.q = [0.0 if h else q_var[node] * 1e-6 for node, h in pairs]
-            area.v = [(root_pu, 0.0)] * len(pairs)
-            area.j = [(0.0, 0.0)] * len(pairs)
+            area.p, area.q = ([[0.0] * len(pairs) for _ in area.lanes] for _ in range(2))
+            for i, (node, h) in enumerate(pairs):
+                if h:
+                    continue
+                area.bring(i, p_w[node] * 1e-6)
+                for lane in area.lanes:
+                    if len(area.lanes) == 1 or not area.phase[i]:
+                        area.q[lane][i] = q_var[node] * 1e-6
+                    elif area.phase[i] == lane + 1:
+                        area.q[lane][i] = 3.0 * (q_var[node] * 1e-6)
+            area.v = [[v] * len(pairs) for v in area.held((root_pu, 0.0))]
+            area.j = [[(0.0, 0.0)] * len(pairs) for _ in area.lanes]
             area.rating = [max(1.0, limit_va[node]) * 1e-6 for node, _ in pairs]
         self.is_blind = not self._solve()
         for area in self.areas:
-            area.bound = [[1.0, LOW2, HIGH2]]
-            for i in range(1, len(area.nodes)):
-                loading, low, high = area.values(i)
-                area.bound.append([max(1.0, loading), min(low, LOW2), max(high, HIGH2)])
+            area.bound = [[[1.0, LOW2, HIGH2]] for _ in area.lanes]
+            for k in area.lanes:
+                for i in range(1, len(area.nodes)):
+                    loading, low, high = area.values(k, i)
+                    area.bound[k].append([max(1.0, loading), min(low, LOW2), max(high, HIGH2)])
 
     def _solve(self) -> bool:
-        trunk, size = self.areas[0], sum(len(area.nodes) for area in self.areas)
+        trunk, size = self.areas[0], sum(len(area.nodes) * len(area.lanes) for area in self.areas)
         for rounds in range(100):
             moved = 0.0
             for k in range(len(self.areas) - 1, -1, -1):
-                area, before = self.areas[k], list(self.areas[k].v)
-                held = trunk.v[area.joint if k else 0]
+                area, before = self.areas[k], deepcopy(self.areas[k].v)
+                held = trunk.v[0][area.joint if k else 0]
                 area.sweep(held)
                 area.sweep(held)
-                for old, new in zip(before, area.v, strict=True):
-                    moved += abs(old[0] - new[0]) + abs(old[1] - new[1])
+                for lane, now in zip(before, area.v, strict=True):
+                    for old, new in zip(lane, now, strict=True):
+                        moved += abs(old[0] - new[0]) + abs(old[1] - new[1])
                 if k:
                     self._feed(area)
             if moved < 1e-10 * size and rounds > 1:
@@ -175,8 +250,8 @@ class SlotFlow:
 
     def _feed(self, area: Area) -> None:
         trunk, (p, q) = self.areas[0], area.draws()
-        trunk.p[area.joint] += p - area.top[0]
-        trunk.q[area.joint] += q - area.top[1]
+        trunk.p[0][area.joint] += p - area.top[0]
+        trunk.q[0][area.joint] += q - area.top[1]
         area.top = p, q
 
     def _place(self, node: int) -> tuple[int, int]:
@@ -189,20 +264,20 @@ class SlotFlow:
         """The trade in the flow; afterwards (kind, node) of the worst breach if there is one."""
         (one, i), (other, k) = self._place(seller), self._place(buyer)
         power = float(wh) * PU_PER_WH
-        self.areas[one].p[i] -= power
-        self.areas[other].p[k] += power
+        self.areas[one].bring(i, -power)
+        self.areas[other].bring(k, power)
         touched = [a for a in dict.fromkeys((one, other)) if a]
         trunk = self.areas[0]
         for a in touched:
             for _ in range(3):
-                self.areas[a].sweep(trunk.v[self.areas[a].joint])
+                self.areas[a].sweep(trunk.v[0][self.areas[a].joint])
             self._feed(self.areas[a])
         if one != other or one == 0:
             touched.append(0)
         for a in touched:
             if a == 0:
                 for _ in range(3):
-                    trunk.sweep(trunk.v[0])
+                    trunk.sweep(trunk.v[0][0])
             area = self.areas[a]
             if found := area.breach():
                 return found
@@ -282,17 +357,20 @@ class SlotFlow:
                     )
         return opened
 
+    def phases(self, node: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        area, i = self._place(node)
+        found = self.areas[area]
+        values = [found.values(k, i) for k in found.lanes]
+        loadings = tuple(sqrt(loading) if node else 0.0 for loading, _, _ in values)
+        return tuple(sqrt(voltage) for _, voltage, _ in values), loadings
+
     @property
     def voltages_pu(self) -> list[float]:
-        return self._by_node(1)
+        return [
+            max(self.phases(node)[0], key=lambda v: abs(v - 1.0))
+            for node in range(self.wires.tree.size)
+        ]
 
     @property
     def loadings(self) -> list[float]:
-        return self._by_node(0)
-
-    def _by_node(self, which: int) -> list[float]:
-        found = []
-        for node in range(self.wires.tree.size):
-            area, i = self._place(node)
-            found.append(sqrt(self.areas[area].values(i)[which]) if i or which else 0.0)
-        return found
+        return [max(self.phases(node)[1]) for node in range(self.wires.tree.size)]

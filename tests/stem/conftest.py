@@ -41,10 +41,11 @@ class Stem:
     facts: list = field(default_factory=list)
     notes: list = field(default_factory=list)
     writer: Writer = None
+    network: object = NETWORK
 
     async def start(self):
         self.facts.clear()
-        core = Core({"tiny": NETWORK})
+        core = Core({"tiny": self.network})
         self.writer = Writer(core, SqliteJournal(self.path), self.clock, self.sign)
         self.writer.listen(lambda facts, _at: self.facts.extend(facts))
         self.writer.listen_checkpoints(lambda *note: self.notes.append(note))

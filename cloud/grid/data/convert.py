@@ -253,27 +253,8 @@ def _grid(tables: Tables, top: dict[int, int]) -> Any:
 def _tree(
     tables: Tables, top: dict[int, int], edges: list[tuple[int, int, Any]], root: int
 ) -> list[int]:
-    """The buses in preorder. Raises NetworkError for a loop, and for load without supply."""
-    group = {bus: bus for bus in set(top.values())}
-
-    def find(bus: int) -> int:
-        while group[bus] != bus:
-            bus = group[bus]
-        return bus
-
-    joined: set[tuple[int, int]] = set()
-    for a, b, branch in edges:
-        pair = (min(a, b), max(a, b))
-        if pair in joined:
-            continue  # parallel branches are one edge
-        joined.add(pair)
-        low, high = sorted((find(a), find(b)))
-        if low == high:
-            raise NetworkError(
-                f"pandapower: {branch.label} closes a loop; open a switch of it: only radial "
-                "networks are run"
-            )
-        group[high] = low
+    """The buses in preorder. Raises NetworkError for load without supply."""
+    joined = {(min(a, b), max(a, b)) for a, b, _ in edges}
     order = preorder([(a, b) for a, b in sorted(joined)], root)
     supplied = set(order)
     for kind in ("load", "sgen", "storage"):
