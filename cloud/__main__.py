@@ -4,7 +4,7 @@
     demo       the whole journey on this machine: simulated homes, agents, aggregator
     replay     rebuild the state from a journal; --verify compares it with what was published
     verify     check a household's receipt offline
-    receipt    fetch a household's receipt from a running aggregator
+    receipt    fetch a household's receipt, or the proof of one transfer
     site       add a home and print its enrolment token
     authority  register a grid operator and fetch its certificate
     order      sign a grid operator's order and submit it
@@ -137,10 +137,15 @@ def _add_operator(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     site.add_argument("--account", help="default: the site's name")
     site.set_defaults(run=_site)
 
-    receipt = remote("receipt", "fetch a household's receipt")
-    receipt.add_argument("account")
-    receipt.add_argument("--slot", type=int)
-    receipt.add_argument("--output", type=Path, help="default: ACCOUNT.receipt")
+    receipt = remote("receipt", "fetch a household's receipt, or the proof of one transfer")
+    what = receipt.add_mutually_exclusive_group(required=True)
+    what.add_argument("account", nargs="?", help="whose settled slot")
+    what.add_argument(
+        "--transfer", metavar="ID", help="as `transfer --id` had it, or 32 hex digits"
+    )
+    receipt.add_argument("--slot", type=int, help="default: the newest")
+    receipt.add_argument("--hour", type=int, help="of the transfer, as it was answered")
+    receipt.add_argument("--output", type=Path, help="default: ACCOUNT.receipt or ID.receipt")
     receipt.set_defaults(run=_receipt)
 
     authority = remote("authority", "register a grid operator and fetch its certificate")
@@ -327,13 +332,19 @@ def _site(options: argparse.Namespace) -> int:
 
 
 def _receipt(options: argparse.Namespace) -> int:
+    from cloud.money import transfer_id
     from cloud.remote import Operator
     from protos.receipt import is_cosigned
 
     operator = Operator(options.url, options.state_dir)
-    query = "" if options.slot is None else f"?slot={options.slot}"
-    output = options.output or Path(f"{options.account}.receipt")
-    text = operator.get(f"/api/receipts/{options.account}{query}")
+    if options.transfer:
+        query = "" if options.hour is None else f"?hour={options.hour}"
+        route = f"/api/transfers/{transfer_id(options.transfer)}/receipt{query}"
+    else:
+        query = "" if options.slot is None else f"?slot={options.slot}"
+        route = f"/api/receipts/{options.account}{query}"
+    output = options.output or Path(f"{options.transfer or options.account}.receipt")
+    text = operator.get(route)
     output.write_text(text, encoding="utf-8")
     key = output.with_name(output.name + ".key")
     key.write_text(operator.get("/api/log/key"), encoding="ascii")

@@ -44,7 +44,7 @@ from cloud.ledger.checkpoint import CheckpointSigner
 from cloud.naming import SUBJECTS, Naming
 from cloud.pumps import MarketStores, Wholesale
 from cloud.signatures import fast_checker
-from cloud.store.journal import SqliteJournal
+from cloud.store.journal import JOURNAL_FILE, SqliteJournal
 from cloud.store.keyring import FileKeys
 from cloud.store.views import Views
 from cloud.venues.replayed import replayed
@@ -56,7 +56,6 @@ from protos.limits import BLOCK_NS
 TICK_S = 1.0
 """How often the machines are told the time, in the machine's own seconds."""
 
-JOURNAL_FILE = "journal.db"
 
 log = logging.getLogger(__name__)
 

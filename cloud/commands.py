@@ -394,11 +394,13 @@ class PostTransfers(BankCommand, frozen=True, array_like=True, tag=46):
     """A batch of transfers, 56 bytes each (see cloud/ledger/transfers.py).
 
     `hour` counts from 1970 and is the one in which the ids were made: they are unique in it, and
-    the batch is taken in that hour and the ones beside it.
+    the batch is taken in that hour and the ones beside it. With `provable` each record is a leaf of
+    its own under the batch's root, so that one transfer can be proven without showing another.
     """
 
     hour: int
     records: bytes
+    provable: bool = False
 
 
 class AssignPseudonyms(BankCommand, frozen=True, array_like=True, tag=120):

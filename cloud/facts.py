@@ -481,6 +481,31 @@ class TransfersPosted(Fact, frozen=True, array_like=True, tag=48):
     refused: tuple[tuple[int, int], ...]
 
 
+class BatchPosted(Fact, frozen=True, array_like=True, tag=180):
+    """A batch of transfers of which each can be proven by itself (`cloud.ledger.transfer_proofs`).
+
+    `root` is the RFC 6962 root over the records, one a leaf, each with its outcome as u16 behind it;
+    `posted` counts those that were done and not done before. `TransfersRefused` follows if any was.
+    """
+
+    hour: int
+    records: int
+    posted: int
+    root: bytes
+
+
+class TransfersRefused(Fact, frozen=True, array_like=True, tag=181):
+    """Which transfers of the batch before were refused: (index, reason), in order.
+
+    No leaf: the batch's root is over these outcomes, and a leaf must stay small to be proven.
+    """
+
+    LOGGED: ClassVar[bool] = False
+
+    hour: int
+    refused: tuple[tuple[int, int], ...]
+
+
 class TransfersExpired(Fact, frozen=True, array_like=True, tag=49):
     """Reservations whose time passed; what they held is free again."""
 
@@ -866,6 +891,8 @@ AnyFact = (
     | RecordCommitted
     | RecordsErased
     | TransfersPosted
+    | BatchPosted
+    | TransfersRefused
     | TransfersExpired
     | PseudonymsAssigned
     | AllowancesChanged

@@ -8,6 +8,7 @@ import argparse
 import csv
 import io
 import json
+import re
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -130,6 +131,11 @@ def amount_of(text: str, asset: str) -> int:
     return int(units)
 
 
+def transfer_id(text: str) -> str:
+    """The ledger's id of a typed one; 32 hex digits are one already."""
+    return text if re.fullmatch("[0-9a-f]{32}", text) else effect_id("cli/transfer", text)
+
+
 def slot_of(text: str | None, default: int) -> int:
     """A slot number, or the slot in which a date or time (UTC) lies. Raises ValueError."""
     if text is None:
@@ -162,7 +168,7 @@ def _deposit(options: argparse.Namespace) -> str:
 
 def _transfer(options: argparse.Namespace) -> str:
     one: dict[str, Any] = {
-        "id": effect_id("cli/transfer", options.id),
+        "id": transfer_id(options.id),
         "debit": options.debit,
         "credit": options.credit,
         "asset": options.asset,
@@ -171,7 +177,7 @@ def _transfer(options: argparse.Namespace) -> str:
         "timeout_s": options.timeout,
     }
     if options.of:
-        one["pending_id"] = effect_id("cli/transfer", options.of)
+        one["pending_id"] = transfer_id(options.of)
     answer = Operator(options.url, options.state_dir).post("/api/transfers", {"transfers": [one]})
     if answer["refused"]:
         (refused,) = answer["refused"]

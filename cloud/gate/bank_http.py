@@ -27,7 +27,7 @@ from cloud.commands import (
     StakeSlice,
     UnbondStake,
 )
-from cloud.facts import BankRefused, Fact, TransfersPosted
+from cloud.facts import BankRefused, BatchPosted, Fact, TransfersRefused
 from cloud.gate.log_http import slashing
 from cloud.ledger.columns import AMOUNT_MAX, ASSETS
 from cloud.ledger.privacy import KeyStore, commitment
@@ -199,10 +199,10 @@ def _add_money(router: APIRouter, writer: Writer, clock: Clock, guarded: Sequenc
         """Each is done or refused by itself; linked ones together. The same again does nothing."""
         hour = clock.now_ns() // HOUR_NS if new.hour is None else new.hour
         records = [_record(writer, index, one) for index, one in enumerate(new.transfers)]
-        facts = await writer.submit(PostTransfers(hour, b"".join(records)))
+        facts = await writer.submit(PostTransfers(hour, b"".join(records), True))
         _raise_refused(facts)
-        done = next((f for f in facts if isinstance(f, TransfersPosted)), None)
-        refused = done.refused if done else ()
+        done = next((f for f in facts if isinstance(f, BatchPosted)), None)
+        refused = next((f.refused for f in facts if isinstance(f, TransfersRefused)), ())
         return {
             "hour": hour,
             "posted": done.posted if done else 0,

@@ -37,11 +37,13 @@ from cloud.facts import (
     AllowanceChanged,
     AllowancesChanged,
     BankRefused,
+    BatchPosted,
     BlockSealed,
     Fact,
     Posted,
     TransfersExpired,
     TransfersPosted,
+    TransfersRefused,
 )
 from cloud.ledger.accounts import OPENABLE, Kind, Ledger, Replay
 from cloud.ledger.books import (
@@ -68,6 +70,7 @@ from cloud.ledger.settlement import FUND_SHARES, Outcome, rules_are_sound, settl
 from cloud.ledger.stake import Stakes
 from cloud.ledger.statements import accepted_meters, slot_settled, statements, verified_wh
 from cloud.ledger.transfers import RECORD, Transfers, records_root
+from cloud.ledger.transfers import Outcome as Done
 from cloud.ledger.venue_share import VenueShares, homes_paid
 from protos.clock import slot_at, slot_end_ns
 from protos.ids import AccountId, effect_id
@@ -254,10 +257,7 @@ class Bank:
         )
         if not done.posted and not done.refused:
             return []
-        root = records_root(command.records, done.refused)
-        count = len(command.records) // RECORD.size
-        fact = TransfersPosted(command.hour, count, done.posted, root, tuple(done.refused))
-        return [fact, *self._grouped_allowances(done.touched)]
+        return [*_batch_facts(command, done), *self._grouped_allowances(done.touched)]
 
     def _grouped_allowances(self, numbers: Iterable[int]) -> list[Fact]:
         """The allowances that changed among accounts given by number, one fact a zone."""
@@ -442,6 +442,19 @@ class Bank:
 
 def _refuse(subject: str, reason: Refusal) -> list[Fact]:
     return [BankRefused(subject, int(reason))]
+
+
+def _batch_facts(command: PostTransfers, done: Done) -> list[Fact]:
+    """The batch's leaf, and with provable transfers the refusals beside it."""
+    count, refused = len(command.records) // RECORD.size, tuple(done.refused)
+    if not command.provable:
+        root = records_root(command.records, refused)
+        return [TransfersPosted(command.hour, count, done.posted, root, refused)]
+    root = records_root(command.records, refused, per_leaf=1)
+    facts: list[Fact] = [BatchPosted(command.hour, count, done.posted, root)]
+    if refused:
+        facts.append(TransfersRefused(command.hour, refused))
+    return facts
 
 
 def _fingerprint(command: SettleSlot) -> str:

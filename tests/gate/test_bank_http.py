@@ -8,11 +8,12 @@ import json
 import pytest
 
 from cloud.__main__ import main
-from cloud.commands import MeterSlot, SettleSlot
+from cloud.commands import MeterSlot, SealBlock, SettleSlot
 from cloud.ledger.evidence import TWO_ROOTS, Evidence
 from cloud.money import contained_tax
 from cloud.remote import Operator, RemoteError
 from protos.clock import slot_at
+from protos.limits import RECEIPT_BYTES_MAX
 from protos.receipt import Checkpoint
 from protos.witness import cosign, witness_key
 from tests.validator.test_replica import KEY
@@ -190,3 +191,32 @@ async def test_a_statement_lists_the_slots_of_one_account(cloud, terminal, tmp_p
     assert "2 statements" in said
     for words in (("anna", "--from", "yesterday"), ("anna", "--from", "9", "--to", "8")):
         assert (await terminal.type("statement", *words, state_only=True))[0] == 2
+
+
+async def test_one_transfer_among_others_is_proven_offline(terminal, tmp_path):
+    names = [f"{number:032x}" for number in range(1, 8)]
+    many = [{"id": name, "debit": "anna", "credit": "boon", "amount": 7} for name in names]
+    many[3]["amount"] = 10**15
+    answer = await terminal.post("/api/transfers", {"transfers": many})
+    assert [one["index"] for one in answer["refused"]] == [3]
+    await terminal.cloud.app.writer.submit(SealBlock())
+    await terminal.cloud.app.writer.settle()
+    for name, outcome in ((names[5], "DONE"), (names[3], "INSUFFICIENT_FUNDS")):
+        path = tmp_path / f"{name}.receipt"
+        words = ("--transfer", name, "--hour", str(answer["hour"]), "--output", str(path))
+        status, said = await terminal.type("receipt", *words)
+        assert status == 0, said
+        assert path.stat().st_size <= RECEIPT_BYTES_MAX
+        assert main(["verify", str(path), "--json"]) == 0
+        transfer = json.loads(terminal.capsys.readouterr().out)["Transfer"]
+        assert (transfer["id"], transfer["outcome"]) == (name, outcome)
+        path.write_bytes(path.read_bytes().replace(b"record ", b"record A", 1))
+        assert main(["verify", str(path)]) == 1
+
+
+async def test_a_transfer_that_nobody_made_has_no_proof(terminal, tmp_path):
+    for words in (("--transfer", "never"), ("--transfer", "never", "--hour", "5")):
+        status, said = await terminal.type("receipt", *words, "--output", str(tmp_path / "r"))
+        assert (status, "no transfer" in said) == (2, True), said
+    status, said = await terminal.type("receipt", "--transfer", "t", "--hour", "-1")
+    assert (status, "counts from 1970" in said) == (2, True)
