@@ -9,8 +9,9 @@
     authority  register a grid operator and fetch its certificate
     order      sign a grid operator's order and submit it
     revoke     shut a device out
-    account    an account's balances
+    account    an account's kind and balances
     deposit    money that the provider holds for an account
+    retire     burn banked tokens for energy that their holder took
     transfer   move, reserve, capture or free an asset
     statement  an account's settled slots as CSV or JSON
     stake      supply, validators, bonds and rewards of GTX
@@ -165,7 +166,7 @@ def _add_bank(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     from cloud.money import add_bank_commands
 
     add_bank_commands(commands)
-    for name in ("account", "deposit", "transfer", "statement", "stake", "erase"):
+    for name in ("account", "deposit", "retire", "transfer", "statement", "stake", "erase"):
         commands.choices[name].set_defaults(run=_bank)
 
 

@@ -323,4 +323,8 @@ def _rules(zone: ZoneConfig) -> ZoneRules:
         orders_free=zone.orders_free,
         orders_per_trade_max=zone.orders_per_trade_max,
         opening_s=zone.opening_s,
+        bank_unsold=zone.bank_unsold,
+        areas=zone.grid_areas(),
+        wheeling_micro_per_kwh=zone.wheeling_matrix(),
+        post_rounding=True,
     )

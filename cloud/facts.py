@@ -157,7 +157,7 @@ class Traded(Fact, frozen=True, array_like=True, tag=17):
     """Two offers met. `trade` counts from 1 in its zone; the price is the resting side's.
 
     In an auction it is the seller's node's, and the congestion rent is what the energy costs more
-    at the buyer's node.
+    at the buyer's node. The wheeling fee is what the zone's rules ask between their two areas.
     """
 
     zone: str
@@ -172,6 +172,7 @@ class Traded(Fact, frozen=True, array_like=True, tag=17):
     seller_device: DeviceId
     seller_number: int
     rent_micro: int = 0
+    wheeling_micro_per_kwh: int = 0
 
 
 class OfferRefused(Fact, frozen=True, array_like=True, tag=18):
@@ -357,7 +358,11 @@ class BankRefused(Fact, frozen=True, array_like=True, tag=34):
 
 
 class Statement(Fact, frozen=True, array_like=True, tag=35):
-    """One account's slot: the leaf that a household's receipt proves. Money is what changed."""
+    """One account's slot: the leaf that a household's receipt proves. Money is what changed.
+
+    `wheeling_micro` is the part of the fees that was paid for the way between two areas; `banked_wh`
+    the unsold export that stays with the account as tokens.
+    """
 
     zone: str
     slot: int
@@ -373,6 +378,8 @@ class Statement(Fact, frozen=True, array_like=True, tag=35):
     burned_wh: int
     money_micro: int
     fees_micro: int
+    wheeling_micro: int = 0
+    banked_wh: int = 0
 
 
 class SlotSettled(Fact, frozen=True, array_like=True, tag=36):
@@ -497,10 +504,8 @@ class BatchPosted(Fact, frozen=True, array_like=True, tag=180):
 class TransfersRefused(Fact, frozen=True, array_like=True, tag=181):
     """Which transfers of the batch before were refused: (index, reason), in order.
 
-    No leaf: the batch's root is over these outcomes, and a leaf must stay small to be proven.
+    A leaf of its own, right behind the batch's, which must stay small to be proven.
     """
-
-    LOGGED: ClassVar[bool] = False
 
     hour: int
     refused: tuple[tuple[int, int], ...]

@@ -35,8 +35,10 @@ PERIODS_MAX = 1_000
 
 def add_bank_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """account, deposit, transfer, statement and stake."""
-    account = _remote(commands, "account", "an account's balances")
-    account.add_argument("account")
+    account = _remote(commands, "account", "an account's kind and balances")
+    account.add_argument("account", nargs="?", help="default: all kinds and what each may do")
+    account.add_argument("--open", metavar="KIND", help="open it first, as such as validator")
+    account.add_argument("--zone", default="", help="of an account that is opened")
     account.set_defaults(bank=_account)
 
     deposit = _remote(commands, "deposit", "money that the provider holds for an account")
@@ -46,6 +48,12 @@ def add_bank_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
         "--id", required=True, help="makes it happen once, such as a bank reference"
     )
     deposit.set_defaults(bank=_deposit)
+
+    retire = _remote(commands, "retire", "burn banked tokens for energy that their holder took")
+    retire.add_argument("account")
+    retire.add_argument("amount", help="in Wh")
+    retire.add_argument("--id", required=True, help="makes it happen once")
+    retire.set_defaults(bank=_retire)
 
     transfer = _remote(commands, "transfer", "move, reserve, capture or free an asset")
     transfer.add_argument("debit", help="who pays; @provider for money that comes in")
@@ -154,7 +162,22 @@ def slot_of(text: str | None, default: int) -> int:
 
 
 def _account(options: argparse.Namespace) -> str:
-    return Operator(options.url, options.state_dir).get(f"/api/accounts/{options.account}")
+    operator = Operator(options.url, options.state_dir)
+    if options.account is None:
+        return operator.get("/api/account-kinds")
+    if options.open:
+        body = {"account": options.account, "kind": options.open, "zone": options.zone}
+        operator.post("/api/accounts", body)
+    return operator.get(f"/api/accounts/{options.account}")
+
+
+def _retire(options: argparse.Namespace) -> str:
+    body = {
+        "retire_id": options.id,
+        "account": options.account,
+        "energy_wh": amount_of(options.amount, "GT"),
+    }
+    return _said(options, "/api/retirements", body)
 
 
 def _deposit(options: argparse.Namespace) -> str:
@@ -300,7 +323,15 @@ def _total(rows: list[dict[str, Any]]) -> dict[str, int]:
     newest = {(row["zone"], row["slot"]): row for row in rows}
     total = {
         name: sum(row[name] for row in rows)
-        for name in ("money_micro", "fees_micro", "vat_micro", "minted_wh", "burned_wh")
+        for name in (
+            "money_micro",
+            "fees_micro",
+            "wheeling_micro",
+            "vat_micro",
+            "minted_wh",
+            "burned_wh",
+            "banked_wh",
+        )
     }
     for name in ("import_wh", "export_wh", "delivered_bought_wh", "delivered_sold_wh"):
         total[name] = sum(row[name] for row in newest.values())

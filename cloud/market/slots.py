@@ -16,6 +16,7 @@ from cloud.grid.congestion import most_loaded
 from cloud.grid.network import Network
 from cloud.market.overrides import Conflict, Overrides
 from cloud.market.physics import loose_rooms_wh, rating_va, slot_flow, wires_of
+from cloud.market.wheeling import Wheeling
 from ext.tree import Headroom, Tree
 from ext.wires import SlotFlow, Wires
 from protos.clock import SECOND_NS, SLOTS_PER_HOUR, slot_at, slot_start_ns
@@ -82,6 +83,7 @@ class Markets:
     def __init__(self, zone: str, network: Network) -> None:
         self.zone = zone
         self.rules = ZoneRules()
+        self.wheeling = Wheeling(network.parent, self.rules)
         self.first_slot = -1
         self.next_slot = 0
         """The first slot whose gate has not closed yet."""
@@ -96,6 +98,7 @@ class Markets:
     def begin(self, first_slot: int, rules: ZoneRules, now_ns: int) -> None:
         """From here on slots can be traded."""
         self.rules, self.first_slot = rules, first_slot
+        self.wheeling = Wheeling(self._network.parent, rules)
         self.next_slot = max(first_slot, self._first_open(now_ns))
 
     @property

@@ -88,7 +88,8 @@ class Trading:
         if not self._throttle.allows(gateway.account, offer.slot, self._markets.rules):
             return [self._refused(gateway, offer, Refusal.ORDERS_PER_TRADE)]
         price = self._limit_price(offer)
-        unit_micro = unit_reserve_micro(offer.side, price, self._markets.rules)
+        dearest_way = self._markets.wheeling.dearest(gateway.node)
+        unit_micro = unit_reserve_micro(offer.side, price, self._markets.rules, dearest_way)
         purse = self._purses.of(gateway.account)
         refusal = self._refuse_risk(purse, offer, unit_micro)
         if refusal is not None:
@@ -355,8 +356,10 @@ class Trading:
         rent_micro: int,
     ) -> Traded:
         """What both owe takes the place of what their offers held."""
+        rules = self._markets.rules
+        way = self._markets.wheeling.fee(seller.gateway.node, buyer.gateway.node)
         for entry in (buyer, seller):
-            owed = owed_micro(entry.side, energy_wh, price, self._markets.rules, rent_micro)
+            owed = owed_micro(entry.side, energy_wh, price, rules, rent_micro, way)
             entry.purse.commit(entry.slot, energy_wh, entry.unit_micro, owed)
             self._throttle.count_trade(entry.gateway.account, entry.slot)
             entry.energy_wh -= energy_wh
@@ -377,6 +380,7 @@ class Trading:
             seller.gateway.device,
             seller.number,
             rent_micro,
+            way,
         )
         self._unsettled.keep(traded, buyer, seller)
         return traded

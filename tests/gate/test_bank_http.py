@@ -220,3 +220,61 @@ async def test_a_transfer_that_nobody_made_has_no_proof(terminal, tmp_path):
         assert (status, "no transfer" in said) == (2, True), said
     status, said = await terminal.type("receipt", "--transfer", "t", "--hour", "-1")
     assert (status, "counts from 1970" in said) == (2, True)
+
+
+async def test_an_account_says_what_it_is_for_and_how_far_it_may_fall(terminal):
+    status, said = await terminal.type("account")
+    kinds = {one["kind"]: one for one in json.loads(said)}
+    assert status == 0
+    assert {
+        "prosumer",
+        "utility",
+        "grid",
+        "treasury",
+        "validator",
+        "insurance",
+        "venue",
+        "rounding",
+    } <= {*kinds}
+    assert kinds["utility"]["floors"] == {"GT": None, "MONEY": None, "CLAIM": 0}
+    for account, kind, transfers in (
+        ("anna", "prosumer", True),
+        ("@utility/tiny", "utility", False),
+        ("@grid/tiny", "grid", False),
+        ("@rounding/tiny", "rounding", False),
+        ("@fund/treasury", "treasury", False),
+        ("@fund/insurance", "insurance", False),
+    ):
+        _, said = await terminal.type("account", account)
+        found = json.loads(said)
+        assert (found["kind"], found["may_transfer"]) == (kind, transfers), account
+        assert found["floors"] == kinds[kind]["floors"]
+
+
+async def test_a_validators_account_is_opened_and_holds_no_energy(terminal):
+    status, said = await terminal.type("account", "egat", "--open", "validator")
+    assert status == 0, said
+    assert json.loads(said)["may_trade"] is False
+    assert (await terminal.type("account", "egat", "--open", "validator"))[0] == 0
+    assert (await terminal.type("transfer", "anna", "egat", "1", "--id", "fee"))[0] == 0
+    assert (await balance(terminal, "egat"))["MONEY"] == 1_000_000
+    status, said = await terminal.type(
+        "transfer", "anna", "egat", "1", "--id", "g", "--asset", "GT"
+    )
+    assert (status, "WRONG_ASSET" in said) == (2, True)
+    for words, expected in (
+        (("egat", "--open", "prosumer"), "CHANGED_REPLAY"),
+        (("new", "--open", "mint"), "MALFORMED"),
+        (("@mint", "--open", "prosumer"), "MALFORMED"),
+    ):
+        status, said = await terminal.type("account", *words)
+        assert (status, expected in said) == (2, True), said
+
+
+async def test_banked_tokens_are_used_once_per_id_and_not_beyond_what_there_is(terminal):
+    status, said = await terminal.type("retire", "anna", "5", "--id", "bill-1")
+    assert (status, "INSUFFICIENT_FUNDS" in said) == (2, True)
+    status, said = await terminal.type("retire", "nobody", "5", "--id", "bill-1")
+    assert (status, "UNKNOWN_ACCOUNT" in said) == (2, True)
+    status, said = await terminal.type("retire", "anna", "0.5", "--id", "bill-1")
+    assert (status, "a whole number" in said) == (2, True)
