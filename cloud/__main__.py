@@ -18,6 +18,7 @@
     erase      destroy the secret behind an account's pseudonyms
     validator  check and cosign an aggregator's log, as an independent party
     validator-key  make a validator's key and print its line of the policy
+    anchor     write the log's roots to an EVM chain, or compare them with it
     plan       a year of power flows of a network: which elements fill up, how often
     network    make a network file out of a pandapower one
     bench      measure
@@ -187,6 +188,16 @@ def _add_validator(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     validator.add_argument("--mirror", type=Path, help="publish the checked log as files here")
     validator.set_defaults(run=_validator)
 
+    anchor = commands.add_parser("anchor", help="write the log's roots to an EVM chain")
+    anchor.add_argument("--rpc", required=True, help="http address of a node of the chain")
+    anchor.add_argument("--key", type=Path, required=True, help="64 hex digits, secp256k1")
+    anchor.add_argument("--state-dir", type=Path, default=Path(".demo/cloud"))
+    anchor.add_argument("--minutes", type=float, default=15.0, help="between two anchors")
+    anchor.add_argument("--once", action="store_true", help="anchor the newest root and end")
+    anchor.add_argument("--check", action="store_true", help="compare the chain with the log")
+    anchor.add_argument("--newest", default="", metavar="HASH", help="where --check begins")
+    anchor.set_defaults(run=_anchor)
+
     key = commands.add_parser("validator-key", help="make a validator's key")
     key.add_argument("--key", type=Path, required=True)
     key.add_argument("--name", required=True, help="one word, such as utility.example")
@@ -306,6 +317,20 @@ def _validator(options: argparse.Namespace) -> int:
         log_key=options.log_key,
         compare=tuple(options.compare),
         mirror=options.mirror,
+    )
+
+
+def _anchor(options: argparse.Namespace) -> int:
+    from cloud.anchor.command import anchor
+
+    return anchor(
+        options.rpc,
+        options.key,
+        options.state_dir,
+        every_s=60 * options.minutes,
+        once=options.once,
+        check=options.check,
+        newest=options.newest,
     )
 
 
