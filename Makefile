@@ -69,7 +69,7 @@ generate: $(BIN)/.dev-ready
 	@protos/generate.sh
 
 lock: $(BIN)/.installed
-	@cd . && for list in "requirements.txt:" "requirements-dev.txt:--extra dev --extra browser --extra ansible -c requirements.txt"; do \
+	@cd . && for list in "requirements.txt:" "requirements-dev.txt:--extra dev --extra anchor --extra browser --extra ansible -c requirements.txt"; do \
 	  $(BIN)/uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml \
 	    --extra cloud --extra mqtt --extra build $${list#*:} -o $${list%%:*}; done
 

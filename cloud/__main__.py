@@ -5,19 +5,21 @@
     replay     rebuild the state from a journal; --verify compares it with what was published
     snapshot   let the next start replay only what comes after now
     verify     check a household's receipt offline
-    receipt    fetch a household's receipt from a running aggregator
+    receipt    fetch a household's receipt, or the proof of one transfer
     site       add a home and print its enrolment token
     authority  register a grid operator and fetch its certificate
     order      sign a grid operator's order and submit it
     revoke     shut a device out
-    account    an account's balances
+    account    an account's kind and balances
     deposit    money that the provider holds for an account
+    retire     burn banked tokens for energy that their holder took
     transfer   move, reserve, capture or free an asset
     statement  an account's settled slots as CSV or JSON
     stake      supply, validators, bonds and rewards of GTX
     erase      destroy the secret behind an account's pseudonyms
     validator  check and cosign an aggregator's log, as an independent party
     validator-key  make a validator's key and print its line of the policy
+    anchor     write the log's roots to an EVM chain, or compare them with it
     plan       a year of power flows of a network: which elements fill up, how often
     network    make a network file out of a pandapower one
     bench      measure
@@ -144,10 +146,15 @@ def _add_operator(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     site.add_argument("--account", help="default: the site's name")
     site.set_defaults(run=_site)
 
-    receipt = remote("receipt", "fetch a household's receipt")
-    receipt.add_argument("account")
-    receipt.add_argument("--slot", type=int)
-    receipt.add_argument("--output", type=Path, help="default: ACCOUNT.receipt")
+    receipt = remote("receipt", "fetch a household's receipt, or the proof of one transfer")
+    what = receipt.add_mutually_exclusive_group(required=True)
+    what.add_argument("account", nargs="?", help="whose settled slot")
+    what.add_argument(
+        "--transfer", metavar="ID", help="as `transfer --id` had it, or 32 hex digits"
+    )
+    receipt.add_argument("--slot", type=int, help="default: the newest")
+    receipt.add_argument("--hour", type=int, help="of the transfer, as it was answered")
+    receipt.add_argument("--output", type=Path, help="default: ACCOUNT.receipt or ID.receipt")
     receipt.set_defaults(run=_receipt)
 
     authority = remote("authority", "register a grid operator and fetch its certificate")
@@ -167,7 +174,7 @@ def _add_bank(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     from cloud.money import add_bank_commands
 
     add_bank_commands(commands)
-    for name in ("account", "deposit", "transfer", "statement", "stake", "erase"):
+    for name in ("account", "deposit", "retire", "transfer", "statement", "stake", "erase"):
         commands.choices[name].set_defaults(run=_bank)
 
 
@@ -187,6 +194,16 @@ def _add_validator(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     )
     validator.add_argument("--mirror", type=Path, help="publish the checked log as files here")
     validator.set_defaults(run=_validator)
+
+    anchor = commands.add_parser("anchor", help="write the log's roots to an EVM chain")
+    anchor.add_argument("--rpc", required=True, help="http address of a node of the chain")
+    anchor.add_argument("--key", type=Path, required=True, help="64 hex digits, secp256k1")
+    anchor.add_argument("--state-dir", type=Path, default=Path(".demo/cloud"))
+    anchor.add_argument("--minutes", type=float, default=15.0, help="between two anchors")
+    anchor.add_argument("--once", action="store_true", help="anchor the newest root and end")
+    anchor.add_argument("--check", action="store_true", help="compare the chain with the log")
+    anchor.add_argument("--newest", default="", metavar="HASH", help="where --check begins")
+    anchor.set_defaults(run=_anchor)
 
     key = commands.add_parser("validator-key", help="make a validator's key")
     key.add_argument("--key", type=Path, required=True)
@@ -316,6 +333,20 @@ def _validator(options: argparse.Namespace) -> int:
     )
 
 
+def _anchor(options: argparse.Namespace) -> int:
+    from cloud.anchor.command import anchor
+
+    return anchor(
+        options.rpc,
+        options.key,
+        options.state_dir,
+        every_s=60 * options.minutes,
+        once=options.once,
+        check=options.check,
+        newest=options.newest,
+    )
+
+
 def _validator_key(options: argparse.Namespace) -> int:
     from cloud.validator.files import make_key
 
@@ -340,13 +371,19 @@ def _site(options: argparse.Namespace) -> int:
 
 
 def _receipt(options: argparse.Namespace) -> int:
+    from cloud.money import transfer_id
     from cloud.remote import Operator
     from protos.receipt import is_cosigned
 
     operator = Operator(options.url, options.state_dir)
-    query = "" if options.slot is None else f"?slot={options.slot}"
-    output = options.output or Path(f"{options.account}.receipt")
-    text = operator.get(f"/api/receipts/{options.account}{query}")
+    if options.transfer:
+        query = "" if options.hour is None else f"?hour={options.hour}"
+        route = f"/api/transfers/{transfer_id(options.transfer)}/receipt{query}"
+    else:
+        query = "" if options.slot is None else f"?slot={options.slot}"
+        route = f"/api/receipts/{options.account}{query}"
+    output = options.output or Path(f"{options.transfer or options.account}.receipt")
+    text = operator.get(route)
     output.write_text(text, encoding="utf-8")
     key = output.with_name(output.name + ".key")
     key.write_text(operator.get("/api/log/key"), encoding="ascii")

@@ -50,8 +50,8 @@ from cloud.ledger.checkpoint import CheckpointSigner
 from cloud.naming import SUBJECTS, Naming
 from cloud.pumps import MarketStores, Wholesale
 from cloud.signatures import fast_checker
-from cloud.start import JOURNAL_FILE, SnapshotPump, begin, load_networks, log_key
-from cloud.store.journal import SqliteJournal
+from cloud.start import SnapshotPump, begin, load_networks, log_key
+from cloud.store.journal import JOURNAL_FILE, SqliteJournal
 from cloud.store.keyring import FileKeys
 from cloud.venues.replayed import replayed
 from cloud.writer import Writer, WriterStoppedError
@@ -324,4 +324,8 @@ def _rules(zone: ZoneConfig) -> ZoneRules:
         opening_s=zone.opening_s,
         three_phase=zone.three_phase,
         auction_rounds=zone.auction_rounds,
+        bank_unsold=zone.bank_unsold,
+        areas=zone.grid_areas(),
+        wheeling_micro_per_kwh=zone.wheeling_matrix(),
+        post_rounding=True,
     )

@@ -8,13 +8,14 @@ from pathlib import Path
 from cloud.config import CloudConfig, load_config
 from cloud.core import Core
 from cloud.facts import decode_fact
+from cloud.ledger.transfer_proofs import is_transfer_proof, verify_transfer
 from cloud.replay import FactListener, Verification, rebuild, verify
 from cloud.snapshot import UnusableSnapshotError
-from cloud.start import JOURNAL_FILE, fast_columns, load_networks, take_snapshot
-from cloud.store.journal import SqliteJournal, TamperedJournalError
-from protos.receipt import ReceiptError
+from cloud.start import fast_columns, load_networks, take_snapshot
+from cloud.store.journal import JOURNAL_FILE, SqliteJournal, TamperedJournalError
+from protos.receipt import ReceiptError, VerifiedLeaf
 from protos.receipt import verify as verify_text
-from protos.witness import parse_policy
+from protos.witness import Policy, parse_policy
 
 DEMO_STATE = Path(".demo/cloud")
 
@@ -70,20 +71,31 @@ def verify_receipt(
     asked = policy is not None or witnesses.exists()
     cosigners = parse_policy(witnesses.read_text(encoding="utf-8")) if asked else None
     try:
-        leaf = verify_text(path.read_bytes(), text.strip(), cosigners)
+        leaf, kind, fields = _proven(path.read_bytes(), text.strip(), cosigners)
     except ReceiptError as error:
         print(f"{path}: NOT valid: {error}", file=sys.stderr)
         return 1
-    fact = decode_fact(leaf.leaf)
-    fields = {name: _plain(getattr(fact, name)) for name in fact.__struct_fields__}
     if as_json:
-        print(json.dumps({"valid": True, "index": leaf.index, type(fact).__name__: fields}))
+        print(json.dumps({"valid": True, "index": leaf.index, kind: fields}))
     else:
         print(f"{path}: valid; leaf {leaf.index} under a root of {leaf.checkpoint.size} leaves")
-        print(f"{type(fact).__name__}:")
+        print(f"{kind}:")
         for name, value in fields.items():
             print(f"  {name} = {value}")
     return 0
+
+
+def _proven(
+    octets: bytes, key: str, cosigners: Policy | None
+) -> tuple[VerifiedLeaf, str, dict[str, object]]:
+    """The leaf, what is proven by it and its fields. Raises ReceiptError."""
+    if is_transfer_proof(octets):
+        proven = verify_transfer(octets, key, cosigners)
+        return proven.leaf, "Transfer", proven.words()
+    leaf = verify_text(octets, key, cosigners)
+    fact = decode_fact(leaf.leaf)
+    fields = {name: _plain(getattr(fact, name)) for name in fact.__struct_fields__}
+    return leaf, type(fact).__name__, fields
 
 
 def _replay_only(journal: SqliteJournal, config: CloudConfig) -> Verification:

@@ -8,6 +8,7 @@ own; the writer's journal time comes with each.
 import msgspec
 
 from protos.ids import AccountId, DeviceId, SiteId
+from protos.limits import PRICE_MICRO_PER_KWH_MAX
 
 
 class Command(msgspec.Struct, frozen=True, array_like=True):
@@ -88,6 +89,15 @@ class RegisterAuthority(RegistryCommand, frozen=True, array_like=True, tag=5):
 # ---- zone ----------------------------------------------------------------------------------
 
 
+class GridArea(msgspec.Struct, frozen=True, array_like=True):
+    """A part of a zone's grid with fees of its own: the node and all below it, unless another area
+    begins there.
+    """
+
+    name: str
+    node: int
+
+
 class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
     """The market rules of a zone. Prices in micro-units per kWh, rates in ten-thousandths.
 
@@ -120,6 +130,27 @@ class ZoneRules(msgspec.Struct, frozen=True, array_like=True):
     opening_s: int = 0
     three_phase: bool = False
     auction_rounds: int = 0
+    bank_unsold: bool = False
+    """Whether unsold metered export stays with the home as tokens (net billing), instead of being
+    bought at the fallback tariff and burned."""
+    areas: tuple[GridArea, ...] = ()
+    wheeling_micro_per_kwh: tuple[tuple[int, ...], ...] = ()
+    """What a delivered kWh pays the grid operator besides, by the seller's area (row) and the
+    buyer's (column); the first of each is the grid outside all `areas`. Empty: nothing."""
+    post_rounding: bool = False
+    """Whether a micro-unit that a margin lacks by rounding is borne by the zone's rounding account,
+    where everybody sees it, instead of by the utility."""
+
+    @property
+    def wheeling_is_sound(self) -> bool:
+        """Whether the matrix, where there is one, has a price for each area with each."""
+        matrix, width = self.wheeling_micro_per_kwh, len(self.areas) + 1
+        fees = [fee for row in matrix for fee in row]
+        return not matrix or (
+            len(matrix) == width
+            and all(len(row) == width for row in matrix)
+            and all(0 <= fee <= PRICE_MICRO_PER_KWH_MAX for fee in fees)
+        )
 
 
 class OpenZone(ZoneCommand, frozen=True, array_like=True, tag=10):
@@ -233,7 +264,9 @@ class CheckLoops(ZoneCommand, frozen=True, array_like=True, tag=160):
 
 
 class TradeTerms(msgspec.Struct, frozen=True, array_like=True):
-    """One trade as the bank needs it. The buyer also owes the grid operator the rent."""
+    """One trade as the bank needs it. The buyer also owes the grid operator the rent, and the
+    wheeling fee between the two areas for what is delivered.
+    """
 
     trade: int
     buyer: AccountId
@@ -241,6 +274,7 @@ class TradeTerms(msgspec.Struct, frozen=True, array_like=True):
     energy_wh: int
     price_micro_per_kwh: int
     rent_micro: int = 0
+    wheeling_micro_per_kwh: int = 0
 
 
 class MeterSlot(msgspec.Struct, frozen=True, array_like=True):
@@ -410,15 +444,25 @@ class RecordErasure(BankCommand, frozen=True, array_like=True, tag=45):
     ground: str
 
 
+class RetireTokens(BankCommand, frozen=True, array_like=True, tag=180):
+    """Tokens that their holder banked are burned for energy it took. The id makes it happen once."""
+
+    retire_id: str
+    account: AccountId
+    energy_wh: int
+
+
 class PostTransfers(BankCommand, frozen=True, array_like=True, tag=46):
     """A batch of transfers, 56 bytes each (see cloud/ledger/transfers.py).
 
     `hour` counts from 1970 and is the one in which the ids were made: they are unique in it, and
-    the batch is taken in that hour and the ones beside it.
+    the batch is taken in that hour and the ones beside it. With `provable` each record is a leaf of
+    its own under the batch's root, so that one transfer can be proven without showing another.
     """
 
     hour: int
     records: bytes
+    provable: bool = False
 
 
 class HomePayment(msgspec.Struct, frozen=True, array_like=True):
@@ -837,6 +881,7 @@ AnyCommand = (
     | CommitRecord
     | RecordErasure
     | PostTransfers
+    | RetireTokens
     | AssignPseudonyms
     | GrantAllowances
     | ReleaseSlot

@@ -14,18 +14,42 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from cloud.commands import GridRules
+from cloud.commands import GridArea, GridRules
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 ENVIRONMENT_PREFIX = "GRIDTOKENX_"
 GATE_PROCESSES_MAX = 64
+NESTED = frozenset({"zones", "desk", "grid", "areas", "wheeling"})
+"""Keys that are tables of their own."""
 T = TypeVar("T", bound="DataclassInstance | msgspec.Struct")
 
 
 class ConfigError(Exception):
     """The configuration cannot be used. The message names the key and what to write instead."""
+
+
+REST = "rest"
+"""The grid outside all areas, in [[zones.wheeling]]."""
+AREAS_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class AreaConfig:
+    """A part of a zone's grid: the node and all below it, unless another area begins there."""
+
+    name: str = ""
+    node: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WheelingConfig:
+    """What a kWh sold from one area to another pays the grid operator besides."""
+
+    seller: str = REST
+    buyer: str = REST
+    micro_per_kwh: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +83,22 @@ class ZoneConfig:
     """Whether each phase is checked where the network file says which one a home hangs from."""
     auction_rounds: int = 16
     """How often an auction is cleared again within what the power flow refuses of it, at most."""
+    bank_unsold: bool = False
+    """Whether unsold export stays with the home as tokens, instead of being bought and burned."""
+    areas: tuple[AreaConfig, ...] = ()
+    """[[zones.areas]]: parts of the grid between which [[zones.wheeling]] sets fees."""
+    wheeling: tuple[WheelingConfig, ...] = ()
+
+    def grid_areas(self) -> tuple[GridArea, ...]:
+        return tuple(GridArea(area.name, area.node) for area in self.areas)
+
+    def wheeling_matrix(self) -> tuple[tuple[int, ...], ...]:
+        """Fees by the seller's area and the buyer's, REST first; empty where none is set."""
+        if not self.wheeling:
+            return ()
+        names = [REST, *(area.name for area in self.areas)]
+        fees = {(one.seller, one.buyer): one.micro_per_kwh for one in self.wheeling}
+        return tuple(tuple(fees.get((seller, buyer), 0) for buyer in names) for seller in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +161,26 @@ def config_from(table: dict[str, Any]) -> CloudConfig:
     if zones is not None:
         if not isinstance(zones, list) or not zones:
             raise ConfigError("zones: write at least one [[zones]] table")
-        config = replace(config, zones=tuple(_record(ZoneConfig, zone, "zones.") for zone in zones))
+        config = replace(config, zones=tuple(map(_zone, zones)))
     if desk is not None:
         config = replace(config, desk=_record(DeskConfig, desk, "desk."))
     if grid is not None:
         config = replace(config, grid=_record(GridRules, grid, "grid."))
     _check(config)
     return config
+
+
+def _zone(values: dict[str, Any]) -> ZoneConfig:
+    plain = dict(values)
+    areas = _tables(AreaConfig, plain.pop("areas", []), "zones.areas")
+    wheeling = _tables(WheelingConfig, plain.pop("wheeling", []), "zones.wheeling")
+    return replace(_record(ZoneConfig, plain, "zones."), areas=areas, wheeling=wheeling)
+
+
+def _tables(kind: type[T], given: Any, where: str) -> tuple[T, ...]:
+    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+        raise ConfigError(f"{where}: write [[{where}]] tables")
+    return tuple(_record(kind, one, f"{where}.") for one in given)
 
 
 def _record(kind: type[T], values: dict[str, Any], where: str) -> T:
@@ -146,7 +199,7 @@ def _kinds(kind: type[Any]) -> dict[str, Any]:
     """The plain keys of a record and their types."""
     if issubclass(kind, msgspec.Struct):
         return {f.name: f.type for f in msgspec.structs.fields(kind)}
-    return {f.name: f.type for f in fields(kind) if f.name not in {"zones", "desk", "grid"}}
+    return {f.name: f.type for f in fields(kind) if f.name not in NESTED}
 
 
 def _typed(key: str, kind: Any, value: Any) -> Any:
@@ -198,13 +251,32 @@ def _check_zone(zone: ZoneConfig) -> None:
             "zones.fallback_export_micro_per_kwh must lie below fallback_import: "
             "the band between them is where homes trade"
         )
+    _check_areas(zone)
+
+
+def _check_areas(zone: ZoneConfig) -> None:
+    names, nodes = [area.name for area in zone.areas], [area.node for area in zone.areas]
+    if len({*names, "", REST}) != len(names) + 2 or len({*nodes}) != len(nodes):
+        raise ConfigError(f'zones.areas: each needs a name (not "{REST}") and a node of its own')
+    if len(names) > AREAS_MAX or any(node <= 0 for node in nodes):
+        raise ConfigError(f"zones.areas: at most {AREAS_MAX}, each at a node from 1 on")
+    ways = [(one.seller, one.buyer) for one in zone.wheeling]
+    if len({*ways}) != len(ways):
+        raise ConfigError("zones.wheeling: write one table for each pair of seller and buyer")
+    for one in zone.wheeling:
+        for name in (one.seller, one.buyer):
+            if name not in {*names, REST}:
+                known = ", ".join([*names, REST])
+                raise ConfigError(f"zones.wheeling: no area {name!r}; known: {known}")
+        if not 0 <= one.micro_per_kwh <= 10**9:
+            raise ConfigError(f"zones.wheeling.micro_per_kwh = {one.micro_per_kwh}: 0 to {10**9}")
 
 
 def _from_environment(config: CloudConfig) -> CloudConfig:
     changes: dict[str, Any] = {}
     for f in fields(CloudConfig):
         text = os.environ.get(ENVIRONMENT_PREFIX + f.name.upper())
-        if text is None or f.name in {"zones", "desk", "grid"}:
+        if text is None or f.name in NESTED:
             continue
         if f.type is int and not text.lstrip("-").isdigit():
             raise ConfigError(

@@ -30,8 +30,7 @@ from cloud.grid.network import Network
 from cloud.grid.shipped import network_named
 from cloud.remote import CA_FILE, Operator, RemoteError
 from cloud.service import CLOSING_FILE
-from cloud.start import JOURNAL_FILE
-from cloud.store.journal import SqliteJournal
+from cloud.store.journal import JOURNAL_FILE, SqliteJournal
 from protos.clock import SECOND_NS, SLOT_NS, ScaledClock, slot_at
 
 ORIGIN_NS = 1_780_061_400 * SECOND_NS

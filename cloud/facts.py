@@ -4,14 +4,14 @@ A fact with `LOGGED` true is a leaf of the transparency log: its bytes, as `enco
 them, are what a receipt proves. Tags and field order are as lasting as those of commands.
 
 A fact may grow at its end, by fields with a default that means what was true before: at the end of a
-fact, and of a record that is one of its fields, values equal to their default are not written. So an
-old journal still makes its old leaves. Records that stand in a list do not grow.
+fact, and of the records in it, values equal to their default are not written. So an old journal still
+makes its old leaves.
 """
 
 from collections.abc import Callable
 from functools import cache
 from operator import attrgetter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import msgspec
 
@@ -164,7 +164,7 @@ class Traded(Fact, frozen=True, array_like=True, tag=17):
     """Two offers met. `trade` counts from 1 in its zone; the price is the resting side's.
 
     In an auction it is the seller's node's, and the congestion rent is what the energy costs more
-    at the buyer's node.
+    at the buyer's node. The wheeling fee is what the zone's rules ask between their two areas.
     """
 
     zone: str
@@ -179,6 +179,7 @@ class Traded(Fact, frozen=True, array_like=True, tag=17):
     seller_device: DeviceId
     seller_number: int
     rent_micro: int = 0
+    wheeling_micro_per_kwh: int = 0
 
 
 class OfferRefused(Fact, frozen=True, array_like=True, tag=18):
@@ -375,7 +376,11 @@ class BankRefused(Fact, frozen=True, array_like=True, tag=34):
 
 
 class Statement(Fact, frozen=True, array_like=True, tag=35):
-    """One account's slot: the leaf that a household's receipt proves. Money is what changed."""
+    """One account's slot: the leaf that a household's receipt proves. Money is what changed.
+
+    `wheeling_micro` is the part of the fees that was paid for the way between two areas; `banked_wh`
+    the unsold export that stays with the account as tokens.
+    """
 
     zone: str
     slot: int
@@ -391,6 +396,8 @@ class Statement(Fact, frozen=True, array_like=True, tag=35):
     burned_wh: int
     money_micro: int
     fees_micro: int
+    wheeling_micro: int = 0
+    banked_wh: int = 0
 
 
 class SlotSettled(Fact, frozen=True, array_like=True, tag=36):
@@ -496,6 +503,29 @@ class TransfersPosted(Fact, frozen=True, array_like=True, tag=48):
     records: int
     posted: int
     root: bytes
+    refused: tuple[tuple[int, int], ...]
+
+
+class BatchPosted(Fact, frozen=True, array_like=True, tag=180):
+    """A batch of transfers of which each can be proven by itself (`cloud.ledger.transfer_proofs`).
+
+    `root` is the RFC 6962 root over the records, one a leaf, each with its outcome as u16 behind it;
+    `posted` counts those that were done and not done before. `TransfersRefused` follows if any was.
+    """
+
+    hour: int
+    records: int
+    posted: int
+    root: bytes
+
+
+class TransfersRefused(Fact, frozen=True, array_like=True, tag=181):
+    """Which transfers of the batch before were refused: (index, reason), in order.
+
+    A leaf of its own, right behind the batch's, which must stay small to be proven.
+    """
+
+    hour: int
     refused: tuple[tuple[int, int], ...]
 
 
@@ -899,6 +929,8 @@ AnyFact = (
     | RecordCommitted
     | RecordsErased
     | TransfersPosted
+    | BatchPosted
+    | TransfersRefused
     | TransfersExpired
     | PseudonymsAssigned
     | AllowancesChanged
@@ -940,54 +972,98 @@ _decoder: msgspec.msgpack.Decoder[AnyFact] = msgspec.msgpack.Decoder(AnyFact)
 
 def encode_fact(fact: Fact) -> bytes:
     """The fact's bytes, which any MessagePack reader can open."""
-    written = _growing(type(fact))
-    return _encoder.encode(fact if written is None else written(fact))
+    return _encode_as(type(fact))(fact)
 
 
 def fact_values(fact: Fact) -> list[Any]:
     """Tag and values as they are written, before they are bytes."""
-    written = _growing(type(fact)) or _written_by(type(fact))
-    return written(fact)
+    return _values_as(type(fact))(fact)
+
+
+def fact_heads(kind: type[Fact]) -> list[bytes]:
+    """How the bytes of such a fact may begin: an array's length, by what is left out, and the tag."""
+    most = len(kind.__struct_fields__) + 1
+    least = most - len(kind.__struct_defaults__)
+    tag = _encoder.encode(kind.__struct_config__.tag)
+    return [_array_head(length) + tag for length in range(least, most + 1)]
 
 
 @cache
-def _growing(kind: type[msgspec.Struct]) -> Callable[[msgspec.Struct], list[Any]] | None:
-    """How a fact is written that, or a field of which, has values with a default; else None."""
-    may = bool(kind.__struct_defaults__) or any(
-        _growing(one) is not None for one in _records_in(kind).values()
-    )
-    return _written_by(kind) if may else None
+def _encode_as(kind: type[msgspec.Struct]) -> Callable[[msgspec.Struct], bytes]:
+    """The quickest way to the bytes of a kind of fact."""
+    if any(map(_may_grow, _records_in(kind).values())):
+        values_of = _values_as(kind)
+        return lambda fact: _encoder.encode(values_of(fact))
+    if kind.__struct_defaults__:
+        return _encode_short(kind)
+    return _encoder.encode
 
 
-def _records_in(kind: type[msgspec.Struct]) -> dict[int, type[msgspec.Struct]]:
-    """The fields that are records themselves, by place."""
-    return {
-        place: field.type
-        for place, field in enumerate(msgspec.structs.fields(kind))
-        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
-    }
+def _encode_short(kind: type[msgspec.Struct]) -> Callable[[msgspec.Struct], bytes]:
+    """The bytes of the whole fact, cut where its defaults begin, under the shorter length."""
+    defaults = kind.__struct_defaults__
+    last = list(zip(kind.__struct_fields__[-len(defaults) :], defaults, strict=True))[::-1]
+    length = len(kind.__struct_fields__) + 1
+    skip = len(_array_head(length))
+    heads = [_array_head(length - left_out) for left_out in range(len(last) + 1)]
+    tails = [0]
+    for _, default in last:
+        tails.append(tails[-1] + len(_encoder.encode(default)))
+
+    def encode(fact: msgspec.Struct) -> bytes:
+        body = _encoder.encode(fact)
+        left_out = 0
+        for name, default in last:
+            if getattr(fact, name) != default:
+                break
+            left_out += 1
+        if not left_out:
+            return body
+        return heads[left_out] + body[skip : len(body) - tails[left_out]]
+
+    return encode
+
+
+def _array_head(length: int) -> bytes:
+    """MessagePack's beginning of an array."""
+    return bytes((0x90 | length,)) if length < 16 else b"\xdc" + length.to_bytes(2, "big")
 
 
 @cache
-def _written_by(kind: type[msgspec.Struct]) -> Callable[[msgspec.Struct], list[Any]]:
-    """Makes the list of a record's values, a tag first where it has one."""
+def _values_as(kind: type[msgspec.Struct]) -> Callable[[msgspec.Struct], list[Any]]:
+    """Makes the list of a record's values, its tag first where it has one."""
     values_of = attrgetter(*kind.__struct_fields__, "__class__")
     tag = kind.__struct_config__.tag
     head = [] if tag is None else [tag]
     defaults = kind.__struct_defaults__
     required = len(kind.__struct_fields__) - len(defaults)
-    inner = {place: _written_by(one) for place, one in _records_in(kind).items()}
+    inner = {place: _values_as(one) for place, one in _records_in(kind).items()}
 
-    def written(record: msgspec.Struct) -> list[Any]:
-        *values, _ = values_of(record)
-        kept = len(values)
-        while kept > required and values[kept - 1] == defaults[kept - 1 - required]:
+    def values(record: msgspec.Struct) -> list[Any]:
+        *found, _ = values_of(record)
+        kept = len(found)
+        while kept > required and found[kept - 1] == defaults[kept - 1 - required]:
             kept -= 1
-        for place, write in inner.items():
-            values[place] = write(values[place])
-        return head + values[:kept]
+        for place, of in inner.items():
+            one = found[place]
+            found[place] = [*map(of, one)] if isinstance(one, tuple) else of(one)
+        return head + found[:kept]
 
-    return written
+    return values
+
+
+def _may_grow(kind: type[msgspec.Struct]) -> bool:
+    return bool(kind.__struct_defaults__) or any(map(_may_grow, _records_in(kind).values()))
+
+
+def _records_in(kind: type[msgspec.Struct]) -> dict[int, type[msgspec.Struct]]:
+    """By place the fields that are records themselves, or tuples of them."""
+    found = {}
+    for place, field in enumerate(msgspec.structs.fields(kind)):
+        for one in (field.type, *get_args(field.type)):
+            if isinstance(one, type) and issubclass(one, msgspec.Struct):
+                found[place] = one
+    return found
 
 
 def decode_fact(data: bytes) -> AnyFact:

@@ -142,6 +142,7 @@ def _reservations(facts: Sequence[Fact]) -> list[Command]:
                 fact.energy_wh,
                 fact.price_micro_per_kwh,
                 fact.rent_micro,
+                fact.wheeling_micro_per_kwh,
             )
             trades.setdefault((fact.zone, fact.slot), []).append(terms)
     return [ReserveTrades(zone, slot, tuple(group), True) for (zone, slot), group in trades.items()]

@@ -8,6 +8,7 @@ import argparse
 import csv
 import io
 import json
+import re
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -34,8 +35,10 @@ PERIODS_MAX = 1_000
 
 def add_bank_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """account, deposit, transfer, statement and stake."""
-    account = _remote(commands, "account", "an account's balances")
-    account.add_argument("account")
+    account = _remote(commands, "account", "an account's kind and balances")
+    account.add_argument("account", nargs="?", help="default: all kinds and what each may do")
+    account.add_argument("--open", metavar="KIND", help="open it first, as such as validator")
+    account.add_argument("--zone", default="", help="of an account that is opened")
     account.set_defaults(bank=_account)
 
     deposit = _remote(commands, "deposit", "money that the provider holds for an account")
@@ -45,6 +48,12 @@ def add_bank_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
         "--id", required=True, help="makes it happen once, such as a bank reference"
     )
     deposit.set_defaults(bank=_deposit)
+
+    retire = _remote(commands, "retire", "burn banked tokens for energy that their holder took")
+    retire.add_argument("account")
+    retire.add_argument("amount", help="in Wh")
+    retire.add_argument("--id", required=True, help="makes it happen once")
+    retire.set_defaults(bank=_retire)
 
     transfer = _remote(commands, "transfer", "move, reserve, capture or free an asset")
     transfer.add_argument("debit", help="who pays; @provider for money that comes in")
@@ -130,6 +139,11 @@ def amount_of(text: str, asset: str) -> int:
     return int(units)
 
 
+def transfer_id(text: str) -> str:
+    """The ledger's id of a typed one; 32 hex digits are one already."""
+    return text if re.fullmatch("[0-9a-f]{32}", text) else effect_id("cli/transfer", text)
+
+
 def slot_of(text: str | None, default: int) -> int:
     """A slot number, or the slot in which a date or time (UTC) lies. Raises ValueError."""
     if text is None:
@@ -148,7 +162,22 @@ def slot_of(text: str | None, default: int) -> int:
 
 
 def _account(options: argparse.Namespace) -> str:
-    return Operator(options.url, options.state_dir).get(f"/api/accounts/{options.account}")
+    operator = Operator(options.url, options.state_dir)
+    if options.account is None:
+        return operator.get("/api/account-kinds")
+    if options.open:
+        body = {"account": options.account, "kind": options.open, "zone": options.zone}
+        operator.post("/api/accounts", body)
+    return operator.get(f"/api/accounts/{options.account}")
+
+
+def _retire(options: argparse.Namespace) -> str:
+    body = {
+        "retire_id": options.id,
+        "account": options.account,
+        "energy_wh": amount_of(options.amount, "GT"),
+    }
+    return _said(options, "/api/retirements", body)
 
 
 def _deposit(options: argparse.Namespace) -> str:
@@ -162,7 +191,7 @@ def _deposit(options: argparse.Namespace) -> str:
 
 def _transfer(options: argparse.Namespace) -> str:
     one: dict[str, Any] = {
-        "id": effect_id("cli/transfer", options.id),
+        "id": transfer_id(options.id),
         "debit": options.debit,
         "credit": options.credit,
         "asset": options.asset,
@@ -171,7 +200,7 @@ def _transfer(options: argparse.Namespace) -> str:
         "timeout_s": options.timeout,
     }
     if options.of:
-        one["pending_id"] = effect_id("cli/transfer", options.of)
+        one["pending_id"] = transfer_id(options.of)
     answer = Operator(options.url, options.state_dir).post("/api/transfers", {"transfers": [one]})
     if answer["refused"]:
         (refused,) = answer["refused"]
@@ -294,7 +323,15 @@ def _total(rows: list[dict[str, Any]]) -> dict[str, int]:
     newest = {(row["zone"], row["slot"]): row for row in rows}
     total = {
         name: sum(row[name] for row in rows)
-        for name in ("money_micro", "fees_micro", "vat_micro", "minted_wh", "burned_wh")
+        for name in (
+            "money_micro",
+            "fees_micro",
+            "wheeling_micro",
+            "vat_micro",
+            "minted_wh",
+            "burned_wh",
+            "banked_wh",
+        )
     }
     for name in ("import_wh", "export_wh", "delivered_bought_wh", "delivered_sold_wh"):
         total[name] = sum(row[name] for row in newest.values())

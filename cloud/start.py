@@ -26,12 +26,11 @@ from cloud.grid.network import Network
 from cloud.grid.shipped import network_named
 from cloud.replay import Rebuilt, rebuild
 from cloud.snapshot import SNAPSHOT_FILE, Snapshot, read_snapshot, write_snapshot
-from cloud.store.journal import Journal, SqliteJournal
+from cloud.store.journal import JOURNAL_FILE, Journal, SqliteJournal
 from cloud.store.views import Views
 from cloud.writer import Writer
 from protos.codec import ColumnDecoder, decode_columns
 
-JOURNAL_FILE = "journal.db"
 SNAPSHOT_LOOK_S = 60.0
 SNAPSHOT_NICE = 10
 LEAVES_WAIT_S = 30.0

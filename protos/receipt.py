@@ -139,7 +139,7 @@ def parse_checkpoint(note: str) -> tuple[Checkpoint, list[str]]:
     if not blank or len(lines) != 3:
         raise ReceiptError("checkpoint", "it needs origin, size and root, then a blank line")
     checkpoint = Checkpoint(
-        lines[0], _number(lines[1], "tree size"), octets_of(lines[2], "root hash")
+        lines[0], number_of(lines[1], "tree size"), octets_of(lines[2], "root hash")
     )
     if len(checkpoint.root) != HASH_BYTES:
         raise ReceiptError("root hash", "it is not 32 bytes long")
@@ -232,7 +232,7 @@ def _parse_proof(proof: str) -> tuple[bytes, int, list[bytes]]:
     if len(lines) < 3 or not lines[1].startswith("extra ") or not lines[2].startswith("index "):
         raise ReceiptError("header", "the lines extra and index must follow")
     leaf = octets_of(lines[1].removeprefix("extra "), "leaf")
-    index = _number(lines[2].removeprefix("index "), "index")
+    index = number_of(lines[2].removeprefix("index "), "index")
     path = [octets_of(line, "inclusion proof") for line in lines[3:]]
     if any(len(node) != HASH_BYTES for node in path):
         raise ReceiptError("inclusion proof", "a hash is not 32 bytes long")
@@ -259,7 +259,7 @@ def is_signed(text: str, signature: bytes, key: VerifierKey) -> bool:
     return True
 
 
-def _number(text: str, part: str) -> int:
+def number_of(text: str, part: str) -> int:
     """A decimal without sign, spaces or leading zeroes."""
     if not (text.isascii() and text.isdigit() and len(text) < 20) or str(int(text)) != text:
         raise ReceiptError(part, "it is not a plain decimal number")

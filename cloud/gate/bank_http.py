@@ -18,18 +18,21 @@ from cloud.commands import (
     Deposit,
     GrantStake,
     InflateSupply,
+    OpenAccount,
     OpenSupply,
     PayRewards,
     PostTransfers,
     RecordErasure,
     RegisterValidator,
+    RetireTokens,
     StakeRules,
     StakeSlice,
     UnbondStake,
 )
-from cloud.facts import BankRefused, Fact, TransfersPosted
+from cloud.facts import BankRefused, BatchPosted, Fact, TransfersRefused
 from cloud.gate.log_http import slashing
 from cloud.ledger.columns import AMOUNT_MAX, ASSETS
+from cloud.ledger.kinds import Kind, kind_record
 from cloud.ledger.privacy import KeyStore, commitment
 from cloud.ledger.transfers import (
     HOUR_NS,
@@ -63,6 +66,22 @@ class NewDeposit(_Body):
     deposit_id: str = Field(pattern=SENDER_ID)
     account: str = Field(pattern=NAME)
     amount_micro: Amount
+
+
+class NewAccount(_Body):
+    """An account that no site opens: a validator's, or a customer's in a zone."""
+
+    account: str = Field(pattern=NAME)
+    kind: str = Field(max_length=32)
+    zone: str = Field(default="", max_length=63)
+
+
+class NewRetirement(_Body):
+    """Banked tokens (Wh) to burn; the id makes it happen once."""
+
+    retire_id: str = Field(pattern=SENDER_ID)
+    account: str = Field(pattern=NAME)
+    energy_wh: Amount
 
 
 class NewTransfer(_Body):
@@ -166,9 +185,15 @@ def _add_reading(router: APIRouter, writer: Writer) -> None:
         return {
             "account": account,
             "number": number,
+            **_kind(bank.kind_of(AccountId(account))),
             "balances": bank.balances(AccountId(account)),
             "reserved_micro": bank.reserved_micro(AccountId(account)),
         }
+
+    @router.get("/account-kinds")
+    async def read_kinds() -> list[dict[str, Any]]:
+        """What accounts are there for: assets, floors, and what each kind may do."""
+        return [kind_record(kind) for kind in Kind]
 
     @router.get("/stake")
     async def read_stake() -> dict[str, Any]:
@@ -188,21 +213,35 @@ def _add_reading(router: APIRouter, writer: Writer) -> None:
         }  # fmt: skip
 
 
+def _kind(kind: Kind | None) -> dict[str, Any]:
+    return {} if kind is None else kind_record(kind)
+
+
 def _add_money(router: APIRouter, writer: Writer, clock: Clock, guarded: Sequence[Depends]) -> None:
     @router.post("/deposits", dependencies=guarded)
     async def deposit(new: NewDeposit) -> dict[str, Any]:
         command = Deposit(new.deposit_id, AccountId(new.account), new.amount_micro)
         return _done(await writer.submit(command))
 
+    @router.post("/accounts", dependencies=guarded)
+    async def open_account(new: NewAccount) -> dict[str, Any]:
+        return await _submit(writer, OpenAccount(AccountId(new.account), new.kind, new.zone))
+
+    @router.post("/retirements", dependencies=guarded)
+    async def retire(new: NewRetirement) -> dict[str, Any]:
+        """Banked tokens are burned for energy that their holder took."""
+        account = AccountId(new.account)
+        return await _submit(writer, RetireTokens(new.retire_id, account, new.energy_wh))
+
     @router.post("/transfers", dependencies=guarded)
     async def transfers(new: NewTransfers) -> dict[str, Any]:
         """Each is done or refused by itself; linked ones together. The same again does nothing."""
         hour = clock.now_ns() // HOUR_NS if new.hour is None else new.hour
         records = [_record(writer, index, one) for index, one in enumerate(new.transfers)]
-        facts = await writer.submit(PostTransfers(hour, b"".join(records)))
+        facts = await writer.submit(PostTransfers(hour, b"".join(records), True))
         _raise_refused(facts)
-        done = next((f for f in facts if isinstance(f, TransfersPosted)), None)
-        refused = done.refused if done else ()
+        done = next((f for f in facts if isinstance(f, BatchPosted)), None)
+        refused = next((f.refused for f in facts if isinstance(f, TransfersRefused)), ())
         return {
             "hour": hour,
             "posted": done.posted if done else 0,

@@ -36,12 +36,13 @@ from cloud.gate.console.fleet import FILTER_LENGTH_MAX, WINDOW_ROWS_MAX, Order, 
 from cloud.gate.log_http import PublishedLog, finality_metrics, load_policy, log_router
 from cloud.gate.market_news import MarketNews
 from cloud.gate.markets_http import MarketServices, markets_router
+from cloud.gate.receipts_http import receipts_router
 from cloud.gate.screen import Screen
 from cloud.gate.summary import metrics, summary
 from cloud.ledger.checkpoint import CheckpointSigner
 from cloud.naming import SUBJECTS
 from cloud.remote import TOKEN_FILE
-from cloud.store.journal import Journal
+from cloud.store.journal import JOURNAL_FILE, Journal
 from cloud.store.keyring import FileKeys
 from cloud.store.views import Views
 from cloud.writer import Writer
@@ -190,8 +191,6 @@ def _add_reading(app: FastAPI, services: HttpServices, log: PublishedLog) -> Non
 
 
 def _add_log(app: FastAPI, services: HttpServices, log: PublishedLog) -> None:
-    views = services.views
-
     @app.get("/api/log/key", response_class=PlainTextResponse)
     async def read_key() -> str:
         return services.signer.verifier_key + "\n"
@@ -202,17 +201,9 @@ def _add_log(app: FastAPI, services: HttpServices, log: PublishedLog) -> None:
             raise HTTPException(404, "no block yet; the first comes within three seconds")
         return log.note
 
-    @app.get("/api/receipts/{account}", response_class=PlainTextResponse)
-    async def read_receipt(account: str, slot: int | None = None) -> str:
-        found = views.statement(account, slot)
-        if found is None or log.size <= found[0]:
-            raise HTTPException(
-                404, f"no settled slot of {account!r} under a root yet; try again after the slot"
-            )
-        position = found[0]
-        leaf = services.journal.leaf(position)
-        assert leaf is not None, f"leaf {position} lies under a root but is not stored"
-        return log.receipt(position, leaf)
+    app.include_router(
+        receipts_router(log, services.views, services.config.state_dir / JOURNAL_FILE)
+    )
 
 
 def _add_commands(app: FastAPI, services: HttpServices) -> None:

@@ -26,6 +26,7 @@ from cloud.ledger.tiles import tile_file
 from cloud.store.journal import Journal, TamperedJournalError
 from cloud.writer import Writer
 from protos.clock import SECOND_NS
+from protos.limits import RECEIPT_BYTES_MAX
 from protos.receipt import ReceiptError, VerifierKey, is_signed, signature_of
 from protos.witness import Policy, journal_request, parse_policy
 
@@ -80,19 +81,22 @@ class PublishedLog:
         """The newest signed root, as it was signed; empty before the first."""
         return self._newest[1]
 
-    def receipt(self, position: int, leaf: bytes) -> str:
+    def receipt(self, position: int, leaf: bytes, bytes_max: int = RECEIPT_BYTES_MAX) -> str:
         """The receipt of a leaf under the newest final root, else under the newest signed one.
 
         A log so long that proof and cosignatures together are over the limit gets the latter.
+        Raises ReceiptTooLongError where that is over it too.
         """
         tree = self.writer.core.bank.log
         if position < self.finality.final_size:
             try:
                 note = self.finality.final_note
-                return make_receipt(tree, position, leaf, note, self.key, self.policy)
+                return make_receipt(
+                    tree, position, leaf, note, self.key, self.policy, bytes_max=bytes_max
+                )
             except ReceiptTooLongError:
                 pass
-        return make_receipt(tree, position, leaf, self.note, self.key)
+        return make_receipt(tree, position, leaf, self.note, self.key, bytes_max=bytes_max)
 
     async def wait_beyond(self, size: int, wait_s: float) -> str:
         """The newest note once it is over more than `size` leaves; empty when that takes longer."""

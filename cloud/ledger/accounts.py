@@ -20,55 +20,12 @@ from cloud.ledger.columns import (
     AMOUNT_MAX,
     ASSET_NUMBER,
     ASSETS,
-    CLAIM,
-    CO2,
-    GC,
-    GT,
-    GTX,
-    MONEY,
     Columns,
     unsound_row,
 )
+from cloud.ledger.kinds import FLOORS, TRADING, TRANSFERABLE, Kind
 from protos.ids import AccountId
 from protos.messages import Refusal
-
-
-class Kind(StrEnum):
-    """What an account is for; it fixes which assets it may hold and how far each may fall."""
-
-    PROSUMER = "prosumer"
-    CONSUMER = "consumer"
-    UTILITY = "utility"
-    GRID = "grid"
-    FUND = "fund"
-    PROVIDER = "provider"
-    CLEARING = "clearing"
-    MINT = "mint"
-    FURNACE = "furnace"
-    ISSUER = "issuer"
-
-
-OPENABLE = (Kind.PROSUMER, Kind.CONSUMER)
-"""Kinds that anybody may be given; the others belong to the bank."""
-
-TRANSFERABLE = (*OPENABLE, Kind.PROVIDER, Kind.ISSUER)
-"""Kinds between which transfers in bulk may run; all others move by their own rules alone."""
-
-Floors = dict[str, int | None]
-_CUSTOMER: Floors = {GT: 0, MONEY: 0, GTX: 0, GC: 0, CO2: 0, CLAIM: None}
-FLOORS: dict[Kind, Floors] = {
-    Kind.PROSUMER: _CUSTOMER,
-    Kind.CONSUMER: _CUSTOMER,
-    Kind.UTILITY: {GT: 0, MONEY: None, CLAIM: 0},
-    Kind.GRID: {MONEY: 0},
-    Kind.FUND: {MONEY: 0, GTX: 0},
-    Kind.PROVIDER: {MONEY: None},
-    Kind.CLEARING: {GT: 0, MONEY: 0},
-    Kind.MINT: {GT: None, GTX: None},
-    Kind.FURNACE: {GT: 0, GTX: 0},
-    Kind.ISSUER: {GC: None, CO2: None},
-}
-"""The lowest spendable balance by asset; None is no floor, an absent asset cannot be held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +102,7 @@ class Ledger:
     def is_customer(self, account: AccountId, zone: str) -> bool:
         """Whether the account exists, trades in this zone and is not the bank's own."""
         owner = self.owners.get(account)
-        return owner is not None and owner.zone == zone and owner.kind in OPENABLE
+        return owner is not None and owner.zone == zone and owner.kind in TRADING
 
     def replay(self, group_id: str, fingerprint: str) -> Replay:
         """Whether the group of this id was done, and from the same cause."""

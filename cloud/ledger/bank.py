@@ -27,6 +27,7 @@ from cloud.commands import (
     PostTransfers,
     RecordErasure,
     ReserveTrades,
+    RetireTokens,
     SealBlock,
     SettleSlot,
     ShareRevenue,
@@ -42,9 +43,8 @@ from cloud.facts import (
     Fact,
     Posted,
     TransfersExpired,
-    TransfersPosted,
 )
-from cloud.ledger.accounts import OPENABLE, Kind, Ledger, Replay
+from cloud.ledger.accounts import Ledger, Replay
 from cloud.ledger.books import (
     FURNACE,
     ISSUER,
@@ -61,7 +61,9 @@ from cloud.ledger.books import (
 )
 from cloud.ledger.columns import ASSET_NUMBER, ASSETS, CLAIM, GT, MONEY
 from cloud.ledger.compensation import Compensations
+from cloud.ledger.kinds import FUND_KINDS, OPENABLE, Kind
 from cloud.ledger.log import TransparencyLog
+from cloud.ledger.payments import batch_facts, deposit, retire
 from cloud.ledger.postings import Run, posted_in, steps
 from cloud.ledger.privacy_log import Commitments
 from cloud.ledger.pseudonyms import Pseudonyms
@@ -69,7 +71,7 @@ from cloud.ledger.reserving import Reserving, refuse_trades
 from cloud.ledger.settlement import FUND_SHARES, Outcome, rules_are_sound, settle
 from cloud.ledger.stake import Stakes
 from cloud.ledger.statements import accepted_meters, slot_settled, statements, verified_wh
-from cloud.ledger.transfers import RECORD, Transfers, records_root
+from cloud.ledger.transfers import Transfers
 from cloud.ledger.venue_share import VenueShares, homes_paid
 from protos.clock import slot_at, slot_end_ns
 from protos.ids import AccountId, effect_id
@@ -99,7 +101,7 @@ class Bank:
         self._ledger.open(MINT, Kind.MINT, "")
         self._ledger.open(FURNACE, Kind.FURNACE, "")
         for name in FUND_SHARES:
-            self._ledger.open(fund(name), Kind.FUND, "")
+            self._ledger.open(fund(name), FUND_KINDS[name], "")
         self._ledger.open(ISSUER, Kind.ISSUER, "")
 
     @property
@@ -134,6 +136,8 @@ class Bank:
                 facts += self._open_account(command)
             case Deposit():
                 facts += self._deposit(command)
+            case RetireTokens():
+                facts += retire(self._ledger, command)
             case PostTransfers():
                 facts += self._post_transfers(command, at_ns)
             case ReserveTrades():
@@ -142,12 +146,8 @@ class Bank:
                 facts += self._settle_slot(command, at_ns)
             case SealBlock():
                 facts += self._seal(at_ns)
-            case ShareRevenue():
-                shared = self.venue_shares.apply(command)
-                facts += shared + self._new_allowances(homes_paid(shared))
-            case CompensateHomes():
-                paid = self.compensations.apply(command, self._zones.get(command.zone))
-                facts += paid + self._new_allowances(paid)
+            case ShareRevenue() | CompensateHomes():
+                facts += self._pay_homes(command)
             case CommitRecord() | AssignPseudonyms() | RecordErasure():
                 facts += self._keep_private(command)
             case _ if isinstance(command, StakeCommand):
@@ -158,6 +158,14 @@ class Bank:
         self._ledger.check()
         assert self.minted_wh == self._verified_wh, "tokens were made without a verified export"
         return facts
+
+    def _pay_homes(self, command: ShareRevenue | CompensateHomes) -> list[Fact]:
+        """What a venue earned, or the grid operator owes."""
+        if isinstance(command, ShareRevenue):
+            shared = self.venue_shares.apply(command)
+            return shared + self._new_allowances(homes_paid(shared))
+        paid = self.compensations.apply(command, self._zones.get(command.zone))
+        return paid + self._new_allowances(paid)
 
     def _keep_private(self, command: CommitRecord | AssignPseudonyms | RecordErasure) -> list[Fact]:
         match command:
@@ -199,11 +207,14 @@ class Bank:
             return _refuse(command.zone, Refusal.MALFORMED)
         zone = self._zones[command.zone] = zone_accounts(command.zone, command.rules)
         facts: list[Fact] = []
-        for account, kind in (
+        kinds = [
             (zone.utility, Kind.UTILITY),
             (zone.grid, Kind.GRID),
             (zone.clearing, Kind.CLEARING),
-        ):
+        ]
+        if command.rules.post_rounding:
+            kinds.append((zone.rounding, Kind.ROUNDING))
+        for account, kind in kinds:
             self._ledger.open(account, kind, command.zone)
             facts.append(AccountOpened(account, kind.value, command.zone))
         return facts
@@ -218,26 +229,10 @@ class Bank:
         return [AccountOpened(command.account, command.kind, command.zone)] if is_new else []
 
     def _deposit(self, command: Deposit) -> list[Fact]:
-        owner = self._ledger.owners.get(command.account)
-        if owner is None or owner.kind not in OPENABLE:
-            return _refuse(command.deposit_id, Refusal.UNKNOWN_ACCOUNT)
-        if command.amount_micro <= 0:
-            return _refuse(command.deposit_id, Refusal.MALFORMED)
-        transfer_id = effect_id("bank/deposit", command.deposit_id)
-        fingerprint = effect_id("bank/deposit", command.account, command.amount_micro)
-        replay = self._ledger.replay(transfer_id, fingerprint)
-        if replay is not Replay.NEW:
-            same = replay is Replay.SAME
-            return [] if same else _refuse(command.deposit_id, Refusal.CHANGED_REPLAY)
-        posted = Posted(
-            transfer_id, PROVIDER, command.account, MONEY, command.amount_micro, "deposit", 0
-        )
-        refusal = self._ledger.link([posted])
-        if refusal is not None:
-            return _refuse(command.deposit_id, refusal)
-        self._ledger.remember(transfer_id, fingerprint)
-        facts: list[Fact] = [posted]
-        facts += self._collect(command.account, transfer_id, 0)
+        facts = deposit(self._ledger, command)
+        if not facts or isinstance(facts[0], BankRefused):
+            return facts
+        facts += self._collect(command.account, effect_id("bank/deposit", command.deposit_id), 0)
         facts += self._allowance(command.account)
         return facts
 
@@ -245,6 +240,11 @@ class Bank:
         """All accounts that belong to somebody, in opening order."""
         owners = self._ledger.owners
         return [name for name in self._ledger.names if owners[name].kind in OPENABLE]
+
+    def kind_of(self, account: AccountId) -> Kind | None:
+        """What the account is for; None for one that is not open."""
+        owner = self._ledger.owners.get(account)
+        return None if owner is None else owner.kind
 
     def account_number(self, account: AccountId) -> int | None:
         """What stands for the account in a packed transfer; None for one that is not open."""
@@ -261,10 +261,7 @@ class Bank:
         )
         if not done.posted and not done.refused:
             return []
-        root = records_root(command.records, done.refused)
-        count = len(command.records) // RECORD.size
-        fact = TransfersPosted(command.hour, count, done.posted, root, tuple(done.refused))
-        return [fact, *self._grouped_allowances(done.touched)]
+        return [*batch_facts(command, done), *self._grouped_allowances(done.touched)]
 
     def _grouped_allowances(self, numbers: Iterable[int]) -> list[Fact]:
         """The allowances that changed among accounts given by number, one fact a zone."""
@@ -366,7 +363,7 @@ class Bank:
         after = settle(trades, meters, zone.rules)
         group_id = book.group_id(command.revision)
         run = Run(group_id, command.slot, zone)
-        all_steps = list(steps(run, book.holds, before, after, self._spendable_micro))
+        all_steps = list(steps(run, book.holds, before, after, self._ledger.spendable))
         refusal = self._ledger.link(all_steps)
         if refusal is not None:
             assert refusal is Refusal.BAD_PRICE, f"{group_id}: a settlement was refused {refusal!r}"
@@ -442,9 +439,6 @@ class Bank:
         self._ledger.audit()
         rest = self._ledger.balances(zone.clearing)
         assert not any(rest.values()), f"{zone.clearing} kept {rest}"
-
-    def _spendable_micro(self, account: AccountId) -> int:
-        return self._ledger.spendable(account, MONEY)
 
 
 def _refuse(subject: str, reason: Refusal) -> list[Fact]:

@@ -41,12 +41,13 @@ def final_ns(slot: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ZoneAccounts:
-    """A zone's policy and the three accounts that the bank keeps for it."""
+    """A zone's policy and the accounts that the bank keeps for it."""
 
     rules: ZoneRules
     utility: AccountId
     grid: AccountId
     clearing: AccountId
+    rounding: AccountId
 
 
 def zone_accounts(zone: str, rules: ZoneRules) -> ZoneAccounts:
@@ -55,6 +56,7 @@ def zone_accounts(zone: str, rules: ZoneRules) -> ZoneAccounts:
         AccountId(f"@utility/{zone}"),
         AccountId(f"@grid/{zone}"),
         AccountId(f"@clearing/{zone}"),
+        AccountId(f"@rounding/{zone}"),
     )
 
 
@@ -97,7 +99,15 @@ class SlotBook:
             self.zone,
             self.slot,
             [
-                [t.trade, t.buyer, t.seller, t.energy_wh, t.price_micro_per_kwh, t.rent_micro]
+                [
+                    t.trade,
+                    t.buyer,
+                    t.seller,
+                    t.energy_wh,
+                    t.price_micro_per_kwh,
+                    t.rent_micro,
+                    t.wheeling_micro_per_kwh,
+                ]
                 for t in self.trades.values()
             ],
             {account: list(ids) for account, ids in self.holds.items()},
@@ -112,8 +122,10 @@ def pack(trades: Sequence[TradeTerms], meters: Meters, owners: Mapping[AccountId
     flat_trades: list[int] = []
     for t in trades:
         buyer, seller = owners[t.buyer].number, owners[t.seller].number
-        price = t.price_micro_per_kwh
-        flat_trades += (t.trade, buyer, seller, t.energy_wh, price, t.rent_micro)
+        way = t.wheeling_micro_per_kwh
+        flat_trades += (
+            t.trade, buyer, seller, t.energy_wh, t.price_micro_per_kwh, t.rent_micro, way
+        )  # fmt: skip
     flat_meters: list[int] = []
     for group in meters.values():
         for m in group:
@@ -128,8 +140,8 @@ def unpack(archive: bytes, names: Sequence[AccountId]) -> tuple[list[TradeTerms]
         return [], {}
     flat_trades, flat_meters = _decoder.decode(archive)
     trades = [
-        TradeTerms(trade, names[buyer], names[seller], energy, price, rent)
-        for trade, buyer, seller, energy, price, rent in _tuples(flat_trades, 6)
+        TradeTerms(trade, names[buyer], names[seller], energy, price, rent, way)
+        for trade, buyer, seller, energy, price, rent, way in _tuples(flat_trades, 7)
     ]
     meters: Meters = {}
     for number, imported, exported, estimated in _tuples(flat_meters, 4):

@@ -14,11 +14,12 @@ from cloud.facts import Posted
 from cloud.ledger.accounts import Capture, Step
 from cloud.ledger.books import FURNACE, MINT, ZoneAccounts, fund
 from cloud.ledger.columns import CLAIM, GT, MONEY
-from cloud.ledger.settlement import FUND_SHARES, NOTHING, Outcome, fund_split
+from cloud.ledger.settlement import FUND_SHARES, NOTHING, Outcome, Totals, fund_split
 from protos.ids import AccountId, effect_id
+from protos.units import val
 
-Spendable = Callable[[AccountId], int]
-"""How many micro-units an account could pay now, beyond all reservations."""
+Spendable = Callable[[AccountId, str], int]
+"""How much of an asset an account could pay now, beyond all reservations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,8 @@ def steps(
         before = old.accounts.get(name, NOTHING)
         after = new.accounts.get(name, NOTHING)
         if before is not after:
-            yield from _tokens(
-                run,
-                name,
-                after.verified_wh - before.verified_wh,
-                after.tokens_sold_wh - before.tokens_sold_wh,
-                after.tokens_bought_wh - before.tokens_bought_wh,
-            )
+            yield from _tokens(run, name, before, after)
+            yield from _missing_tokens(run, name, after.banked_wh - before.banked_wh, spendable)
     yield from _closing(run, old, new)
 
 
@@ -86,7 +82,7 @@ def _money(
         paid = run.move("settle", name, clearing, MONEY, -net, name) if net < 0 else None
         yield Capture(holds, paid)
     elif net < 0:
-        own = min(-net, max(0, spendable(name)))
+        own = min(-net, max(0, spendable(name, MONEY)))
         if own:
             yield run.move("settle", name, clearing, MONEY, own, name)
         if own < -net:
@@ -96,10 +92,15 @@ def _money(
         yield run.move("settle", clearing, name, MONEY, net, name)
 
 
-def _tokens(run: Run, name: AccountId, verified: int, sold: int, bought: int) -> Iterator[Step]:
-    """Made on metered export, moved with the trade, burned on consumption; the rest to the utility."""
+def _tokens(run: Run, name: AccountId, before: Totals, after: Totals) -> Iterator[Step]:
+    """Made on metered export, moved with the trade, burned on consumption; of the rest the home
+    keeps what is banked, and the utility gets what it bought.
+    """
     clearing, utility = run.accounts.clearing, run.accounts.utility
-    unsold = verified - sold
+    verified = after.verified_wh - before.verified_wh
+    sold = after.tokens_sold_wh - before.tokens_sold_wh
+    bought = after.tokens_bought_wh - before.tokens_bought_wh
+    unsold = verified - sold - (after.banked_wh - before.banked_wh)
     if verified:
         yield run.move("mint", MINT, name, GT, verified, name)
     if sold:
@@ -109,6 +110,19 @@ def _tokens(run: Run, name: AccountId, verified: int, sold: int, bought: int) ->
     if bought:
         yield run.move("bought", clearing, name, GT, bought, name)
         yield run.move("burn", name, FURNACE, GT, bought, name)
+
+
+def _missing_tokens(run: Run, name: AccountId, banked: int, spendable: Spendable) -> Iterator[Step]:
+    """A correction takes banked tokens back that the home no longer has: the utility stands in, and
+    holds a claim for what supplying those Wh costs it.
+    """
+    missing = -banked - max(0, spendable(name, GT)) if banked < 0 else 0
+    if missing > 0:
+        utility = run.accounts.utility
+        yield run.move("token advance", utility, name, GT, missing, name)
+        cost = val(missing, run.accounts.rules.fallback_import_micro_per_kwh)
+        if cost:
+            yield run.move("token claim", name, utility, CLAIM, cost, name)
 
 
 def _closing(run: Run, old: Outcome, new: Outcome) -> Iterator[Step]:
@@ -130,6 +144,9 @@ def _closing(run: Run, old: Outcome, new: Outcome) -> Iterator[Step]:
     balancing = new.utility_micro - old.utility_micro
     if balancing:
         yield run.move("balancing", accounts.clearing, accounts.utility, MONEY, balancing, "")
+    rounding = new.rounding_micro - old.rounding_micro
+    if rounding:
+        yield run.move("rounding", accounts.clearing, accounts.rounding, MONEY, rounding, "")
     unsold = new.unsold_wh - old.unsold_wh
     if unsold:
         yield run.move("burn", accounts.utility, FURNACE, GT, unsold, accounts.utility)

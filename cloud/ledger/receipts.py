@@ -22,6 +22,8 @@ def make_receipt(
     checkpoint_note: str,
     key: VerifierKey,
     cosigners: Cosigners | None = None,
+    *,
+    bytes_max: int = RECEIPT_BYTES_MAX,
 ) -> str:
     """The receipt of leaf `index` under this signed, and maybe cosigned, checkpoint.
 
@@ -40,8 +42,6 @@ def make_receipt(
     if log.root(checkpoint.size) != checkpoint.root:
         raise ValueError("the checkpoint is not of this log")
     receipt = write(leaf, index, log.inclusion(index, checkpoint.size), checkpoint_note)
-    if len(receipt.encode()) > RECEIPT_BYTES_MAX:
-        raise ReceiptTooLongError(
-            f"leaf {index} is too long for a receipt of {RECEIPT_BYTES_MAX} bytes"
-        )
+    if len(receipt.encode()) > bytes_max:
+        raise ReceiptTooLongError(f"leaf {index} is too long for a receipt of {bytes_max} bytes")
     return receipt

@@ -7,7 +7,7 @@ with it. Must never move money.
 
 from collections.abc import Iterable, Sequence
 
-from cloud.commands import ReserveTrades, TradeTerms
+from cloud.commands import ReserveTrades, TradeTerms, ZoneRules
 from cloud.facts import BankRefused, Fact, TradesRefused, TradesReserved
 from cloud.ledger.accounts import Ledger, Pending
 from cloud.ledger.books import SlotBook, ZoneAccounts, final_ns
@@ -39,6 +39,10 @@ def trades_refused(
         tuple(terms.trade for terms, _ in refused),
         tuple(int(reason) for _, reason in refused),
     )
+
+
+def _dearest_way(rules: ZoneRules) -> int:
+    return max((max(row) for row in rules.wheeling_micro_per_kwh), default=0)
 
 
 class Reserving:
@@ -98,6 +102,8 @@ class Reserving:
         dearest = val(terms.energy_wh, high) - val(terms.energy_wh, terms.price_micro_per_kwh)
         if not 0 <= terms.rent_micro <= dearest:
             return Refusal.PRICE_OUTSIDE_BAND
+        if not 0 <= terms.wheeling_micro_per_kwh <= _dearest_way(rules):
+            return Refusal.BAD_PRICE
         if terms.buyer == terms.seller:
             return Refusal.SELF_TRADE
         if not self._ledger.is_customer(terms.buyer, self._book.zone):
@@ -109,7 +115,8 @@ class Reserving:
     def _hold(self, terms: TradeTerms) -> Refusal | None:
         """Adds the trade to what its two accounts must hold, if both can."""
         amounts = (terms.energy_wh, terms.price_micro_per_kwh, self._accounts.rules)
-        buyer = self._needed.get(terms.buyer, 0) + escrow(*amounts) + terms.rent_micro
+        owed = escrow(*amounts, terms.wheeling_micro_per_kwh) + terms.rent_micro
+        buyer = self._needed.get(terms.buyer, 0) + owed
         seller = self._needed.get(terms.seller, 0) + margin(*amounts)
         if (
             self._ledger.spendable(terms.buyer, MONEY) < buyer

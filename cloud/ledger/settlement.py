@@ -42,6 +42,8 @@ class Totals:
     tokens_sold_wh: int = 0
     money_micro: int = 0
     fees_micro: int = 0
+    wheeling_micro: int = 0
+    banked_wh: int = 0
 
 
 NOTHING = Totals()
@@ -55,16 +57,18 @@ class Outcome:
     utility_micro: int = 0
     grid_fee_micro: int = 0
     trading_fee_micro: int = 0
+    rounding_micro: int = 0
     trades: int = 0
     sold_wh: int = 0
     delivered_wh: int = 0
     minted_wh: int = 0
     tokens_delivered_wh: int = 0
+    banked_wh: int = 0
 
     @property
     def unsold_wh(self) -> int:
-        """Minted Wh that no buyer took: the utility buys and burns them."""
-        return self.minted_wh - self.tokens_delivered_wh
+        """Minted Wh that no buyer took and no home keeps: the utility buys and burns them."""
+        return self.minted_wh - self.tokens_delivered_wh - self.banked_wh
 
     @property
     def fees_micro(self) -> int:
@@ -73,25 +77,31 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Legs:
-    """The money of one trade, positive when received. The five sum to zero."""
+    """The money of one trade, positive when received. It sums to zero but for the wheeling fee,
+    which is the part of the grid fee that is asked for the way.
+    """
 
     buyer_micro: int
     seller_micro: int
     utility_micro: int
     grid_fee_micro: int
     trading_fee_micro: int
+    wheeling_micro: int = 0
+    rounding_micro: int = 0
 
 
-def escrow(energy_wh: int, price: int, rules: ZoneRules) -> int:
+def escrow(energy_wh: int, price: int, rules: ZoneRules, wheeling: int = 0) -> int:
     """The most a buyer can come to owe for a trade: its value and the grid fee."""
     value = val(energy_wh, price)
-    return value + grid_fee(energy_wh, value, rules)
+    return value + grid_fee(energy_wh, value, rules, wheeling)
 
 
-def grid_fee(energy_wh: int, value_micro: int, rules: ZoneRules) -> int:
-    """What the grid operator gets for delivered energy: a share of its value and a price a kWh."""
+def grid_fee(energy_wh: int, value_micro: int, rules: ZoneRules, wheeling: int = 0) -> int:
+    """What the grid operator gets for delivered energy: a share of its value and a price a kWh, the
+    latter with the wheeling fee (micro-units per kWh) between the two parties' areas.
+    """
     by_value = share_bps(value_micro, rules.grid_fee_bps)
-    by_energy = rules.grid_fee_micro_per_kwh
+    by_energy = rules.grid_fee_micro_per_kwh + wheeling
     return by_value + val(energy_wh, by_energy) if by_energy else by_value
 
 
@@ -114,14 +124,17 @@ def legs(
     The value of untaken or missing Wh is what the trade's value grows by when they are added to
     those delivered, so that parts always sum to the whole and a compliant party gets exactly
     quantity times price. A replacement is never charged beyond the seller's margin: rounding could
-    ask for one micro-unit more, which the utility then bears. Congestion rent is the price of the
+    ask for one micro-unit more, which the utility then bears, or the rounding account where the rules
+    have one. Congestion rent is the price of the
     room that was set aside, so it is owed whole, delivered or not, and is the grid operator's.
     """
-    price = terms.price_micro_per_kwh
+    price, wheeling = terms.price_micro_per_kwh, terms.wheeling_micro_per_kwh
     value = val(delivered_wh, price)
-    for_grid = grid_fee(delivered_wh, value, rules) + terms.rent_micro
+    for_grid = grid_fee(delivered_wh, value, rules, wheeling)
+    for_way = for_grid - grid_fee(delivered_wh, value, rules) if wheeling else 0
+    for_grid += terms.rent_micro
     trading_fee = share_bps(value, rules.trading_fee_bps)
-    buyer, seller, utility = -value - for_grid, value - trading_fee, 0
+    buyer, seller, utility, rounding = -value - for_grid, value - trading_fee, 0, 0
     if untaken_wh:
         due = val(delivered_wh + untaken_wh, price) - value
         taken_over = min(due, val(untaken_wh, rules.fallback_export_micro_per_kwh))
@@ -132,11 +145,14 @@ def legs(
         due = val(delivered_wh + missing_wh, price) - value
         replacement = val(missing_wh, rules.fallback_import_micro_per_kwh)
         affordable = seller + margin(terms.energy_wh, price, rules)
-        top_up = min(max(0, replacement - due), affordable)
+        asked = max(0, replacement - due)
+        top_up = min(asked, affordable)
+        if rules.post_rounding:
+            rounding = top_up - asked
         buyer -= due
         seller -= top_up
-        utility += due + top_up
-    return Legs(buyer, seller, utility, for_grid, trading_fee)
+        utility += due + top_up - rounding
+    return Legs(buyer, seller, utility, for_grid, trading_fee, for_way, rounding)
 
 
 def settle(
@@ -169,7 +185,7 @@ def settle(
 def outcome_is_balanced(outcome: Outcome) -> bool:
     accounts = sum(totals.money_micro for totals in outcome.accounts.values())
     system = outcome.utility_micro + outcome.grid_fee_micro + outcome.trading_fee_micro
-    return accounts + system == 0
+    return accounts + system + outcome.rounding_micro == 0
 
 
 def conservation_error_wh(outcome: Outcome, meters: Iterable[MeterSlot]) -> int:
@@ -201,6 +217,7 @@ def rules_are_sound(rules: ZoneRules) -> bool:
         and 0 <= rules.grid_fee_micro_per_kwh <= PRICE_MICRO_PER_KWH_MAX
         and 0 <= rules.vat_bps <= BPS
         and 0 <= rules.trading_fee_bps <= TRADING_FEE_BPS_MAX
+        and rules.wheeling_is_sound
     )
 
 
@@ -262,10 +279,12 @@ def _book_trade(
     buyer.tokens_bought_wh += tokens
     buyer.money_micro += money.buyer_micro
     buyer.fees_micro += money.grid_fee_micro
+    buyer.wheeling_micro += money.wheeling_micro
     outcome.sold_wh += energy
     outcome.delivered_wh += delivered
     outcome.tokens_delivered_wh += tokens
     outcome.utility_micro += money.utility_micro
+    outcome.rounding_micro += money.rounding_micro
     outcome.grid_fee_micro += money.grid_fee_micro
     outcome.trading_fee_micro += money.trading_fee_micro
 
@@ -273,10 +292,16 @@ def _book_trade(
 def _book_unsold(
     outcome: Outcome, totals: Sequence[Totals], ready_wh: Sequence[int], rules: ZoneRules
 ) -> None:
-    """The utility buys what was exported beyond all trades, at the fallback export tariff."""
+    """What was exported beyond all trades: the utility buys it at the fallback export tariff, or,
+    where unsold energy is banked, the home keeps what was read of it as tokens and gets no money.
+    """
     for account, ready in zip(totals, ready_wh, strict=True):
         outcome.minted_wh += account.verified_wh
         if account.export_wh > ready:
-            price = val(account.export_wh - ready, rules.fallback_export_micro_per_kwh)
+            if rules.bank_unsold:
+                account.banked_wh = max(0, account.verified_wh - ready)
+                outcome.banked_wh += account.banked_wh
+            bought = account.export_wh - ready - account.banked_wh
+            price = val(bought, rules.fallback_export_micro_per_kwh)
             account.money_micro += price
             outcome.utility_micro -= price

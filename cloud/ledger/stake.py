@@ -38,10 +38,11 @@ from cloud.facts import (
     SupplyOpened,
     ValidatorRegistered,
 )
-from cloud.ledger.accounts import OPENABLE, Kind, Ledger, Replay
+from cloud.ledger.accounts import Ledger, Replay
 from cloud.ledger.books import FURNACE, MINT, fund
 from cloud.ledger.columns import AMOUNT_MAX, GTX, MONEY
 from cloud.ledger.evidence import Evidence, EvidenceError, check_evidence
+from cloud.ledger.kinds import OPENABLE, Kind
 from protos.clock import MINUTE_NS, SECOND_NS
 from protos.ids import AccountId, effect_id
 from protos.messages import Refusal

@@ -60,12 +60,17 @@ def statements(command: SettleSlot, before: Outcome, after: Outcome) -> Iterator
             now.tokens_bought_wh - old.tokens_bought_wh,
             now.money_micro - old.money_micro,
             now.fees_micro - old.fees_micro,
+            now.wheeling_micro - old.wheeling_micro,
+            now.banked_wh - old.banked_wh,
         )
 
 
 def slot_settled(command: SettleSlot, before: Outcome, after: Outcome) -> SlotSettled:
-    """The slot's summary. All minted Wh are burned: by buyers, or by the utility that took them."""
+    """The slot's summary. Minted Wh are burned, by buyers or by the utility that took them, but for
+    those that homes keep.
+    """
     minted = after.minted_wh - before.minted_wh
+    burned = minted - (after.banked_wh - before.banked_wh)
     return SlotSettled(
         command.zone,
         command.slot,
@@ -74,7 +79,7 @@ def slot_settled(command: SettleSlot, before: Outcome, after: Outcome) -> SlotSe
         after.sold_wh,
         after.delivered_wh,
         minted,
-        minted,
+        burned,
         after.fees_micro - before.fees_micro,
         conservation_error_wh(after, command.meters),
         tuple(sorted({*before.accounts, *after.accounts})),

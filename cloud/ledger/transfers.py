@@ -102,20 +102,29 @@ def pack(
     )
 
 
-def records_root(body: bytes, refused: Sequence[tuple[int, int]]) -> bytes:
-    """RFC 6962 root over the batch in leaves of 16 records, each with its outcomes behind it
-    (u16 a record, 0 for done): a sixteenth of the hashes, and a proof is still under 2 kB.
-    """
+def record_leaves(
+    body: bytes, refused: Sequence[tuple[int, int]], per_leaf: int = 1
+) -> list[bytes]:
+    """What a batch's root is over: so many records a leaf, then their outcomes (u16, 0 for done)."""
     outcomes = array("H", bytes(2 * (len(body) // RECORD.size)))
     for index, reason in refused:
         outcomes[index] = reason
     if sys.byteorder != "little":
         outcomes.byteswap()
-    size, said = RECORDS_PER_LEAF * RECORD.size, outcomes.tobytes()
-    level = [
-        leaf_hash(body[n * size : (n + 1) * size] + said[n * 32 : (n + 1) * 32])
+    size, width, said = per_leaf * RECORD.size, 2 * per_leaf, outcomes.tobytes()
+    return [
+        body[n * size : (n + 1) * size] + said[n * width : (n + 1) * width]
         for n in range(-(-len(body) // size))
     ]
+
+
+def records_root(
+    body: bytes, refused: Sequence[tuple[int, int]], per_leaf: int = RECORDS_PER_LEAF
+) -> bytes:
+    """RFC 6962 root over the batch. Sixteen records a leaf are a sixteenth of the hashes; one a
+    leaf lets a single transfer be proven in 2 kB, and shows nobody else's.
+    """
+    level = list(map(leaf_hash, record_leaves(body, refused, per_leaf)))
     while len(level) > 1:
         pairs = list(map(node_hash, level[::2], level[1::2]))
         level = pairs + level[len(pairs) * 2 :]

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from cloud.commands import ShareRevenue
 from cloud.facts import BankRefused, Fact, Posted, RevenueShared
-from cloud.ledger.accounts import OPENABLE, Kind, Ledger
+from cloud.ledger.accounts import Ledger
 from cloud.ledger.books import PROVIDER
 from cloud.ledger.columns import AMOUNT_MAX, MONEY
+from cloud.ledger.kinds import OPENABLE, Kind
 from protos.ids import AccountId, effect_id
 from protos.messages import Refusal
 from protos.units import PER_MILLE, largest_remainder
@@ -57,7 +58,7 @@ class VenueShares:
         group = effect_id("bank/venue", command.venue, command.bid_id, command.version)
         venue = venue_account(command.venue)
         if venue not in self._ledger.owners:
-            self._ledger.open(venue, Kind.UTILITY, "")
+            self._ledger.open(venue, Kind.VENUE, "")
         postings = _between(
             effect_id(group, "in"), PROVIDER, venue, command.amount_micro - known.amount_micro
         )

@@ -25,13 +25,16 @@ top of the same for the sum; a fee by the kWh is rounded once more.
 _WH_PER_KWH = 1_000
 
 
-def unit_reserve_micro(side: Side, price_micro_per_kwh: int, rules: ZoneRules) -> int:
-    """What one open Wh reserves, in micro-units."""
+def unit_reserve_micro(
+    side: Side, price_micro_per_kwh: int, rules: ZoneRules, wheeling: int = 0
+) -> int:
+    """What one open Wh reserves, in micro-units. `wheeling` is the dearest that a buyer may meet."""
     rounding = ROUNDING_MICRO_PER_WH
     if side is Side.BUY:
-        rounding += rules.grid_fee_micro_per_kwh > 0
+        by_energy = rules.grid_fee_micro_per_kwh + wheeling
+        rounding += by_energy > 0
         price = max(0, price_micro_per_kwh)
-        per_kwh = price * (BPS + rules.grid_fee_bps) + rules.grid_fee_micro_per_kwh * BPS
+        per_kwh = price * (BPS + rules.grid_fee_bps) + by_energy * BPS
         owed = -(-per_kwh // (_WH_PER_KWH * BPS))
     else:
         margin = rules.fallback_import_micro_per_kwh - price_micro_per_kwh
@@ -40,13 +43,18 @@ def unit_reserve_micro(side: Side, price_micro_per_kwh: int, rules: ZoneRules) -
 
 
 def owed_micro(
-    side: Side, energy_wh: int, price_micro_per_kwh: int, rules: ZoneRules, rent_micro: int = 0
+    side: Side,
+    energy_wh: int,
+    price_micro_per_kwh: int,
+    rules: ZoneRules,
+    rent_micro: int = 0,
+    wheeling: int = 0,
 ) -> int:
     """What the bank makes pending for one side of a trade, in micro-units."""
     value = val(energy_wh, price_micro_per_kwh)
     if side is Side.BUY:
         fee = share_bps(max(0, value), rules.grid_fee_bps)
-        fee += val(energy_wh, rules.grid_fee_micro_per_kwh)
+        fee += val(energy_wh, rules.grid_fee_micro_per_kwh + wheeling)
         return max(0, value + fee + rent_micro)
     return max(0, val(energy_wh, rules.fallback_import_micro_per_kwh) - value)
 

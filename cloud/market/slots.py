@@ -17,6 +17,7 @@ from cloud.grid.congestion import most_loaded
 from cloud.grid.network import Network
 from cloud.market.overrides import Conflict, Overrides
 from cloud.market.physics import loose_rooms_wh, meshed_flow, rating_va, slot_flow, wires_of
+from cloud.market.wheeling import Wheeling
 from ext.loops import Loops as KernelLoops
 from ext.tree import Headroom, Tree
 from ext.wires import SlotFlow, Wires
@@ -93,6 +94,7 @@ class Markets:
     def __init__(self, zone: str, network: Network) -> None:
         self.zone = zone
         self.rules = ZoneRules()
+        self.wheeling = Wheeling(network.parent, self.rules)
         self.first_slot = -1
         self.next_slot = 0
         """The first slot whose gate has not closed yet."""
@@ -108,6 +110,7 @@ class Markets:
     def begin(self, first_slot: int, rules: ZoneRules, now_ns: int) -> None:
         """From here on slots can be traded."""
         self.rules, self.first_slot = rules, first_slot
+        self.wheeling = Wheeling(self._network.parent, rules)
         self.next_slot = max(first_slot, self._first_open(now_ns))
 
     @property

@@ -220,7 +220,9 @@ class Trading:
 
     def _entry(self, gateway: Gateway, offer: Offer, now_ns: int) -> OpenOffer:
         """What the offer is as an open one; it counts as the next to arrive."""
-        price = limit_price(self._markets.rules, offer)
+        rules = self._markets.rules
+        price = limit_price(rules, offer)
+        dearest_way = self._markets.wheeling.dearest(gateway.node)
         green = offer.renewable and offer.side is Side.SELL and gateway.produces
         return OpenOffer(
             self._orders + 1,
@@ -231,7 +233,7 @@ class Trading:
             offer.side,
             offer.energy_wh,
             price,
-            unit_reserve_micro(offer.side, price, self._markets.rules),
+            unit_reserve_micro(offer.side, price, rules, dearest_way),
             RENEWABLE_CLASS if green else OTHER_CLASS,
             self._markets.is_gathering(offer.slot, now_ns),
             offer.kind is OrderKind.MARKET,
@@ -381,8 +383,10 @@ class Trading:
         rent_micro: int,
     ) -> Traded:
         """What both owe takes the place of what their offers held."""
+        rules = self._markets.rules
+        way = self._markets.wheeling.fee(seller.gateway.node, buyer.gateway.node)
         for entry in (buyer, seller):
-            owed = owed_micro(entry.side, energy_wh, price, self._markets.rules, rent_micro)
+            owed = owed_micro(entry.side, energy_wh, price, rules, rent_micro, way)
             entry.purse.commit(entry.slot, energy_wh, entry.unit_micro, owed)
             self._throttle.count_trade(entry.gateway.account, entry.slot)
             entry.energy_wh -= energy_wh
@@ -403,6 +407,7 @@ class Trading:
             seller.gateway.device,
             seller.number,
             rent_micro,
+            way,
         )
         self._unsettled.keep(traded, buyer, seller)
         return traded

@@ -86,7 +86,8 @@ def _give_back(matched: Matched, market: Market | None, rules: ZoneRules) -> Non
     traded = matched.traded
     slot, energy_wh, price = traded.slot, traded.energy_wh, traded.price_micro_per_kwh
     for side, purse in ((Side.BUY, matched.buyer), (Side.SELL, matched.seller)):
-        purse.uncommit(slot, owed_micro(side, energy_wh, price, rules, traded.rent_micro))
+        besides = traded.rent_micro, traded.wheeling_micro_per_kwh
+        purse.uncommit(slot, owed_micro(side, energy_wh, price, rules, *besides))
         if market is not None:
             purse.drop(slot, side, energy_wh, 0)
     if market is not None:

@@ -49,6 +49,7 @@ from cloud.market.streams import (
     refuse_position,
 )
 from cloud.market.trading import TICKS_MAX, Trading
+from cloud.market.wheeling import areas_are_sound
 from cloud.metering.columns import MapPlan, plan_columns
 from cloud.metering.reports import Home, SlotReports
 from cloud.metering.telemetry import Snapshot, newest_ms, observe
@@ -249,7 +250,8 @@ class Zone:
             return [] if same else [self._refused("zone", Refusal.CHANGED_REPLAY)]
         if command.network_sha256 != self.network.sha256:
             return [self._refused("network", Refusal.UNKNOWN_ELEMENT)]
-        if not _are_sound(command.rules):
+        areas_fit = areas_are_sound(command.rules, self.network.size)
+        if not areas_fit or not _are_sound(command.rules):
             return [self._refused("rules", Refusal.BAD_PRICE)]
         if not 0 <= command.first_slot <= slot_at(now_ns) + SLOTS_PER_DAY:
             return [self._refused("first slot", Refusal.UNKNOWN_SLOT)]

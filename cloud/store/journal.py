@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 GENESIS = bytes(32)
+JOURNAL_FILE = "journal.db"
 SCHEMA_VERSION = 1
 
 _SCHEMA = """

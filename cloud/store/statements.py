@@ -8,21 +8,18 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 from cloud.commands import ZoneRules
-from cloud.facts import Statement, ZoneOpened, decode_fact, encode_fact
+from cloud.facts import Fact, Statement, ZoneOpened, decode_fact, fact_heads
 
-_QUERY = "select position, body from leaf where substr(body, 1, ?) = ? order by position"
-_HEAD = encode_fact(Statement("", 0, 0, *([""] + [0] * 10)))[:2]  # type: ignore[arg-type]
-"""How every statement's leaf begins: the array's length and the fact's tag."""
-_OPENED = encode_fact(ZoneOpened("", b"", 0, ZoneRules()))[:2]
+F = TypeVar("F", bound=Fact)
 
 
 def zone_rules(path: Path) -> dict[str, ZoneRules]:
     """The rules of every zone, as the log has them."""
     with closing(_open(path)) as db:
-        found = [decode_fact(body) for _, body in db.execute(_QUERY, (len(_OPENED), _OPENED))]
-    return {fact.zone: fact.rules for fact in found if isinstance(fact, ZoneOpened)}
+        return {fact.zone: fact.rules for _, fact in _leaves(db, ZoneOpened)}
 
 
 def statements(
@@ -31,11 +28,20 @@ def statements(
     """(leaf position, statement) of these account names with first <= slot <= last, as logged."""
     wanted = {*accounts}
     with closing(_open(path)) as db:
-        for position, body in db.execute(_QUERY, (len(_HEAD), _HEAD)):
-            fact = decode_fact(body)
-            assert isinstance(fact, Statement), f"leaf {position} begins like a statement"
+        for position, fact in _leaves(db, Statement):
             if fact.account in wanted and first_slot <= fact.slot <= last_slot:
                 yield position, fact
+
+
+def _leaves(db: sqlite3.Connection, kind: type[F]) -> Iterator[tuple[int, F]]:
+    """All leaves of a kind, found by their first bytes, with their positions."""
+    heads = fact_heads(kind)
+    begins = " or ".join(f"substr(body, 1, {len(head)}) = ?" for head in heads)
+    query = f"select position, body from leaf where {begins} order by position"  # noqa: S608 - lengths only
+    for position, body in db.execute(query, heads):
+        fact = decode_fact(body)
+        assert isinstance(fact, kind), f"leaf {position} begins like a {kind.__name__}"
+        yield position, fact
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -14,6 +14,7 @@ from cloud.facts import (
     Awarded,
     AwardMetered,
     BatchAccepted,
+    BatchPosted,
     BatchRefused,
     BidAnswered,
     BidCancelled,
@@ -38,6 +39,7 @@ from cloud.facts import (
     Statement,
     Telemetry,
     Traded,
+    TransfersRefused,
     ZoneRefused,
 )
 from cloud.store.grid_alarms import GRID_FACTS, alarm_of
@@ -59,6 +61,7 @@ BLOCKS_KEPT_MAX = 200
 ALARMS_KEPT_MAX = 200
 BIDS_KEPT_MAX = 500
 STATEMENTS_KEPT_MAX = 96
+TRANSFER_BATCHES_KEPT_MAX = 100_000
 
 
 class Powers(Protocol):
@@ -139,6 +142,15 @@ class AlarmRow:
 
 
 @dataclass(slots=True)
+class TransferBatchRow:
+    """A batch of transfers: when it was journaled, where its leaf lies, and what was refused."""
+
+    at_ns: int
+    position: int
+    refused: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(slots=True)
 class CurtailmentRow:
     plan: CurtailmentPlanned
     leases: dict[str, int] = field(default_factory=dict)
@@ -184,6 +196,7 @@ class Views:
         self.curtailments: dict[str, CurtailmentRow] = {}
         self.authorities: dict[str, AuthorityRegistered] = {}
         self.statements: dict[str, deque[tuple[int, Statement]]] = {}
+        self.transfer_batches: deque[TransferBatchRow] = deque(maxlen=TRANSFER_BATCHES_KEPT_MAX)
         self.leaves = 0
         self._lease_states: dict[str, int] = {}
         self._planned: CurtailmentRow | None = None
@@ -234,9 +247,8 @@ class Views:
                 self._market(fact)
             case GateClosed() | SlotMetered() | SlotSettled() | RefereeRecorded():
                 self._slot(fact, at_ns)
-            case Statement():
-                kept = self.statements.setdefault(fact.account, deque(maxlen=STATEMENTS_KEPT_MAX))
-                kept.append((self.leaves, fact))
+            case Statement() | BatchPosted() | TransfersRefused():
+                self._proven(fact, at_ns)
             case BlockSealed():
                 self.totals.blocks += 1
                 self.blocks.append(fact)
@@ -250,6 +262,17 @@ class Views:
                 self._bid(fact, at_ns)
             case _ if isinstance(fact, GRID_FACTS):
                 self._grid(fact, at_ns)
+
+    def _proven(self, fact: Statement | BatchPosted | TransfersRefused, at_ns: int) -> None:
+        """Where the leaves lie that receipts are asked for."""
+        match fact:
+            case Statement():
+                kept = self.statements.setdefault(fact.account, deque(maxlen=STATEMENTS_KEPT_MAX))
+                kept.append((self.leaves, fact))
+            case BatchPosted():
+                self.transfer_batches.append(TransferBatchRow(at_ns, self.leaves))
+            case TransfersRefused():
+                self.transfer_batches[-1].refused = fact.refused
 
     def _grid(self, fact: Fact, at_ns: int) -> None:
         found = alarm_of(fact)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud.grid.network import Network
-from cloud.store.journal import TamperedJournalError
+from cloud.store.journal import JOURNAL_FILE, TamperedJournalError
 from cloud.validator.files import load_key, write_durably
 from cloud.validator.mirror import publish
 from cloud.validator.replica import ReplayError, Replica
@@ -28,7 +28,6 @@ from protos.codec import ColumnDecoder
 from protos.receipt import ReceiptError, VerifierKey, open_checkpoint, parse_key, signature_line
 from protos.witness import journal_request, witness_key
 
-JOURNAL_FILE = "journal.db"
 LOG_KEY_FILE = "log.key.pub"
 DISTRUST_FILE = "distrust.json"
 EVIDENCE_FILE = "evidence.json"

@@ -46,7 +46,12 @@ def settled_as_the_oracle_says(seed):
     delivered = markets.delivered_by_trade(trades, exported, imported)
     net, *system = oracle.money(trades, delivered, exported, imported, rules)
     got = {name: totals.money_micro for name, totals in outcome.accounts.items()}
-    totals = [outcome.utility_micro, outcome.grid_fee_micro, outcome.trading_fee_micro]
+    totals = [
+        outcome.utility_micro,
+        outcome.grid_fee_micro,
+        outcome.trading_fee_micro,
+        outcome.rounding_micro,
+    ]
     every = [meter for group in meters.values() for meter in group]
     is_right = got == net and totals == system and not conservation_error_wh(outcome, every)
     try:

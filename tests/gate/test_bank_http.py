@@ -8,11 +8,12 @@ import json
 import pytest
 
 from cloud.__main__ import main
-from cloud.commands import MeterSlot, SettleSlot
+from cloud.commands import MeterSlot, SealBlock, SettleSlot
 from cloud.ledger.evidence import TWO_ROOTS, Evidence
 from cloud.money import contained_tax
 from cloud.remote import Operator, RemoteError
 from protos.clock import slot_at
+from protos.limits import RECEIPT_BYTES_MAX
 from protos.receipt import Checkpoint
 from protos.witness import cosign, witness_key
 from tests.validator.test_replica import KEY
@@ -190,3 +191,90 @@ async def test_a_statement_lists_the_slots_of_one_account(cloud, terminal, tmp_p
     assert "2 statements" in said
     for words in (("anna", "--from", "yesterday"), ("anna", "--from", "9", "--to", "8")):
         assert (await terminal.type("statement", *words, state_only=True))[0] == 2
+
+
+async def test_one_transfer_among_others_is_proven_offline(terminal, tmp_path):
+    names = [f"{number:032x}" for number in range(1, 8)]
+    many = [{"id": name, "debit": "anna", "credit": "boon", "amount": 7} for name in names]
+    many[3]["amount"] = 10**15
+    answer = await terminal.post("/api/transfers", {"transfers": many})
+    assert [one["index"] for one in answer["refused"]] == [3]
+    await terminal.cloud.app.writer.submit(SealBlock())
+    await terminal.cloud.app.writer.settle()
+    for name, outcome in ((names[5], "DONE"), (names[3], "INSUFFICIENT_FUNDS")):
+        path = tmp_path / f"{name}.receipt"
+        words = ("--transfer", name, "--hour", str(answer["hour"]), "--output", str(path))
+        status, said = await terminal.type("receipt", *words)
+        assert status == 0, said
+        assert path.stat().st_size <= RECEIPT_BYTES_MAX
+        assert main(["verify", str(path), "--json"]) == 0
+        transfer = json.loads(terminal.capsys.readouterr().out)["Transfer"]
+        assert (transfer["id"], transfer["outcome"]) == (name, outcome)
+        path.write_bytes(path.read_bytes().replace(b"record ", b"record A", 1))
+        assert main(["verify", str(path)]) == 1
+
+
+async def test_a_transfer_that_nobody_made_has_no_proof(terminal, tmp_path):
+    for words in (("--transfer", "never"), ("--transfer", "never", "--hour", "5")):
+        status, said = await terminal.type("receipt", *words, "--output", str(tmp_path / "r"))
+        assert (status, "no transfer" in said) == (2, True), said
+    status, said = await terminal.type("receipt", "--transfer", "t", "--hour", "-1")
+    assert (status, "counts from 1970" in said) == (2, True)
+
+
+async def test_an_account_says_what_it_is_for_and_how_far_it_may_fall(terminal):
+    status, said = await terminal.type("account")
+    kinds = {one["kind"]: one for one in json.loads(said)}
+    assert status == 0
+    assert {
+        "prosumer",
+        "utility",
+        "grid",
+        "treasury",
+        "validator",
+        "insurance",
+        "venue",
+        "rounding",
+    } <= {*kinds}
+    assert kinds["utility"]["floors"] == {"GT": None, "MONEY": None, "CLAIM": 0}
+    for account, kind, transfers in (
+        ("anna", "prosumer", True),
+        ("@utility/tiny", "utility", False),
+        ("@grid/tiny", "grid", False),
+        ("@rounding/tiny", "rounding", False),
+        ("@fund/treasury", "treasury", False),
+        ("@fund/insurance", "insurance", False),
+    ):
+        _, said = await terminal.type("account", account)
+        found = json.loads(said)
+        assert (found["kind"], found["may_transfer"]) == (kind, transfers), account
+        assert found["floors"] == kinds[kind]["floors"]
+
+
+async def test_a_validators_account_is_opened_and_holds_no_energy(terminal):
+    status, said = await terminal.type("account", "egat", "--open", "validator")
+    assert status == 0, said
+    assert json.loads(said)["may_trade"] is False
+    assert (await terminal.type("account", "egat", "--open", "validator"))[0] == 0
+    assert (await terminal.type("transfer", "anna", "egat", "1", "--id", "fee"))[0] == 0
+    assert (await balance(terminal, "egat"))["MONEY"] == 1_000_000
+    status, said = await terminal.type(
+        "transfer", "anna", "egat", "1", "--id", "g", "--asset", "GT"
+    )
+    assert (status, "WRONG_ASSET" in said) == (2, True)
+    for words, expected in (
+        (("egat", "--open", "prosumer"), "CHANGED_REPLAY"),
+        (("new", "--open", "mint"), "MALFORMED"),
+        (("@mint", "--open", "prosumer"), "MALFORMED"),
+    ):
+        status, said = await terminal.type("account", *words)
+        assert (status, expected in said) == (2, True), said
+
+
+async def test_banked_tokens_are_used_once_per_id_and_not_beyond_what_there_is(terminal):
+    status, said = await terminal.type("retire", "anna", "5", "--id", "bill-1")
+    assert (status, "INSUFFICIENT_FUNDS" in said) == (2, True)
+    status, said = await terminal.type("retire", "nobody", "5", "--id", "bill-1")
+    assert (status, "UNKNOWN_ACCOUNT" in said) == (2, True)
+    status, said = await terminal.type("retire", "anna", "0.5", "--id", "bill-1")
+    assert (status, "a whole number" in said) == (2, True)

@@ -7,8 +7,8 @@ from cloud.config import CloudConfig, ZoneConfig
 from cloud.core import Core
 from cloud.replay import verify
 from cloud.snapshot import SNAPSHOT_FILE
-from cloud.start import JOURNAL_FILE, SnapshotPump
-from cloud.store.journal import SqliteJournal
+from cloud.start import SnapshotPump
+from cloud.store.journal import JOURNAL_FILE, SqliteJournal
 from protos.clock import SystemClock
 from tests.gate.conftest import MAP, Cloud
 

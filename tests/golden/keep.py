@@ -6,7 +6,6 @@ and for each rules version; none is made anew because a test of it fails.
 
 import gzip
 import sys
-from dataclasses import astuple
 from pathlib import Path
 
 import msgspec
@@ -44,7 +43,7 @@ def replayed(kept):
 
 def main(name, source, *zones):
     journal = SqliteJournal(Path(source), read_only=True)
-    records = [astuple(record) for record in journal.read()]
+    records = [tuple(record) for record in journal.read()]
     journal.close()
     kept = Kept(dict(zone.split("=") for zone in zones), 0, b"", records)
     core, _ = replayed(kept)

@@ -3,8 +3,9 @@
 import pytest
 
 from cloud.facts import Posted
-from cloud.ledger.accounts import Capture, Kind, Ledger, Pending, Replay
+from cloud.ledger.accounts import Capture, Ledger, Pending, Replay
 from cloud.ledger.columns import AMOUNT_MAX, CLAIM, CO2, GT, MONEY
+from cloud.ledger.kinds import Kind
 from protos.messages import Refusal
 
 

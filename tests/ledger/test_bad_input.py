@@ -22,6 +22,7 @@ from cloud.commands import (
     RecordErasure,
     RegisterValidator,
     ReserveTrades,
+    RetireTokens,
     SealBlock,
     SettleSlot,
     ShareRevenue,
@@ -75,7 +76,7 @@ def share(*deliveries, amount=100, owners=800):
 @pytest.fixture
 def bank():
     bank = Bank()
-    bank.apply(OpenLedger("z", ZoneRules()), BEFORE)
+    bank.apply(OpenLedger("z", ZoneRules(bank_unsold=True)), BEFORE)
     bank.apply(OpenLedger("y", ZoneRules()), BEFORE)
     for name, zone in (("anna", "z"), ("boon", "z"), ("yuda", "y")):
         bank.apply(OpenAccount(name, "prosumer", zone), BEFORE)
@@ -85,7 +86,8 @@ def bank():
     bank.apply(GrantStake("g", "community", "anna", 1_000), BEFORE)
     bank.apply(BondStake("b", "anna", "boon", 100), BEFORE)
     bank.apply(reserve(trade()), BEFORE)
-    bank.apply(settle(MeterSlot("anna", 5, 0, False), slot=SLOT - 1), BEFORE)
+    bank.apply(settle(MeterSlot("anna", 5, 3, False), slot=SLOT - 1), BEFORE)
+    bank.apply(RetireTokens("r", "anna", 1), BEFORE)
     bank.apply(send(bank, "pending", "anna", "boon", 50, flags=2, timeout_s=3_600), BEFORE)
     bank.apply(CommitRecord(b"c" * 32, "kyc"), BEFORE)
     return bank
@@ -159,6 +161,15 @@ CASES = {
     "zone with other rules": (OpenLedger("z", ZoneRules(grid_fee_bps=1)), BEFORE, R.CHANGED_REPLAY),
     "supply with other rules": (OpenSupply(StakeRules(inflation_bps=1)), BEFORE, R.CHANGED_REPLAY),
     "key of another validator": (RegisterValidator("anna", VALIDATOR_KEY), BEFORE, R.CHANGED_REPLAY),
+    "retirement replayed otherwise": (RetireTokens("r", "anna", 2), BEFORE, R.CHANGED_REPLAY),
+    "retirement by nobody": (RetireTokens("q", "nobody", 1), BEFORE, R.UNKNOWN_ACCOUNT),
+    "retirement by the bank": (RetireTokens("q", "@utility/z", 1), BEFORE, R.UNKNOWN_ACCOUNT),
+    "retirement of nothing": (RetireTokens("q", "anna", 0), BEFORE, R.MALFORMED),
+    "retirement of more than there is": (RetireTokens("q", "anna", 1 << 62), BEFORE, R.INSUFFICIENT_FUNDS),
+    "trade with a fee for the way that the rules do not know": (
+        reserve(TradeTerms(2, "anna", "boon", 50, 3_000_000, 0, 1)), BEFORE, R.BAD_PRICE),
+    "rules with a ragged matrix of ways": (
+        OpenLedger("x", ZoneRules(wheeling_micro_per_kwh=((0, 1),))), BEFORE, R.MALFORMED),
     # The wrong time.
     "settle before delivery": (settle(), BEFORE, R.TOO_EARLY),
     "clock one nanosecond before the slot's end": (settle(), AFTER - 1, R.TOO_EARLY),

@@ -9,10 +9,11 @@ from cloud.commands import TradeTerms as Terms
 from cloud.core import Core
 from cloud.facts import AllowancesChanged, BankRefused, TransfersExpired, TransfersPosted
 from cloud.ledger import transfers as bulk
-from cloud.ledger.accounts import FLOORS, Kind, Ledger
+from cloud.ledger.accounts import Ledger
 from cloud.ledger.bank import Bank
 from cloud.ledger.books import ISSUER, PROVIDER
 from cloud.ledger.columns import AMOUNT_MAX, ASSETS, GC, GT, GTX, MONEY, unsound_row_in_python
+from cloud.ledger.kinds import FLOORS, Kind
 from cloud.ledger.log import TransparencyLog
 from cloud.ledger.transfers import HOUR_NS, RECORD, Flag, pack, post_in_python, records_root
 from ext import post as kernel

@@ -58,13 +58,13 @@ def optimum_wh(trades, exported, imported) -> int:
         total += amount
 
 
-def legs(q, price, delivered, untaken, missing, rules):
-    """Buyer, seller, utility, grid fee, trading fee: positive is received."""
+def legs(q, price, delivered, untaken, missing, rules, wheeling=0):
+    """Buyer, seller, utility, grid fee, trading fee, rounding: positive is received."""
     worth = value(delivered, price)
     grid_fee = half_up(Fraction(worth * rules.grid_fee_bps, 10_000))
-    grid_fee += value(delivered, rules.grid_fee_micro_per_kwh)
+    grid_fee += value(delivered, rules.grid_fee_micro_per_kwh + wheeling)
     fee = half_up(Fraction(worth * rules.trading_fee_bps, 10_000))
-    utility = 0
+    utility = rounding = 0
     buyer, seller = -(worth + grid_fee), worth - fee
     if untaken:
         # The utility takes what the buyer left, at its own price; the buyer makes it whole.
@@ -81,18 +81,20 @@ def legs(q, price, delivered, untaken, missing, rules):
         cost = max(from_buyer, value(missing, rules.fallback_import_micro_per_kwh))
         seller_has = seller + seller_bound(q, price, rules)
         from_seller = min(cost - from_buyer, seller_has)
+        if rules.post_rounding:
+            rounding = from_buyer + from_seller - cost
         buyer, seller, utility = (
             buyer - from_buyer,
             seller - from_seller,
-            utility + from_buyer + from_seller,
+            utility + from_buyer + from_seller - rounding,
         )
-    return buyer, seller, utility, grid_fee, fee
+    return buyer, seller, utility, grid_fee, fee, rounding
 
 
-def buyer_bound(q, price, rules) -> int:
+def buyer_bound(q, price, rules, wheeling=0) -> int:
     worth = value(q, price)
     by_value = half_up(Fraction(worth * rules.grid_fee_bps, 10_000))
-    return worth + by_value + value(q, rules.grid_fee_micro_per_kwh)
+    return worth + by_value + value(q, rules.grid_fee_micro_per_kwh + wheeling)
 
 
 def seller_bound(q, price, rules) -> int:
@@ -129,26 +131,30 @@ def money(trades, delivered, exported, imported, rules):
     untaken = leftovers(trades, delivered, exported, "seller")
     missing = leftovers(trades, delivered, imported, "buyer")
     net = dict.fromkeys([*exported, *imported], 0)
-    utility = grid_fees = fees = 0
+    utility = grid_fees = fees = roundings = 0
     for i, trade in enumerate(trades):
-        buyer, seller, balancing, grid_fee, fee = legs(
+        buyer, seller, balancing, grid_fee, fee, rounding = legs(
             trade.energy_wh,
             trade.price_micro_per_kwh,
             delivered[i],
             untaken[i],
             missing[i],
             rules,
+            trade.wheeling_micro_per_kwh,
         )
         net[trade.buyer] += buyer
         net[trade.seller] += seller
         utility += balancing
         grid_fees += grid_fee
         fees += fee
+        roundings += rounding
     for seller, wh in exported.items():
         ready = sum(
             delivered[i] + untaken[i] for i, trade in enumerate(trades) if trade.seller == seller
         )
-        bought = value(wh - ready, rules.fallback_export_micro_per_kwh)
+        # All of it was read by a meter, so that where unsold energy is banked nobody buys it.
+        left = 0 if rules.bank_unsold else wh - ready
+        bought = value(left, rules.fallback_export_micro_per_kwh)
         net[seller] += bought
         utility -= bought
-    return net, utility, grid_fees, fees
+    return net, utility, grid_fees, fees, roundings

@@ -16,6 +16,7 @@ import msgspec
 
 TRADED, POSTED, RESERVED, SETTLED = 17, 32, 33, 36
 TRANSFERS, EXPIRED, REFUSED, VOIDED = 48, 49, 121, 122
+BATCH, NOT_DONE = 180, 181
 POST_TRANSFERS = 46
 RECORD = struct.Struct("<16s16sqIIIHBB")
 MONEY = 1
@@ -40,11 +41,11 @@ def root(leaves):
     return sha256(b"\x01" + root(leaves[:split]) + root(leaves[split:])).digest()
 
 
-def batch_root(body, refused):
+def batch_root(body, refused, per_leaf):
     outcomes = dict(refused)
     leaves = []
-    for first in range(0, len(body) // 56, 16):
-        part = range(first, min(first + 16, len(body) // 56))
+    for first in range(0, len(body) // 56, per_leaf):
+        part = range(first, min(first + per_leaf, len(body) // 56))
         said = b"".join(outcomes.get(n, 0).to_bytes(2, "little") for n in part)
         leaves.append(body[first * 56 : (part[-1] + 1) * 56] + said)
     return root(leaves)
@@ -68,14 +69,14 @@ class History:
         self.batches = iter([c for c in commands if c[0] == POST_TRANSFERS])
         leaves = [decode(body) for (body,) in db.execute("select body from leaf order by position")]
         db.close()
-        for leaf in leaves:
-            self.take(leaf)
+        for leaf, after in zip(leaves, [*leaves[1:], [0]], strict=True):
+            self.take(leaf, after)
         self.end()
 
     def wrong(self, text):
         self.anomalies.append(text)
 
-    def take(self, leaf):
+    def take(self, leaf, after):
         tag, *fields = leaf
         if tag == POSTED:
             self.operations += 1
@@ -85,6 +86,8 @@ class History:
                 self.move(debit, credit, amount)
         elif tag == TRANSFERS:
             self.batch(*fields)
+        elif tag == BATCH:
+            self.batch(*fields, after[2] if after[0] == NOT_DONE else [], per_leaf=1)
         elif tag == EXPIRED:
             for name in fields[0]:
                 self.end_of(name)
@@ -106,11 +109,11 @@ class History:
         if self.held.pop(pending, None) is None:
             self.wrong(f"{pending.hex()} ended and was never pending")
 
-    def reserve(self, trade, buyer, seller, energy, price, rent=0):
+    def reserve(self, trade, buyer, seller, energy, price, rent=0, way=0):
         self.operations += 1
         self.told[trade] += 1
         worth = value(energy, price)
-        escrow = worth + half_up(worth * self.fee_bps, 10_000) + rent
+        escrow = worth + half_up(worth * self.fee_bps, 10_000) + rent + value(energy, way)
         margin = max(0, value(energy, self.high) - worth)
         self.reserved[trade] = {buyer: escrow, seller: margin}
         for account in (buyer, seller):
@@ -133,9 +136,9 @@ class History:
         if self.balance[account] < waiting:
             self.wrong(f"{account} has {self.balance[account]} and owes {waiting}")
 
-    def batch(self, hour, records, posted, leaf_root, refused):
+    def batch(self, hour, records, posted, leaf_root, refused, per_leaf=16):
         for command in self.batches:
-            if command[1] == hour and batch_root(command[2], refused) == leaf_root:
+            if command[1] == hour and batch_root(command[2], refused, per_leaf) == leaf_root:
                 break
         else:
             self.wrong("no journaled batch has this leaf's root")

@@ -36,8 +36,8 @@ from cloud.facts import (
     RevenueStated,
 )
 from cloud.flows import follow
-from cloud.ledger.accounts import MONEY
 from cloud.ledger.bank import Bank
+from cloud.ledger.columns import MONEY
 from cloud.ledger.venue_share import venue_account
 from cloud.vpp.capability import HOUR_NS
 from protos.clock import MINUTE_NS
