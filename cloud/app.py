@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cloud.commands import (
     AdvanceDesk,
     AdvanceZone,
+    DeclareCurrencies,
     OpenDesk,
     OpenZone,
     PromiseFirm,
@@ -203,6 +204,11 @@ class App:
                 OpenDesk(desk.power_max_w, desk.exposure_max_micro, desk.power_min_w)
             )
             await self.writer.submit(PromiseFirm(is_on=True))
+        zones = sorted({zone.currency for zone in self.config.zones})
+        rate = self.config.desk.rate_micro if len(zones) == 1 else 0
+        await self.writer.submit(
+            DeclareCurrencies("/".join(zones), self.config.desk.currency, rate)
+        )
 
     async def _start_http(self) -> int:
         services = HttpServices(

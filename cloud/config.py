@@ -64,6 +64,11 @@ class DeskConfig:
     power_min_w: int = 100_000
     oasis_files: tuple[str, ...] = ()
     """Recorded OASIS price files whose days the paper exchange repeats instead of a made day."""
+    currency: str = "USD"
+    """What the venues pay in."""
+    rate_micro: int = 0
+    """One unit of it in the zones' currency, in millionths. Must be set where they differ: until
+    then statements are kept and compared, and the homes wait for their part."""
     homes_first: bool = False
     """Whether the batteries serve their homes before a market: their forecast use is then kept."""
 
@@ -160,6 +165,10 @@ def _check(config: CloudConfig) -> None:
             raise ConfigError(f"{name} = {port}: a port is 0 (any free one) to 65535")
     if not 0 <= config.pseudonym_days <= 366:
         raise ConfigError(f"pseudonym_days = {config.pseudonym_days}: write 0 (off) to 366")
+    if config.desk.rate_micro < 0:
+        raise ConfigError(
+            f"desk.rate_micro = {config.desk.rate_micro}: write a rate > 0, or leave it"
+        )
     for zone in config.zones:
         if zone.tick_micro_per_kwh <= 0:
             raise ConfigError(f"zones.tick_micro_per_kwh = {zone.tick_micro_per_kwh}: must be > 0")

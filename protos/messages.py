@@ -294,6 +294,7 @@ class Refusal(IntEnum):
     WRONG_AREA = 112
     TOO_OFTEN = 113
     ORDERS_PER_TRADE = 114
+    NO_RATE = 140
 
 
 ADVICE: dict[Refusal, str] = {
@@ -342,5 +343,6 @@ ADVICE: dict[Refusal, str] = {
     Refusal.TOO_OFTEN: "send a signal every four seconds, and never two in one",
     Refusal.WRONG_AREA: "this authority is registered for another area; order there",
     Refusal.ORDERS_PER_TRADE: "too many offers for this slot for what was traded; leave some open",
+    Refusal.NO_RATE: "the venue pays in another currency; set [desk] rate_micro to its rate",
 }
 """What the sender can do about each refusal."""
