@@ -16,6 +16,7 @@ import uvicorn
 from cloud.commands import (
     AdvanceDesk,
     AdvanceZone,
+    DeclareCurrencies,
     OpenDesk,
     OpenZone,
     PromiseFirm,
@@ -217,6 +218,11 @@ class App:
                 OpenDesk(desk.power_max_w, desk.exposure_max_micro, desk.power_min_w)
             )
             await self.writer.submit(PromiseFirm(is_on=True))
+        zones = sorted({zone.currency for zone in self.config.zones})
+        rate = self.config.desk.rate_micro if len(zones) == 1 else 0
+        await self.writer.submit(
+            DeclareCurrencies("/".join(zones), self.config.desk.currency, rate)
+        )
 
     async def _open_gates(self) -> int:
         """The gateways' port: still to be opened by this process, or served by others."""

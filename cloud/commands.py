@@ -700,6 +700,20 @@ class PromiseFirm(DeskCommand, frozen=True, array_like=True, tag=65):
     is_on: bool
 
 
+class DeclareCurrencies(DeskCommand, frozen=True, array_like=True, tag=190):
+    """Which money the zones and the venues count in, and what the rate between them is.
+
+    `rate_micro` is one unit of the venues' currency in the zones', in millionths; 0 is unknown: where
+    the two differ nothing is then shared with the homes until `SetSharing` or this command says a
+    rate. From here on the desk also remembers paid bids for late statements. Journals older than
+    this command share one to one, and forget a bid after a fortnight, as they did.
+    """
+
+    zones: str
+    venues: str
+    rate_micro: int = 0
+
+
 # ---- venue money ---------------------------------------------------------------------------
 
 
@@ -902,6 +916,7 @@ AnyCommand = (
     | BidAhead
     | ForecastHomes
     | PromiseFirm
+    | DeclareCurrencies
     | ShareRevenue
     | CompensateHomes
     | SetGridRules

@@ -110,6 +110,11 @@ class DeskConfig:
     power_min_w: int = 100_000
     oasis_files: tuple[str, ...] = ()
     """Recorded OASIS price files whose days the paper exchange repeats instead of a made day."""
+    currency: str = "USD"
+    """What the venues pay in."""
+    rate_micro: int = 0
+    """One unit of it in the zones' currency, in millionths. Must be set where they differ: until
+    then statements are kept and compared, and the homes wait for their part."""
     homes_first: bool = False
     """Whether the batteries serve their homes before a market: their forecast use is then kept."""
 
@@ -221,6 +226,14 @@ def _check(config: CloudConfig) -> None:
         port = getattr(config, name)
         if not 0 <= port < 65_536:
             raise ConfigError(f"{name} = {port}: a port is 0 (any free one) to 65535")
+    _check_numbers(config)
+    for zone in config.zones:
+        _check_zone(zone)
+    if len({zone.name for zone in config.zones}) != len(config.zones):
+        raise ConfigError("zones.name: each zone needs a name of its own")
+
+
+def _check_numbers(config: CloudConfig) -> None:
     if not 1 <= config.gate_processes <= GATE_PROCESSES_MAX:
         raise ConfigError(
             f"gate_processes = {config.gate_processes}: write 1 to {GATE_PROCESSES_MAX}"
@@ -233,10 +246,10 @@ def _check(config: CloudConfig) -> None:
         raise ConfigError(
             f"snapshot_commands = {config.snapshot_commands}: write 0 (never) or more"
         )
-    for zone in config.zones:
-        _check_zone(zone)
-    if len({zone.name for zone in config.zones}) != len(config.zones):
-        raise ConfigError("zones.name: each zone needs a name of its own")
+    if config.desk.rate_micro < 0:
+        raise ConfigError(
+            f"desk.rate_micro = {config.desk.rate_micro}: write a rate > 0, or leave it"
+        )
 
 
 def _check_zone(zone: ZoneConfig) -> None:

@@ -41,6 +41,9 @@ within two hours, and the gates of the next two wholesale hours are still open.
 VILLAGES = (665, 525, 11, 3325)
 """Transformers of the rural network under which the homes stand, the one that congests first."""
 
+BAHT_A_DOLLAR_MICRO = 33_500_000
+"""The demo's zones count in baht and its paper venues in dollars; a made rate."""
+
 DEPOSIT_MICRO = 1_000_000_000
 READY_WITHIN_S = 60
 SETTLE_WITHIN_S = 60
@@ -199,7 +202,7 @@ def _prepare(options: DemoOptions) -> Demo:
         f"http_port = {ports['http']}\ngateway_port = {ports['gateway']}\n"
         f"enrolment_port = {ports['enrolment']}\nutility_port = {ports['utility']}\n"
         f"opening_deposit_micro = {DEPOSIT_MICRO}\n"
-        f"[desk]\noasis_files = {json.dumps([str(one.resolve()) for one in options.oasis])}\n",
+        f"[desk]\nrate_micro = {BAHT_A_DOLLAR_MICRO}\noasis_files = {json.dumps([str(one.resolve()) for one in options.oasis])}\n",
         encoding="utf-8",
     )
     return Demo(options, clock, ports)

@@ -702,6 +702,12 @@ class FirmPromised(Fact, frozen=True, array_like=True, tag=65):
     is_on: bool
 
 
+class CurrenciesDeclared(Fact, frozen=True, array_like=True, tag=190):
+    zones: str
+    venues: str
+    rate_micro: int
+
+
 class RevenueShared(Fact, frozen=True, array_like=True, tag=140):
     """A venue's payment reached the homes' accounts; what a correction took back is still owed."""
 
@@ -952,6 +958,7 @@ AnyFact = (
     | SharingSet
     | RevenueStated
     | FirmPromised
+    | CurrenciesDeclared
     | RevenueShared
     | GridRulesSet
     | OutageChanged

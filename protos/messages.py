@@ -314,6 +314,7 @@ class Refusal(IntEnum):
     TOO_OFTEN = 113
     ORDERS_PER_TRADE = 114
     BAD_REPLACEMENT = 120
+    NO_RATE = 140
 
 
 ADVICE: dict[Refusal, str] = {
@@ -363,5 +364,6 @@ ADVICE: dict[Refusal, str] = {
     Refusal.WRONG_AREA: "this authority is registered for another area; order there",
     Refusal.ORDERS_PER_TRADE: "too many offers for this slot for what was traded; leave some open",
     Refusal.BAD_REPLACEMENT: "replace by a limit till the gate, same slot and side; else cancel",
+    Refusal.NO_RATE: "the venue pays in another currency; set [desk] rate_micro to its rate",
 }
 """What the sender can do about each refusal."""

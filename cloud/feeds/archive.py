@@ -32,6 +32,20 @@ UNPACKED_BYTES_MAX = 256 * 1024 * 1024
 MEMBERS_MAX = 100
 THROTTLE = b"Acceptable Use Policy Violation"
 THROTTLE_RETRY_S = 5
+PAGE_STARTS = (
+    *(
+        b"<!doctype html",
+        b"<html",
+        b"<head>",
+        b"<body",
+        b"<title",
+        b"<h1",
+        b"<h2",
+        b"<p>",
+        b"<center",
+    ),
+    *(b"<div", b"<script", b"<meta", b"<pre", b"<table", b"<br"),
+)
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 HAS_DESCRIPTOR = 0x08
 
@@ -94,10 +108,17 @@ def plain(source: str, body: bytes) -> bytes:
         raise EmptyBody(source)
     if THROTTLE in body[:2_048]:
         raise Throttled(source, THROTTLE_RETRY_S, "asked more often than once in 5 seconds")
-    start = body[:512].lstrip().lower()
-    if start.startswith((b"<!doctype html", b"<html")):
+    if is_page(body):
         raise NotData(source, "a web page came instead of data; the session may have expired")
     return body
+
+
+def is_page(body: bytes) -> bool:
+    """Whether it is HTML, be it only a piece: a login, a maintenance notice, a proxy's refusal."""
+    start = body[:2_048].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    while start.startswith((b"<?xml", b"<!--")):
+        start = start.partition(b"?>" if start.startswith(b"<?") else b"-->")[2].lstrip()
+    return start.startswith(PAGE_STARTS)
 
 
 def safe_xml(source: str, body: bytes) -> bytes:

@@ -27,7 +27,15 @@ ITEMS = ("series", "seriesId", "fueltype", "type", "product", "energySourceCode"
 
 def parse(body: bytes) -> Page:
     """One page of a route. Raises FeedError."""
-    document = archive.document(SOURCE, archive.members(SOURCE, body)[0][1])
+    page, *others = [_page(file) for _, file in archive.members(SOURCE, body)]
+    for other in others:
+        page.merge(other)
+    page.forget()
+    return page
+
+
+def _page(file: bytes) -> Page:
+    document = archive.document(SOURCE, file)
     if not isinstance(document, dict):
         raise Malformed(SOURCE, "not an answer of API v2")
     _refused(document)
@@ -45,7 +53,6 @@ def parse(body: bytes) -> Page:
             raise Malformed(SOURCE, "an entry is no record", number)
         page.entries += 1
         _entry(entry, page, number)
-    page.forget()
     return page
 
 

@@ -442,8 +442,7 @@ class Markets:
         amounts: dict[str, int] = {}
         for line in statement.lines:
             amounts[line.bid_id] = amounts.get(line.bid_id, 0) + line.amount_cents
-        known = {one.prepared.bid_id for one in self._desk.bids()}
-        for bid_id in sorted(amounts.keys() & known):
+        for bid_id in sorted(filter(self._desk.takes_statement, amounts)):
             micro = amounts[bid_id] * 10_000
             await self._services.writer.submit(RecordStatement(bid_id, statement.version, micro))
 

@@ -11,20 +11,15 @@ from cloud.commands import (
     AdvanceDesk,
     BidAhead,
     DeskCommand,
-    ForecastHomes,
-    HaltDesk,
-    LimitDay,
     ObserveFleet,
     ObservePrice,
     OpenDesk,
-    PromiseFirm,
     RecordAward,
     RecordCancellation,
     RecordLease,
     RecordReply,
     RecordStatement,
     RecordSubmission,
-    SetSharing,
 )
 from cloud.facts import (
     Awarded,
@@ -33,7 +28,6 @@ from cloud.facts import (
     BidCancelled,
     BidHeldBack,
     BidPrepared,
-    BidSettled,
     BidSubmitted,
     DeskOpened,
     DeskRefused,
@@ -51,7 +45,7 @@ from cloud.vpp.commitments import (
     revision,
 )
 from cloud.vpp.offer import hour_offer
-from cloud.vpp.operator_rules import OperatorRules
+from cloud.vpp.operator_rules import OperatorRules, Rule
 from cloud.vpp.prices import (
     DAY_NS,
     MEMORY_NS,
@@ -61,7 +55,7 @@ from cloud.vpp.prices import (
     reference_price,
 )
 from cloud.vpp.risk import Limits, exposure_micro, objection
-from cloud.vpp.sharing import stated
+from cloud.vpp.sharing import Payments
 from protos.clock import MINUTE_NS
 from protos.messages import Refusal
 
@@ -94,6 +88,7 @@ class Desk:
         self._decided: dict[int, None] = {}
         self._book = AwardBook()
         self.rules = OperatorRules()
+        self._payments = Payments()
         self._pruned_ns = 0
 
     def apply(self, command: DeskCommand, at_ns: int) -> list[Fact]:
@@ -110,14 +105,17 @@ class Desk:
                 return self._record_reply(command)
             case RecordAward():
                 return self._record_award(command, at_ns)
-            case RecordSubmission() | RecordCancellation() | RecordStatement():
+            case RecordSubmission() | RecordCancellation():
                 return self._record_life(command, at_ns)
+            case RecordStatement():
+                return self._record_statement(command)
             case OpenDesk():
                 return self._open(command, at_ns)
             case BidAhead():
                 return self._bid_ahead(command, at_ns)
-            case HaltDesk() | LimitDay() | SetSharing() | ForecastHomes() | PromiseFirm():
-                return self.rules.apply(command, self._fleet)
+        if isinstance(command, Rule):
+            told = self.rules.apply(command, self._fleet)
+            return told + self._payments.catch_up(self.rules.sharing)
         raise AssertionError(f"the desk takes no {type(command).__name__}")
 
     @property
@@ -136,6 +134,10 @@ class Desk:
     def bids(self) -> list[Bid]:
         """All bids that are remembered, by start."""
         return sorted(self._bids.values(), key=attrgetter("prepared.starts_ns", "prepared.bid_id"))
+
+    def takes_statement(self, bid_id: str) -> bool:
+        """Whether a statement of this bid would reach its homes: for years, not for days."""
+        return self._payments.find(self._bids, bid_id) is not None
 
     def reference(self, product: Product, starts_ns: int, hours: int) -> list[int | None]:
         """The price that each hour is expected to have, None where nothing is known."""
@@ -218,35 +220,30 @@ class Desk:
         return [BidAnswered(command.bid_id, *answer)]
 
     def _record_life(
-        self, command: RecordSubmission | RecordCancellation | RecordStatement, at_ns: int
+        self, command: RecordSubmission | RecordCancellation, at_ns: int
     ) -> list[Fact]:
-        """A bid leaves, is withdrawn, or is paid for."""
+        """A bid leaves or is withdrawn."""
         bid = self._bids.get(command.bid_id)
         if bid is None:
             return [DeskRefused(command.bid_id, Refusal.UNKNOWN_OFFER)]
-        match command:
-            case RecordSubmission():
-                if bid.submitted:
-                    return []
-                bid.submitted = True
-                return [BidSubmitted(command.bid_id)]
-            case RecordCancellation():
-                refusal = bid.cancellation_objection(at_ns)
-                if refusal is not None:
-                    return [DeskRefused(command.bid_id, refusal)]
-                bid.cancelled = True
-                if command.rebid:
-                    self._decided.pop(bid.prepared.starts_ns, None)
-                return [BidCancelled(command.bid_id, command.rebid)]
-        known = bid.statement
-        refusal = bid.settle(command.version, command.amount_micro)
+        if isinstance(command, RecordSubmission):
+            if bid.submitted:
+                return []
+            bid.submitted = True
+            return [BidSubmitted(command.bid_id)]
+        refusal = bid.cancellation_objection(at_ns)
         if refusal is not None:
             return [DeskRefused(command.bid_id, refusal)]
-        if bid.statement == known:
-            return []
-        settled = (command.version, command.amount_micro, bid.revenue_micro)
-        facts: list[Fact] = [BidSettled(command.bid_id, *settled)]
-        return [*facts, stated(bid, self.rules.sharing)] if bid.delivered_wh else facts
+        bid.cancelled = True
+        if command.rebid:
+            self._decided.pop(bid.prepared.starts_ns, None)
+        return [BidCancelled(command.bid_id, command.rebid)]
+
+    def _record_statement(self, command: RecordStatement) -> list[Fact]:
+        bid = self._payments.find(self._bids, command.bid_id)
+        if bid is None:
+            return [DeskRefused(command.bid_id, Refusal.UNKNOWN_OFFER)]
+        return self._payments.settle(bid, command, self.rules.sharing)
 
     def _record_award(self, command: RecordAward, at_ns: int) -> list[Fact]:
         bid = self._bids.get(command.bid_id)
@@ -425,7 +422,9 @@ class Desk:
             if bid.ends_ns < (at_ns - KEEP_PAID_NS if bid.awards else old)
         ]
         for key in gone:
-            del self._bids[key]
+            bid = self._bids.pop(key)
+            if self.rules.sharing.declared is not None:
+                self._payments.keep(bid)
         finished = self._book.finished
         self._book.finished = {key: v for key, v in finished.items() if key[0] in self._bids}
         self.rules.guard.forget_before(old // DAY_NS)
@@ -441,6 +440,7 @@ class Desk:
             sorted(self._decided),
             *self._book.state(),
             *self.rules.state(),
+            self._payments.state(),
         ]
 
 

@@ -4,15 +4,30 @@ Each is a command; what changes nothing says nothing, and what contradicts itsel
 changes nothing.
 """
 
-from cloud.commands import ForecastHomes, HaltDesk, LimitDay, PromiseFirm, SetSharing
-from cloud.facts import DayLimited, DeskHalted, DeskRefused, Fact, FirmPromised, SharingSet
+from cloud.commands import (
+    DeclareCurrencies,
+    ForecastHomes,
+    HaltDesk,
+    LimitDay,
+    PromiseFirm,
+    SetSharing,
+)
+from cloud.facts import (
+    CurrenciesDeclared,
+    DayLimited,
+    DeskHalted,
+    DeskRefused,
+    Fact,
+    FirmPromised,
+    SharingSet,
+)
 from cloud.vpp import homes, sharing
 from cloud.vpp.capability import Fleet
 from cloud.vpp.homes import HomeForecast
 from cloud.vpp.risk import Guard
 from protos.messages import Refusal
 
-Rule = HaltDesk | LimitDay | SetSharing | ForecastHomes | PromiseFirm
+Rule = HaltDesk | LimitDay | SetSharing | ForecastHomes | PromiseFirm | DeclareCurrencies
 
 
 class OperatorRules:
@@ -20,7 +35,7 @@ class OperatorRules:
 
     def __init__(self) -> None:
         self.guard = Guard()
-        self.sharing = sharing.HOME_SHARE
+        self.sharing = sharing.Sharing()
         self.homes = HomeForecast()
         self.promises_firm = False
 
@@ -31,6 +46,8 @@ class OperatorRules:
                 return self._halt(command)
             case SetSharing():
                 return self._share(command)
+            case DeclareCurrencies():
+                return self._declare(command)
             case PromiseFirm(is_on=is_on):
                 if is_on == self.promises_firm:
                     return []
@@ -52,10 +69,20 @@ class OperatorRules:
     def _share(self, command: SetSharing) -> list[Fact]:
         if not sharing.are_sound(command.rules):
             return [DeskRefused("sharing", Refusal.MALFORMED)]
-        if command.rules == self.sharing:
+        if command.rules == self.sharing.rules and self.sharing.has_rate:
             return []
-        self.sharing = command.rules
+        self.sharing.rules, self.sharing.has_rate = command.rules, True
         return [SharingSet(command.rules)]
+
+    def _declare(self, command: DeclareCurrencies) -> list[Fact]:
+        if not command.zones or not command.venues or command.rate_micro < 0:
+            return [DeskRefused("currencies", Refusal.MALFORMED)]
+        if command == self.sharing.declared:
+            return []
+        told: list[Fact] = [CurrenciesDeclared(command.zones, command.venues, command.rate_micro)]
+        if not self.sharing.declare(command):
+            told.append(DeskRefused("sharing", Refusal.NO_RATE))
+        return told
 
     def _limit(self, command: LimitDay, fleet: Fleet) -> list[Fact]:
         money = (command.deviation_max_wh, command.loss_max_micro)
@@ -68,10 +95,9 @@ class OperatorRules:
         return [DayLimited(*money, *bounds)]
 
     def state(self) -> list[object]:
-        rules = self.sharing
         return [
             self.guard.state(),
-            [rules.owners_per_mille, rules.rate_micro],
+            self.sharing.state(),
             self.homes.state(),
             self.promises_firm,
         ]

@@ -1,6 +1,9 @@
 """Whatever bytes come, a parser gives a page or one of its own errors."""
 
+import gzip
+import io
 import json
+import zipfile
 from datetime import date
 
 import pytest
@@ -9,8 +12,8 @@ from hypothesis import strategies as st
 
 from cloud.feeds import caiso, eia, ercot, nyiso, pjm
 from cloud.feeds.prices import observations
-from cloud.feeds.rows import FeedError, Malformed, Page
-from cloud.venues.days import LMP_COLUMNS, caiso_rows, caiso_zip, csv_bytes, pjm_json
+from cloud.feeds.rows import FeedError, Malformed, NotData, Page
+from cloud.venues.days import LMP_COLUMNS, caiso_rows, caiso_zip, csv_bytes, pjm_json, zipped
 
 DAY = date(2026, 7, 15)
 ERCOT = (
@@ -76,6 +79,84 @@ def test_a_damaged_body_is_a_page_or_a_feed_error(parser, body, data):
 @given(body=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_bytes_at_all_are_a_page_or_a_feed_error(parser, body):
     assert is_page_or_feed_error(parser, body)
+
+
+PARSERS = [caiso.parse, pjm.parse, ercot.parse, nyiso.parse, eia.parse]
+HTML = [
+    b"\xef\xbb\xbf<!DOCTYPE html><html><body>Down for maintenance</body></html>",
+    b'<?xml version="1.0"?>\n<!-- proxy --><html xmlns="http://www.w3.org/1999/xhtml"></html>',
+    b"<h1>Instantaneous Load</h1><table></table>",
+    b"  \r\n<HTML><HEAD><TITLE>503 Service Unavailable</TITLE>",
+    b"<html>\r\n<head><title>502 Bad Gateway</title></head>",
+]
+
+
+@pytest.mark.parametrize("parser", PARSERS, ids=lambda p: p.__module__)
+@pytest.mark.parametrize("body", HTML)
+@pytest.mark.parametrize("wrap", [bytes, gzip.compress, lambda b: zipped("a.csv", b)])
+def test_a_web_page_is_not_data_however_it_is_wrapped(parser, body, wrap):
+    with pytest.raises(NotData):
+        parser(wrap(body))
+
+
+@pytest.mark.parametrize("parser", PARSERS, ids=lambda p: p.__module__)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\r\n \r\n",
+        b"PK\x05\x06" + bytes(18),
+        b"PK\x03\x04",
+        gzip.compress(b""),
+        gzip.compress(b"x" * 100)[:20],
+        b"{}",
+        b"[]",
+        b"null",
+        b'"text"',
+        b'{"message": "Unauthorized"}',
+        b'{"items": [], "totalRows": 0}',
+        b"upstream connect error or disconnect/reset before headers",
+        b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>",
+        b"\x89PNG\r\n\x1a\n" + bytes(20),
+        b"%PDF-1.7",
+    ],
+    ids=range(16),
+)
+def test_what_holds_no_rows_is_a_feed_error_and_never_an_empty_page(parser, body):
+    with pytest.raises(FeedError):
+        parser(body)
+
+
+@pytest.mark.parametrize(("parser", "body"), GOOD)
+@pytest.mark.parametrize("cut", [0.1, 0.5, 0.9, 0.99])
+def test_a_zip_or_gzip_that_was_cut_off_is_malformed(parser, body, cut):
+    inner = body if not body.startswith(b"PK") else b"a,b\n1,2\n"
+    for whole in (zipped("a.csv", inner), gzip.compress(inner)):
+        with pytest.raises(FeedError):
+            parser(whole[: int(len(whole) * cut * 0.6)] or b"PK\x03\x04")
+
+
+@pytest.mark.parametrize(("parser", "body"), GOOD)
+def test_marks_line_ends_and_wrappings_change_nothing(parser, body):
+    rows = parser(body).rows
+    wrapped = [gzip.compress(body), zipped("x.y.csv", body)]
+    if not body.startswith(b"PK"):
+        wrapped += [b"\xef\xbb\xbf" + body, body.decode().encode("utf-16")]
+        if b"," in body and body[:1] not in b"{[<":
+            wrapped.append(body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+    for one in wrapped:
+        assert [(r.place, r.item, r.start_ns, r.value_micro) for r in parser(one).rows] == [
+            (r.place, r.item, r.start_ns, r.value_micro) for r in rows
+        ]
+
+
+def test_all_files_of_a_zip_of_eia_pages_are_read():
+    second = EIA.replace(b"2026-09-04", b"2026-09-11")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("1.json", EIA)
+        archive.writestr("2.json", second)
+    assert len(eia.parse(packed.getvalue()).rows) == 2
 
 
 def test_a_cell_without_an_end_is_malformed():

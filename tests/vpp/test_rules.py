@@ -6,6 +6,7 @@ from cloud.commands import (
     AdvanceDesk,
     BidAhead,
     CurveSegment,
+    DeclareCurrencies,
     Delivery,
     ForecastHomes,
     HaltDesk,
@@ -27,6 +28,7 @@ from cloud.facts import (
     BidHeldBack,
     BidPrepared,
     BidSettled,
+    CurrenciesDeclared,
     DayLimited,
     DeskHalted,
     DeskRefused,
@@ -280,6 +282,55 @@ def test_the_rate_and_the_homes_part_can_be_set():
     desk.apply(SetSharing(ShareRules(500, 33_500_000)), AT)
     _, stated = desk.apply(RecordStatement(bid.bid_id, 1, 100), STARTS + HOUR_NS)
     assert (stated.amount_micro, stated.owners_per_mille) == (3_350, 500)
+
+
+def test_between_two_currencies_nothing_is_shared_before_a_rate_and_everything_after():
+    desk, bid = delivered_desk()
+    declared, refused = desk.apply(DeclareCurrencies("THB", "USD"), AT)
+    assert declared == CurrenciesDeclared("THB", "USD", 0)
+    assert refused == DeskRefused("sharing", Refusal.NO_RATE)
+    for version in (1, 2):
+        settled, waits = desk.apply(RecordStatement(bid.bid_id, version, 100 * version), AT)
+        assert (settled.version, waits.reason) == (version, Refusal.NO_RATE)
+    told = desk.apply(DeclareCurrencies("THB", "USD", 33_500_000), AT)
+    assert (told[1].version, told[1].amount_micro) == (2, 6_700)
+    assert desk.apply(DeclareCurrencies("THB", "USD", 33_500_000), AT) == []
+    _, stated = desk.apply(RecordStatement(bid.bid_id, 3, 1_000), AT)
+    assert stated.amount_micro == 33_500
+
+
+def test_the_operators_rate_lets_go_what_waited_and_one_currency_needs_none():
+    desk, bid = delivered_desk()
+    desk.apply(DeclareCurrencies("THB", "USD"), AT)
+    desk.apply(RecordStatement(bid.bid_id, 1, 100), AT)
+    _, stated = desk.apply(SetSharing(ShareRules(800, 2_000_000)), AT)
+    assert stated.amount_micro == 200
+    desk, bid = delivered_desk()
+    assert len(desk.apply(DeclareCurrencies("USD", "USD"), AT)) == 1
+    _, stated = desk.apply(RecordStatement(bid.bid_id, 1, 100), AT)
+    assert stated.amount_micro == 100
+
+
+@pytest.mark.parametrize("wrong", [("", "USD", 1), ("THB", "", 1), ("THB", "USD", -1)])
+def test_a_currency_without_a_name_and_a_rate_below_zero_are_refused(wrong):
+    (refused,) = delivered_desk()[0].apply(DeclareCurrencies(*wrong), AT)
+    assert refused.reason == Refusal.MALFORMED
+
+
+def test_a_statement_that_comes_years_later_reaches_the_homes():
+    def late(*commands):
+        desk, bid = delivered_desk()
+        for command in (*commands, RecordStatement(bid.bid_id, 1, 100)):
+            desk.apply(command, AT)
+        years = STARTS + 500 * 24 * HOUR_NS
+        desk.apply(AdvanceDesk(), years)
+        assert bid.bid_id not in {one.prepared.bid_id for one in desk.bids()}
+        return desk.apply(RecordStatement(bid.bid_id, 7, 250), years)
+
+    settled, stated = late(DeclareCurrencies("USD", "USD"))
+    assert (settled.version, stated.amount_micro, len(stated.deliveries)) == (7, 250, 20)
+    (refused,) = late()
+    assert refused.reason == Refusal.UNKNOWN_OFFER, "an older journal comes out as it did"
 
 
 # ---- day ahead, and the homes' own use -----------------------------------------------------
