@@ -1,8 +1,24 @@
 """What an operator may write, and how a slip is answered."""
 
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
-from cloud.config import ConfigError, config_from, load_config
+import cloud
+from cloud.commands import GridRules
+from cloud.config import (
+    NESTED,
+    CloudConfig,
+    ConfigError,
+    ZoneConfig,
+    config_from,
+    load_config,
+)
+
+EXAMPLE = Path(cloud.__file__).with_name("cloud.example.toml")
 
 
 def test_an_empty_configuration_is_a_working_one(tmp_path):
@@ -60,3 +76,38 @@ def test_what_alarms_the_grid_is_a_table_of_its_own() -> None:
         config_from({"grid": {"voltage_hi": 1}})
     with pytest.raises(ConfigError, match=r"grid\.silent_s"):
         config_from({"grid": {"silent_s": "long"}})
+
+
+def shown_in(text):
+    """The example's keys by table, also those in a comment, with the values that they show."""
+    found, table = {}, ""
+    for line in text.splitlines():
+        plain = line.removeprefix("# ")
+        if head := re.match(r"\[+([a-z.]+)\]+", plain):
+            table = head[1] + "."
+        elif pair := re.match(r"([a-z_]+) = (\S.*)", plain):
+            value = tomllib.loads(pair[0])[pair[1]]
+            found[table + pair[1]] = value
+    return found
+
+
+def test_the_example_shows_every_setting_with_its_default():
+    text = EXAMPLE.read_text()
+    assert load_config(EXAMPLE) == load_config(None)
+    shown = shown_in(text)
+    records = {
+        "": CloudConfig(),
+        "zones.": ZoneConfig(),
+        "desk.": CloudConfig().desk,
+        "grid.": GridRules(),
+    }
+    for table, record in records.items():
+        names = (
+            {f.name for f in fields(record)} if table != "grid." else {*record.__struct_fields__}
+        )
+        for name in names - NESTED:
+            default = getattr(record, name)
+            default = str(default) if name == "state_dir" else default
+            default = [*default] if isinstance(default, tuple) else default
+            assert shown[table + name] == default, table + name
+    assert config_from(tomllib.loads(re.sub(r"(?m)^# (?=\[|[a-z_]+ = )", "", text)))
