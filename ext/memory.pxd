@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from ext.nodes cimport NOBODY
+from ext.heaps cimport NOBODY
 from ext.pool cimport (
     CLASS_BITS, LEVEL_STRIDE, RANK_BITS, WORD_STRIDE, Engine, Event, Level, Order, Place, Spot,
     gtx_arena, gtx_arena_free, level_at,

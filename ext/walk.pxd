@@ -6,8 +6,8 @@ It decides in which order resting orders are told: by priority, as the matcher w
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
 
+from ext.heaps cimport ARRIVAL_BITS, NOBODY
 from ext.ladder cimport next_rank
-from ext.nodes cimport ARRIVAL_BITS, NOBODY
 from ext.pool cimport (
     CLASS_BITS, RANK_BITS, Engine, Order, Place, find, level_at, place_of, rank_of, side_of,
     tick_of,
