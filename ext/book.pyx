@@ -8,29 +8,28 @@ nothing. There is no clock, no float, no address and no hash order in any outcom
 give the same events on every machine.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from ext.ladder cimport next_rank, queue_last
-from ext.nodes cimport ARRIVAL_BITS, NOBODY, rest_on_network, sweep
+from ext.ladder cimport queue_last
+from ext.memory cimport CLOSED, attach, detach, free_engine, make_engine, touch
+from ext.nodes cimport rest_on_network, sweep
 from ext.pool cimport (
     BAD_BOOK, BAD_CLASS, BAD_NODE, BAD_OPERATION, BAD_QUANTITY, BAD_SELF_TRADE, BAD_SIDE,
-    BAD_TICK, BAD_TIME_IN_FORCE, BAD_VERSION, BOTH, CANCEL, CANCELLED, CLASS_BITS, DECREMENT,
-    DUPLICATE, FILL_OR_KILL, FILLED, FULL, GOOD_TILL_GATE, IMMEDIATE_OR_CANCEL, KILLED,
-    LEVEL_STRIDE, NEWEST, NO_NODE, NONE, OLDEST, RANK_BITS, RECORD_VERSION, REDUCED, REJECTED,
-    REMAINDER, REPLACE, RESTED, SELF_TRADE, SUBMIT, SWEPT, TICKS_MAX, TRADE, UNKNOWN_ORDER,
-    WORD_STRIDE, Command, Engine, Event, Level, Order, Place, Spot, bucket_of, find, gtx_arena,
-    gtx_arena_free, gtx_clock, level_at, place_of, rank_of, side_of, tick_of,
+    BAD_TICK, BAD_TIME_IN_FORCE, BAD_VERSION, BOTH, CANCEL, CANCELLED, DECREMENT, DUPLICATE,
+    FILL_OR_KILL, FILLED, FULL, GOOD_TILL_GATE, IMMEDIATE_OR_CANCEL, KILLED, NEWEST, NO_NODE,
+    NONE, OLDEST, RECORD_VERSION, REDUCED, REJECTED, REMAINDER, REPLACE, RESTED, SELF_TRADE,
+    SUBMIT, SWEPT, TICKS_MAX, TRADE, UNKNOWN_ORDER, Command, Engine, Event, Order, Place, Spot,
+    bucket_of, gtx_arena, gtx_arena_free, gtx_clock, rank_of, side_of, tick_of,
 )
 from ext.steps cimport Batch, deliver, level_of, remove, run, run_timed, step_any
-from ext.tree cimport BLOCK_BITS, Headroom
+from ext.tree cimport Headroom
+from ext.walk cimport arrival_of, check_pool, check_side, depth_of, queue
 from ext.wires cimport SlotFlow
 
 from hashlib import blake2b
 
 from ext.records import BOOK, COMMAND, EVENT, HEADER, MAGIC, ORDER, parse_snapshot
-
 
 # The names under which Python sees the numbers of `ext/pool.pxd`.
 globals().update(
@@ -45,11 +44,8 @@ globals().update(
     SUBMIT=SUBMIT, CANCEL=CANCEL, REPLACE=REPLACE, BUY=0, SELL=1, RECORD_VERSION=RECORD_VERSION,
 )
 
-cdef uint64_t CLOSED = <uint64_t>1 << 63
-
 cdef enum:
     NEVER = 0xFFFFFFFF  # the 32-bit number that stands for what does not fit
-    KEY_TICK_SHIFT = ARRIVAL_BITS + CLASS_BITS
 
 
 # ---- the class ---------------------------------------------------------------------------------
@@ -85,64 +81,24 @@ cdef class Books:
     cdef readonly int books_max
 
     def __cinit__(self, uint32_t orders_max, uint32_t ticks=4096, uint32_t books_max=256):
-        cdef uint32_t buckets = 2, i
-        cdef Engine* e = &self.engine
         if not 0 < orders_max <= 1 << 28:
             raise ValueError(f"room for {orders_max} orders; it may be 1 to 2^28")
         if not 1024 <= ticks <= TICKS_MAX or ticks & (ticks - 1):
             raise ValueError(f"{ticks} ticks; a power of two from 1024 to {TICKS_MAX}")
         if not 0 < books_max <= 4096 or books_max & (books_max - 1):
             raise ValueError(f"{books_max} books; a power of two up to 4096")
-        while buckets < orders_max:
-            buckets *= 2
-        e.bucket_mask = buckets - 1
-        e.ticks = ticks
-        e.orders_max = orders_max
-        e.place_mask = books_max - 1
         self.books_max = books_max
         self.headrooms = {}
         self.flows = {}
         self.spare_count = 2 * <size_t>orders_max + 4 * NO_NODE
-        cdef size_t sides = 2 * <size_t>books_max
-        e.pool = <Order*>gtx_arena((<size_t>orders_max + 1) * sizeof(Order))
-        e.bucket = <uint32_t*>gtx_arena(buckets * sizeof(uint32_t))
-        e.levels = <Level*>gtx_arena(sides * LEVEL_STRIDE * sizeof(Level))
-        e.words = <uint64_t*>gtx_arena(sides * WORD_STRIDE * sizeof(uint64_t))
-        e.summary = <uint64_t*>gtx_arena(sides << (RANK_BITS - 9))
-        e.best = <int32_t*>calloc(2 * books_max, sizeof(int32_t))
-        e.places = <Place*>calloc(books_max, sizeof(Place))
-        e.ladders = <uint64_t*>calloc(books_max, sizeof(uint64_t))
         self.spare = <Event*>gtx_arena(self.spare_count * sizeof(Event))
-        if (
-            e.pool == NULL or e.bucket == NULL or e.levels == NULL or e.words == NULL
-            or e.summary == NULL or e.best == NULL or e.places == NULL or e.ladders == NULL
-            or self.spare == NULL
-        ):
+        if not make_engine(&self.engine, orders_max, ticks, books_max) or self.spare == NULL:
             raise MemoryError
-        for i in range(books_max):
-            e.places[i].book = e.ladders[i] = CLOSED
-            e.best[2 * i] = e.best[2 * i + 1] = 1 << RANK_BITS
-        for i in range(orders_max):
-            e.pool[i + 1].next = i + 2 if i + 1 < orders_max else 0
-        e.free_head = 1
-        memset(e.bucket, 0, buckets * sizeof(uint32_t))
         memset(self.spare, 0, min(self.spare_count, 1 << 15) * sizeof(Event))
 
     def __dealloc__(self):
-        cdef Engine* e = &self.engine
-        if e.places != NULL:
-            for i in range(self.books_max):
-                free(e.places[i].keys)
-        gtx_arena_free(e.pool)
-        gtx_arena_free(e.spots)
-        gtx_arena_free(e.bucket)
-        gtx_arena_free(e.levels)
-        gtx_arena_free(e.words)
-        gtx_arena_free(e.summary)
+        free_engine(&self.engine, self.books_max)
         gtx_arena_free(self.spare)
-        free(e.best)
-        free(e.places)
-        free(e.ladders)
 
     # ---- books ---------------------------------------------------------------------------------
 
@@ -159,11 +115,15 @@ cdef class Books:
         if flow is not None and (headroom is None or flow.wires.tree is not headroom.tree):
             raise ValueError("a flow needs the headroom of its own network")
         if headroom is None:
-            self._touch(<uint32_t>book)
+            touch(&self.engine, <uint32_t>book & self.engine.place_mask)
         elif headroom.attached:
             raise ValueError("this headroom already belongs to an open book")
         else:
-            self._attach(p, headroom)
+            if not attach(
+                &self.engine, p, &headroom.net, headroom.tree.position, headroom.tree.node
+            ):
+                raise MemoryError
+            headroom.attached = True
             self.headrooms[book] = headroom
             p.flow = NULL
         if flow is not None:
@@ -172,52 +132,6 @@ cdef class Books:
         p.book = <uint64_t>book
         if headroom is None:
             self.engine.ladders[p - self.engine.places] = p.book
-
-    cdef void _touch(self, uint32_t book) noexcept:
-        """Bring the ladder's memory in before the first order needs it. It is zero already."""
-        cdef Engine* e = &self.engine
-        cdef uint32_t first, side
-        for side in range(2):
-            first = (2 * (book & e.place_mask) + side) << RANK_BITS
-            memset(level_at(e, first), 0, (<size_t>e.ticks << CLASS_BITS) * sizeof(Level))
-            memset(
-                e.words + <size_t>(first >> RANK_BITS) * WORD_STRIDE, 0,
-                <size_t>e.ticks << CLASS_BITS >> 3
-            )
-
-    cdef int _attach(self, Place* p, Headroom headroom) except -1:
-        cdef Engine* e = &self.engine
-        cdef int32_t blocks = headroom.net.blocks, padded = blocks << BLOCK_BITS, i
-        if e.spots == NULL:
-            e.spots = <Spot*>gtx_arena((<size_t>e.orders_max + 1) * sizeof(Spot))
-            if e.spots == NULL:
-                raise MemoryError
-            memset(e.spots, 0, (<size_t>e.orders_max + 1) * sizeof(Spot))
-        self._touch(<uint32_t>(p - e.places))
-        p.keys = <int64_t*>calloc(2 * (padded * 15 + blocks * 12), 1)
-        if p.keys == NULL:
-            raise MemoryError
-        p.group_keys = p.keys + 2 * padded
-        p.block_keys = p.group_keys + 2 * padded // 8
-        p.block_at = <int32_t*>(p.block_keys + 2 * blocks)
-        p.roots = <uint32_t*>(p.block_at + 2 * blocks)
-        p.ends = p.roots + 2 * padded
-        p.by_node = False
-        p.orders = p.turns = 0
-        p.stay = 0
-        for i in range(2 * padded):
-            p.keys[i] = NOBODY
-        for i in range(2 * padded // 8):
-            p.group_keys[i] = NOBODY
-        for i in range(2 * blocks):
-            p.block_keys[i] = NOBODY
-        p.padded = padded
-        p.blocks = blocks
-        p.position = headroom.tree.position
-        p.names = headroom.tree.node
-        p.net = &headroom.net
-        headroom.attached = True
-        return 0
 
     def close(self, long long book):
         """Remove every order, then the book. Returns [(order, side, tick, remaining)] by priority.
@@ -229,17 +143,14 @@ cdef class Books:
         cdef Order* m
         cdef uint32_t o
         closed = []
-        for o in [*self._queue(p, 0), *self._queue(p, 1)]:
+        for o in [*queue(e, p, 0), *queue(e, p, 1)]:
             m = e.pool + o
             side = side_of(e, m)
             closed.append((m.id, side, tick_of(e, side, rank_of(e, m)), m.quantity))
             remove(e, p, o)
         if p.net != NULL:
             (<Headroom>self.headrooms.pop(book)).attached = False
-            free(p.keys)
-            p.keys = NULL
-            p.net = NULL
-            p.flow = NULL
+            detach(p)
             self.flows.pop(book, None)
         p.book = e.ladders[p - e.places] = CLOSED
         return closed
@@ -417,64 +328,9 @@ cdef class Books:
     def depth(self, long long book, int side, Py_ssize_t n):
         """The best n prices: [(tick, quantity, orders)]. Raises ValueError for a closed book."""
         cdef Place* p = self._place(book)
-        cdef Engine* e = &self.engine
-        cdef uint32_t o, tick
-        cdef list levels = []
         if side not in (0, 1):
             raise ValueError(f"{side} is no side: 0 buys, 1 sells")
-        for o in self._queue(p, side, n):
-            tick = tick_of(e, side, rank_of(e, e.pool + o))
-            if not levels or levels[-1][0] != tick:
-                if len(levels) == n:
-                    break
-                levels.append([tick, 0, 0])
-            levels[-1][1] += e.pool[o].quantity
-            levels[-1][2] += 1
-        return [tuple(level) for level in levels]
-
-    cdef list _queue(self, Place* p, int side, Py_ssize_t prices=-1):
-        """Pool indices of a side by priority; with `prices`, at least those of the first few."""
-        if p.net != NULL and p.by_node:
-            return self._heaps(p, side, prices)
-        cdef Engine* e = &self.engine
-        cdef uint32_t s = <uint32_t>(2 * (p - e.places) + side), o
-        cdef int32_t rank = e.best[s], last = -1
-        cdef list queue = []
-        while rank < <int32_t>(1 << RANK_BITS):
-            if rank >> CLASS_BITS != last:
-                last = rank >> CLASS_BITS
-                if prices == 0:
-                    break
-                prices -= 1
-            o = level_at(e, (s << RANK_BITS) + <uint32_t>rank).head
-            while o != 0:
-                queue.append(o)
-                o = e.pool[o].next
-            rank = next_rank(e, s, rank)
-        return queue
-
-    cdef list _heaps(self, Place* p, int side, Py_ssize_t prices):
-        cdef Engine* e = &self.engine
-        cdef int64_t bound = NOBODY
-        cdef int32_t v
-        cdef uint32_t o
-        if prices == 1:
-            # A heap is not entered below an order that is worse than the best price.
-            for v in range(p.blocks):
-                bound = min(bound, p.block_keys[side * p.blocks + v])
-            if bound != NOBODY:
-                bound |= (<int64_t>1 << KEY_TICK_SHIFT) - 1
-        cdef list found = [], waiting = []
-        for v in range(p.padded):
-            o = p.roots[side * p.padded + v]
-            if o != 0:
-                waiting.append(o)
-        while waiting:
-            o = waiting.pop()
-            if e.spots[o].key <= bound:
-                found.append((e.spots[o].key, o))
-                waiting.extend(child for child in (e.pool[o].next, e.pool[o].prev) if child)
-        return [order for _, order in sorted(found)]
+        return depth_of(&self.engine, p, side, n)
 
     # ---- state ---------------------------------------------------------------------------------
 
@@ -490,7 +346,7 @@ cdef class Books:
         out = [HEADER.pack(MAGIC, RECORD_VERSION, 0, e.ticks, len(numbers))]
         for number in numbers:
             p = self._place(number)
-            orders = [*self._queue(p, 0), *self._queue(p, 1)]
+            orders = [*queue(e, p, 0), *queue(e, p, 1)]
             if p.net != NULL:
                 orders.sort(key=self._arrival)
             out.append(BOOK.pack(number, p.net != NULL, len(orders)))
@@ -498,7 +354,7 @@ cdef class Books:
         return b"".join(out)
 
     def _arrival(self, uint32_t o):
-        return self.engine.spots[o].key & ((<int64_t>1 << ARRIVAL_BITS) - 1)
+        return arrival_of(&self.engine, o)
 
     cdef bytes _record(self, Place* p, uint32_t o):
         cdef Engine* e = &self.engine
@@ -521,8 +377,8 @@ cdef class Books:
 
     def restore(self, bytes data not None, headrooms=None, flows=None):
         """Replace all books by those of a snapshot. `headrooms` gives, by book number, the room of
-        each book that was on a network, and `flows` the flow of each that asked one. Raises ValueError, and changes nothing, for bytes that are
-        no snapshot of such books.
+        each book that was on a network, and `flows` the flow of each that asked one. Raises
+        ValueError, and changes nothing, for bytes that are no snapshot of such books.
         """
         self._nothing_waits()
         books = parse_snapshot(data, self.engine.ticks)
@@ -579,38 +435,8 @@ cdef class Books:
 
     def check(self):
         """Walk everything and compare it with what is remembered of it. Raises AssertionError."""
-        cdef Engine* e = &self.engine
-        cdef Place* p
-        cdef uint32_t o, found = 0
+        cdef Py_ssize_t found = 0
         for number in self.books:
-            p = self._place(number)
             for side in range(2):
-                queue = self._queue(p, side)
-                found += len(queue)
-                for o in queue:
-                    assert e.pool[o].quantity > 0 and find(e, e.pool[o].id) == o, number
-                    assert side_of(e, e.pool + o) == side, number
-                    assert place_of(e, e.pool + o) == p - e.places, number
-                if p.net != NULL and p.by_node:
-                    self._check_nodes(p, side)
-        assert found == e.live, (found, e.live)
-        o = e.free_head
-        while o != 0:
-            found += 1
-            o = e.pool[o].next
-        assert found == e.orders_max, (found, e.orders_max)
-
-    cdef int _check_nodes(self, Place* p, int side) except -1:
-        cdef Engine* e = &self.engine
-        cdef int64_t* keys = p.keys + side * p.padded
-        cdef int32_t b, v
-        cdef uint32_t root
-        for v in range(p.padded):
-            root = p.roots[side * p.padded + v]
-            assert keys[v] == (e.spots[root].key if root else NOBODY), v
-            assert root == 0 or (e.spots[root].node == v and e.spots[root].parent == 0), v
-        for b in range(p.blocks):
-            least = min([keys[v] for v in range(b << BLOCK_BITS, (b + 1) << BLOCK_BITS)])
-            assert p.block_keys[side * p.blocks + b] == least, b
-            assert least == NOBODY or keys[p.block_at[side * p.blocks + b]] == least, b
-        return 0
+                found += check_side(&self.engine, self._place(number), side)
+        check_pool(&self.engine, found)

@@ -7,8 +7,9 @@ The order of the checks is part of the outcome: it decides which reason a refusa
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from ext.arrange cimport take_out
 from ext.ladder cimport cross_ladder, crosses_ladder, rest_in_ladder, unqueue
-from ext.nodes cimport enter_on_network, sweep, take_out
+from ext.nodes cimport enter_on_network, sweep
 from ext.pool cimport (
     BAD_BOOK, BAD_CLASS, BAD_NODE, BAD_OPERATION, BAD_QUANTITY, BAD_SELF_TRADE, BAD_SIDE,
     BAD_TICK, BAD_TIME_IN_FORCE, BAD_VERSION, CANCEL, CANCELLED, CLASS_BITS, DUPLICATE, FULL,

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from ext import book as kernel
 from ext.book import Books
 from ext.tree import Headroom, Tree
+from tests.bench import matcher_peers as peers
+from tests.bench import matcher_proofs as proofs
 from tests.bench.matcher_flows import (
     COMMANDS,
     EVENTS,
@@ -27,6 +29,7 @@ from tests.bench.matcher_flows import (
     no_collection,
     trade_hash,
 )
+from tests.ext import campaign
 
 Row = dict[str, Any]
 Bytes = NDArray[np.uint8]
@@ -231,17 +234,23 @@ def fill(count: int, side: int, ticks: Any, nodes: Any, first_id: int) -> NDArra
 
 def row(
     name: str,
-    value: float,
+    value: float | None,
     unit: str,
     target: float | None,
     direction: str,
     note: str = "",
     baseline: float | None = None,
 ) -> Row:
-    met = None if target is None else value <= target if direction == "min" else value >= target
+    met = (
+        None
+        if target is None or value is None
+        else value <= target
+        if direction == "min"
+        else value >= target
+    )
     return {
         "name": name,
-        "value": round(value, 2),
+        "value": None if value is None else round(value, 2),
         "unit": unit,
         "target": target,
         "direction": direction,
@@ -301,8 +310,37 @@ def submit_row() -> Row:
     return row("submit() from Python", (perf_counter_ns() - begin) / count, "ns", None, "min")
 
 
+def peer_rows() -> list[Row]:
+    """Other matchers that a package brings, as ratios on the same commands."""
+    work = peers.workload()
+    events = room_for_events(work)
+    made = []
+    for peer, version in peers.VERSIONS.items():
+        name = f"w1 vs {peer}"
+        try:
+            theirs = peers.play_peer(peer, work)
+        except peers.Missing as missing:
+            made.append(row(name, None, "x", None, "max", str(missing)))
+            continue
+        ours = median(play_checked(work, events).ns for _ in range(ROUNDS))
+        note = f"{version}, first {peers.OPERATIONS} commands; {work.trades} trades, all equal"
+        made.append(row(name, theirs / ours, "x", None, "max", note, theirs))
+    return made
+
+
+def proof_rows() -> list[Row]:
+    """What was compared; a difference is an error there."""
+    commands, note = proofs.compared()
+    snapshots = proofs.restored(make_workload(FLOWS["w96"], proofs.SPAN), fresh_books)
+    same = "the same events and state hash from each snapshot on"
+    return [
+        row("commands equal to the oracle", commands, "", campaign.CHUNK, "max", note),
+        row("snapshots and the rest", snapshots, "", proofs.MIDPOINTS - 1, "max", same),
+    ]
+
+
 def rows() -> list[Row]:
-    """All rows; about a minute."""
+    """All rows; about two minutes."""
     made = []
     for name, target in (("w1", 18), ("w96", 24), ("wdeep", 40)):
         made += flow_rows(name, target)
@@ -313,7 +351,7 @@ def rows() -> list[Row]:
     note = "one shut transformer, 1,000 edges; baseline: none in front"
     made.append(row("100,000 shut out in front", many, "ns/order", 300, "min", note, few))
     made.append(submit_row())
-    return made
+    return made + proof_rows() + peer_rows()
 
 
 if __name__ == "__main__":

@@ -129,6 +129,18 @@ def test_what_was_traded_is_owed_and_not_replaced():
     assert one.traded_wh == 225
 
 
+def test_an_offer_that_lost_a_part_to_its_own_account_is_compared_by_what_is_left():
+    one = trader()
+    now = START + SLOT_NS * 2
+    first = one.plan(now, TERMS, seen(1000), None).offers[0]
+    assert one.plan(now, TERMS, seen(1000), None) is None
+    one.reduced(1, first.energy_wh // 2)
+    one.reduced(99, 5)
+    again = one.plan(now, TERMS, seen(1000), None)
+    assert [cancel.number for cancel in again.cancels] == [1]
+    assert again.offers[0].energy_wh == first.energy_wh
+
+
 @given(
     st.text(max_size=10),
     st.integers(0, 1 << 22),

@@ -10,7 +10,16 @@ from protos import gateway_pb2 as pb
 from protos import payload_pb2
 from protos.codec import encode_payload
 from protos.limits import MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX, UNACKNOWLEDGED_BATCHES_MAX
-from protos.messages import Offer, OfferBatch, Refusal, RegisterEntry, RegisterMap, Side, SweepBatch
+from protos.messages import (
+    Offer,
+    OfferBatch,
+    Refusal,
+    RegisterEntry,
+    RegisterMap,
+    SelfTrade,
+    Side,
+    SweepBatch,
+)
 from protos.seal import GENESIS, Sealed, seal
 from tests.gate.conftest import MAP
 
@@ -188,6 +197,7 @@ def offer(**changes):
         ({"slot": 1}, Refusal.UNKNOWN_SLOT),
         ({"slot": (1 << 62)}, Refusal.UNKNOWN_SLOT),
         ({"kind": 3}, Refusal.NOT_AUTHORISED),
+        ({"replaces": 9}, Refusal.UNKNOWN_OFFER),
     ],
 )
 async def test_an_impossible_offer_is_refused_with_its_reason(gateway, changes, reason):
@@ -213,6 +223,28 @@ async def test_two_homes_trade_over_the_wire(cloud, gateway):
     await buyer.close()
     await cloud.app.writer.settle()
     assert not any(cloud.app.core.bank.sums().values())
+
+
+async def test_a_home_replaces_its_offer_and_chooses_what_gives_way_over_the_wire(gateway):
+    """Raised, then replaced once more although it is gone, then met by the home's own other side."""
+    await gateway.connect()
+    told = []
+    for changes in (
+        {"number": 1},
+        {"number": 2, "energy_wh": 150, "replaces": 1},
+        {"number": 3, "energy_wh": 10, "replaces": 1},
+        {"number": 4, "side": Side.BUY, "energy_wh": 60, "self_trade": SelfTrade.DECREMENT},
+    ):
+        await gateway.send(gateway.seal(offer(**changes)))
+        while not told or told[-1].number != changes["number"]:
+            told += (await gateway.expect("offers")).offers.outcomes
+    rested, cancelled = pb.OFFER_STATE_RESTED, pb.OFFER_STATE_CANCELLED
+    assert [(outcome.number, outcome.state) for outcome in told] == [
+        *((1, rested), (1, cancelled), (2, rested), (3, pb.OFFER_STATE_REFUSED)),
+        *((2, pb.OFFER_STATE_REDUCED), (4, cancelled)),
+    ]
+    assert told[3].refused.name == "UNKNOWN_OFFER"
+    assert (told[4].energy_wh, told[4].refused.name) == (60, "SELF_TRADE")
 
 
 async def test_a_newer_stream_of_the_same_device_replaces_the_older(gateway):

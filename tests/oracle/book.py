@@ -43,10 +43,6 @@ class Order:
     def priority(self) -> tuple[int, int, int]:
         return (-self.tick if self.side == BUY else self.tick, self.cls, self.arrival)
 
-    def crosses(self, other: "Order") -> bool:
-        bid, ask = (self, other) if self.side == BUY else (other, self)
-        return bid.tick >= ask.tick
-
 
 class Book:
     """The resting orders of one slot, and the network they trade on."""
@@ -78,7 +74,10 @@ class Book:
 
     def counterparty(self, order: Order) -> Order | None:
         """The first in priority that crosses and that the network lets through."""
-        crossing = [o for o in self.orders if o.side != order.side and order.crosses(o)]
+        if order.side == BUY:
+            crossing = [o for o in self.orders if o.side == SELL and o.tick <= order.tick]
+        else:
+            crossing = [o for o in self.orders if o.side == BUY and o.tick >= order.tick]
         for other in sorted(crossing, key=lambda o: o.priority):
             if self.room(order, other) > 0:
                 return other
@@ -259,7 +258,7 @@ class Books:
         """Match, then rest what is left, or give it back."""
         before = [(other, other.quantity) for other in book.orders]
         rooms = book.headroom.state() if book.headroom else b""
-        flow = deepcopy(book.flow)
+        flow = deepcopy(book.flow) if book.flow else None
         wanted = order.quantity
         events, rival = self._match(book, order, self_trade)
         traded = sum(event[4] for event in events if event[0] == TRADE)
