@@ -37,7 +37,9 @@ class Downlink:
     untold: Sequence[bytes] = ()
     """The newest outcomes that were not written when the stream was closed."""
 
-    def __init__(self, receipt_pause_s: float = 0.0) -> None:
+    def __init__(self, receipt_pause_s: float = 0.0, turn: int = 0) -> None:
+        """Where not everybody is told at once, `turn` says with whom this one is."""
+        self.turn = turn
         self._is_closed = False
         self._receipt_pause_s = min(receipt_pause_s, RECEIPT_PAUSE_S_MAX)
         self._receipted_at = -math.inf
