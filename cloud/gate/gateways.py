@@ -7,6 +7,7 @@ durable. It knows the machines only through its `House`, so it may run in a proc
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -41,6 +42,10 @@ ROOT_TURNS = 5
 """With more streams than that each hears every fifth root: telling five thousand gateways of every
 one would take a third of a core, and they keep the newest only.
 """
+
+ROOT_SLICE = 64
+ROOT_SLICE_S = 0.01
+"""So many at once, and then others have a turn: nobody waits for a root, somebody may for a trade."""
 
 log = logging.getLogger(__name__)
 
@@ -166,14 +171,21 @@ class GatewayGate:
         self._roots += 1
         turn = self._roots % ROOT_TURNS
         to_all = len(self.streams) <= ROOTS_TO_ALL_MAX
-        for downlink in self.streams.values():
-            if to_all or downlink.turn == turn:
-                downlink.checkpoint(message)
+        told = [one for one in self.streams.values() if to_all or one.turn == turn]
+        loop = asyncio.get_running_loop()
+        for number, first in enumerate(range(0, len(told), ROOT_SLICE)):
+            some = told[first : first + ROOT_SLICE]
+            loop.call_later(number * ROOT_SLICE_S, _tell_root, some, message)
 
     def market(self, message: bytes) -> None:
         """News of a closed gate to everybody, as `market_message` makes it."""
         for downlink in self.streams.values():
             downlink.market(message)
+
+
+def _tell_root(downlinks: Sequence[Downlink], message: bytes) -> None:
+    for downlink in downlinks:
+        downlink.checkpoint(message)
 
 
 def _drain() -> pb.ConnectResponse:
