@@ -37,7 +37,9 @@ class Downlink:
     untold: Sequence[bytes] = ()
     """The newest outcomes that were not written when the stream was closed."""
 
-    def __init__(self, receipt_pause_s: float = 0.0) -> None:
+    def __init__(self, receipt_pause_s: float = 0.0, turn: int = 0) -> None:
+        """Where not everybody is told at once, `turn` says with whom this one is."""
+        self.turn = turn
         self._is_closed = False
         self._receipt_pause_s = min(receipt_pause_s, RECEIPT_PAUSE_S_MAX)
         self._receipted_at = -math.inf
@@ -52,7 +54,7 @@ class Downlink:
         self._receipt_due = False
         self._checkpoint: bytes | None = None
         self._market: bytes | None = None
-        self._ready = asyncio.Event()
+        self._waiting: asyncio.Future[None] | None = None
         self._closed = asyncio.Event()
 
     def urgent(self, message: pb.ConnectResponse) -> None:
@@ -91,7 +93,7 @@ class Downlink:
             self._receipt_timer.cancel()
             self._receipt_timer = None
         self._receipt_due = True
-        self._ready.set()
+        self._wake()
 
     def outcome(self, outcome: bytes) -> None:
         """A serialised OfferOutcome."""
@@ -100,17 +102,17 @@ class Downlink:
             return
         if not self._is_closed:
             self._outcomes.append(outcome)
-            self._ready.set()
+            self._wake()
 
     def checkpoint(self, message: bytes) -> None:
         """The newest signed root, as `checkpoint_message` makes it."""
         self._checkpoint = message
-        self._ready.set()
+        self._wake()
 
     def market(self, message: bytes) -> None:
         """The newest closed gate, as `market_message` makes it."""
         self._market = message
-        self._ready.set()
+        self._wake()
 
     def close(self) -> None:
         """Ends the stream: the gateway comes back and is told everything again.
@@ -125,7 +127,7 @@ class Downlink:
             self._receipt_timer.cancel()
         for lane in (self._urgent, self._leases, self._outcomes):
             lane.clear()
-        self._ready.set()
+        self._wake()
         self._closed.set()
 
     async def closed(self) -> None:
@@ -145,8 +147,13 @@ class Downlink:
             message = self._take()
             if message is not None:
                 return message
-            self._ready.clear()
-            await self._ready.wait()
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+
+    def _wake(self) -> None:
+        """Whoever waits in `next` looks again."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     def _take(self) -> bytes | None:
         for lane in (self._urgent, self._leases):
@@ -174,7 +181,7 @@ class Downlink:
             return
         if not self._is_closed:
             lane.append(message)
-            self._ready.set()
+            self._wake()
 
 
 def checkpoint_message(note: bytes) -> bytes:

@@ -23,12 +23,13 @@ class Frame(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Begin(Frame, frozen=True, array_like=True, tag=1):
-    """The first word down: where to listen and what to show there."""
+    """The first word down: where to listen, what to show there, and how much to log."""
 
     address: str
     key: bytes
     chain: bytes
     roots: bytes
+    log_level: int
 
 
 class Listening(Frame, frozen=True, array_like=True, tag=2):

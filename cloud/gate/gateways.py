@@ -7,6 +7,7 @@ durable. It knows the machines only through its `House`, so it may run in a proc
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -36,6 +37,16 @@ DRAIN_SLICE = 256
 DRAIN_WORD_S = 0.1
 """How long the word to come back later has to reach everybody, and each slice to be gone."""
 
+ROOTS_TO_ALL_MAX = 256
+ROOT_TURNS = 5
+"""With more streams than that each hears every fifth root: telling five thousand gateways of every
+one would take a third of a core, and they keep the newest only.
+"""
+
+ROOT_SLICE = 64
+ROOT_SLICE_S = 0.01
+"""So many at once, and then others have a turn: nobody waits for a root, somebody may for a trade."""
+
 log = logging.getLogger(__name__)
 
 
@@ -47,6 +58,8 @@ class GatewayGate:
         self._house = house
         self._clock = clock
         self._unheard = 0
+        self._entered = 0
+        self._roots = 0
         self._is_draining = False
 
     async def Renew(self, request: pb.RenewRequest, context: Any) -> pb.RenewResponse:  # noqa: N802
@@ -82,7 +95,8 @@ class GatewayGate:
     async def _serve(self, context: Any, peer: Peer, hello: pb.Hello) -> None:
         """The stream of a gateway that has said who it is, from its welcome to its end."""
         device = DeviceId(peer.name)
-        downlink = Downlink(hello.receipt_pause_ms / 1_000)
+        downlink = Downlink(hello.receipt_pause_ms / 1_000, turn=self._entered % ROOT_TURNS)
+        self._entered += 1
         try:
             place = await self._house.enter(device, downlink)
         except RefusedError as error:
@@ -153,14 +167,25 @@ class GatewayGate:
             await refuse(context, grpc.StatusCode.PERMISSION_DENIED, error.reason)
 
     def checkpoint(self, message: bytes) -> None:
-        """The newest signed root to everybody, as `checkpoint_message` makes it."""
-        for downlink in self.streams.values():
-            downlink.checkpoint(message)
+        """The newest signed root, as `checkpoint_message` makes it, to everybody or by turns."""
+        self._roots += 1
+        turn = self._roots % ROOT_TURNS
+        to_all = len(self.streams) <= ROOTS_TO_ALL_MAX
+        told = [one for one in self.streams.values() if to_all or one.turn == turn]
+        loop = asyncio.get_running_loop()
+        for number, first in enumerate(range(0, len(told), ROOT_SLICE)):
+            some = told[first : first + ROOT_SLICE]
+            loop.call_later(number * ROOT_SLICE_S, _tell_root, some, message)
 
     def market(self, message: bytes) -> None:
         """News of a closed gate to everybody, as `market_message` makes it."""
         for downlink in self.streams.values():
             downlink.market(message)
+
+
+def _tell_root(downlinks: Sequence[Downlink], message: bytes) -> None:
+    for downlink in downlinks:
+        downlink.checkpoint(message)
 
 
 def _drain() -> pb.ConnectResponse:

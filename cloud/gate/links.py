@@ -224,7 +224,7 @@ class GateProcesses:
         self._host = host
         self._port = port
         self._held: list[socket.socket] = []
-        self._begin = Begin("", b"", b"", b"")
+        self._begin: Begin | None = None
         self._deaths: deque[float] = deque(maxlen=DEATHS_MAX)
         self._tasks: list[asyncio.Task[None]] = []
         self._is_stopping = False
@@ -234,7 +234,8 @@ class GateProcesses:
         place, self._held = hold_port(self._host, self._port)
         identity = server_identity(self._authority, self._host)
         roots = self._authority.certificate_pem
-        self._begin = Begin(f"{self._host}:{place}", identity.key, identity.chain, roots)
+        level = logging.getLogger().getEffectiveLevel()
+        self._begin = Begin(f"{self._host}:{place}", identity.key, identity.chain, roots, level)
         try:
             await asyncio.gather(*(self._open(index) for index in range(self._count)))
         except BaseException:
@@ -285,6 +286,7 @@ class GateProcesses:
                 pass_fds=(theirs.fileno(),),
             )
         link = await link_over(ours)
+        assert self._begin is not None
         link.send(self._begin)
         self.processes[index] = process
         async with asyncio.timeout(START_WITHIN_S):

@@ -273,6 +273,9 @@ async def serve(end: socket.socket) -> int:
     if begin is None:
         return 1
     assert isinstance(begin, Begin)
+    logging.basicConfig(
+        level=begin.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     house = RemoteHouse(link, fast_checker())
     gate = GatewayGate(house, clock_from_environment())
     server = make_server(shares_port=True)
@@ -320,9 +323,6 @@ def main() -> int:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     return run_loop(serve(socket.socket(fileno=int(sys.argv[1]))))
 
 

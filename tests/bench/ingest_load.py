@@ -300,6 +300,7 @@ class Load:
     async def news(self) -> dict[str, float]:
         """Milliseconds from the cloud's word to the last gateway's ear: median of a few."""
         found = []
+        cpu = self.cpu_s()
         for _ in range(NEWS_ROUNDS):
             before = time.monotonic_ns()
             self.site.send_signal(signal.SIGUSR1)
@@ -307,7 +308,11 @@ class Load:
                 await asyncio.sleep(0.002)
             last = max(gateway.told_ns for gateway in self.gateways)
             found.append((last - self.gateways[0].told_at_ns) / 1e6)
-        return {"last_ms": sorted(found)[len(found) // 2]}
+        told = NEWS_ROUNDS * len(self.gateways)
+        return {
+            "last_ms": sorted(found)[len(found) // 2],
+            "cpu_us": 1e6 * (self.cpu_s() - cpu) / told,
+        }
 
     async def news_under_load(self, batch_us: float) -> dict[str, float]:
         """The same while batches that cost `batch_us` each keep half a core of the site busy."""

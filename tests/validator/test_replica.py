@@ -1,7 +1,5 @@
 """What no honest journal has, record by record, and what a validator does about it."""
 
-from dataclasses import replace
-
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -132,7 +130,7 @@ def test_a_validator_begins_with_its_own_snapshot_and_checks_only_what_came_afte
 def next_record(honest, command, **changes):
     seq = len(honest.records) + 1
     record = Record(seq, seq * 1_000, 1, 0, 0, command.stream, encode_command(command))
-    return replace(record, **changes)
+    return record._replace(**changes)
 
 
 METERS = (MeterSlot("anna", 0, 5_000, False),)
@@ -163,8 +161,8 @@ def test_a_record_that_no_honest_journal_has_is_refused(honest, replica, command
 
 def test_a_follow_up_that_says_something_else_is_refused(honest, replica):
     at = next(n for n, record in enumerate(honest.records) if record.cause_seq)
-    changed = replace(
-        honest.records[at], body=encode_command(Deposit("x", "anna", 5)), stream="bank"
+    changed = honest.records[at]._replace(
+        body=encode_command(Deposit("x", "anna", 5)), stream="bank"
     )
     with pytest.raises(ReplayError, match="not what follows"):
         replica.append([*honest.records[:at], changed])

@@ -8,7 +8,6 @@ length of the journal (100000 for the full run, a few minutes).
 import os
 import random
 import sqlite3
-from dataclasses import replace
 
 import pytest
 
@@ -161,18 +160,18 @@ def test_a_journal_cut_anywhere_makes_less_than_was_published(records, tmp_path)
 
 
 def renumbered(records):
-    return [replace(record, seq=seq) for seq, record in enumerate(records, start=1)]
+    return [record._replace(seq=seq) for seq, record in enumerate(records, start=1)]
 
 
 def forged(records, kind, at):
     """What a clever operator makes of the journal; he chains it anew afterwards."""
     if kind == "alter":
         body = encode_command(Deposit(f"d{at + 1}", "anna", 9_999_999))
-        return [*records[:at], replace(records[at], body=body), *records[at + 1 :]]
+        return [*records[:at], records[at]._replace(body=body), *records[at + 1 :]]
     if kind == "delete":
         return renumbered([*records[:at], *records[at + 1 :]])
     if kind == "insert":
-        extra = replace(records[at], body=encode_command(Deposit("mine", "anna", 5)))
+        extra = records[at]._replace(body=encode_command(Deposit("mine", "anna", 5)))
         return renumbered([*records[:at], extra, *records[at:]])
     if kind == "swap":
         return renumbered([*records[:at], records[at + 1], records[at], *records[at + 2 :]])
