@@ -77,6 +77,8 @@ class Ledger:
 
     owners: dict[AccountId, Owner] = field(default_factory=dict)
     names: list[AccountId] = field(default_factory=list)
+    zones: list[str] = field(default_factory=list)
+    """The zone of each account, by its number."""
     pendings: dict[str, Pending] = field(default_factory=dict)
     columns: Columns = field(default_factory=Columns)
     usable: bytearray = field(default_factory=bytearray)
@@ -93,6 +95,7 @@ class Ledger:
         if owner is None:
             self.owners[account] = Owner(kind, zone, len(self.names))
             self.names.append(account)
+            self.zones.append(zone)
             self.columns.open(FLOORS[kind])
             self.usable.append(kind in TRANSFERABLE)
         elif owner.kind is not kind or owner.zone != zone:
