@@ -44,11 +44,11 @@ class Core:
     def step(self, command: Command, at_ns: int) -> list[Fact]:
         """Applies one journaled command. What is logged becomes leaves, in this order."""
         facts = self._apply(command, at_ns)
-        for fact in facts:
-            if fact.LOGGED:
-                leaf = self.bank.pseudonyms.leaf(fact)
-                self.bank.log.append(leaf)
-                self._fresh_leaves.append(leaf)
+        as_logged = self.bank.pseudonyms.leaf
+        leaves = [as_logged(fact) for fact in facts if fact.LOGGED]
+        if leaves:
+            self.bank.log.extend(leaves)
+            self._fresh_leaves += leaves
         return facts
 
     def take_leaves(self) -> list[bytes]:

@@ -1,3 +1,4 @@
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,3 +22,6 @@ def post(
     now_s: int,
 ) -> tuple[int, list[tuple[int, int]], list[tuple[int, bytes]], list[int]]: ...
 def unsound_row(columns: Any) -> int: ...
+def changed_money(
+    columns: Any, numbers_: list[int], known: array[int]
+) -> tuple[list[int], list[int]]: ...

@@ -304,6 +304,33 @@ def post(bytes body, columns, usable, dict held, dict known, elsewhere, now_s):
     return batch.posted, batch.refused, reserved, list(touched)
 
 
+def changed_money(columns, list numbers_, known):
+    """(numbers, balances) of those accounts whose money is another than `known` has, which is then
+    brought up to date. Raises ValueError where there are not enough accounts.
+    """
+    cdef Py_ssize_t number, row, count = len(known)
+    cdef int64_t *paid = numbers(columns.debits_posted)
+    cdef int64_t *received = numbers(columns.credits_posted)
+    cdef int64_t *before
+    cdef int64_t balance
+    if len(columns.floor) != count * ASSETS:
+        raise ValueError("the columns and what is known differ in length")
+    changed, balances = [], []
+    if not count:
+        return changed, balances
+    before = numbers(known)
+    for number in numbers_:
+        if not 0 <= number < count:
+            raise ValueError(f"there is no account {number}")
+        row = number * ASSETS + MONEY
+        balance = received[row] - paid[row]
+        if balance != before[number]:
+            before[number] = balance
+            changed.append(number)
+            balances.append(balance)
+    return changed, balances
+
+
 def unsound_row(columns):
     """The first row that is under its floor; -1 for none."""
     cdef Py_ssize_t row, count = len(columns.floor)

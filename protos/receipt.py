@@ -23,6 +23,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Protocol
 
@@ -63,13 +64,18 @@ class VerifierKey:
 
     @property
     def key_id(self) -> bytes:
-        return sha256(self.name.encode() + b"\n" + self.kind + self.public_key).digest()[
-            :KEY_ID_BYTES
-        ]
+        return _key_id(self)
 
     def text(self) -> str:
         """The C2SP spelling: name+hash+base64."""
         return f"{self.name}+{self.key_id.hex()}+{_base64(self.kind + self.public_key)}"
+
+
+@lru_cache(maxsize=256)
+def _key_id(key: VerifierKey) -> bytes:
+    """Each line of a note is compared with it, and keys are few."""
+    named = key.name.encode() + b"\n" + key.kind + key.public_key
+    return sha256(named).digest()[:KEY_ID_BYTES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +255,11 @@ def signature_of(line: str, key: VerifierKey) -> bytes:
     if line != signature_line(key, signature):
         raise ReceiptError("signature", "its line is not in its one spelling")
     return signature
+
+
+def names_key(line: str, key: VerifierKey) -> bool:
+    """Whether a note's line says that it is by a key of this name; nothing else of it is looked at."""
+    return line.startswith(f"{_DASH}{key.name} ")
 
 
 def is_signed(text: str, signature: bytes, key: VerifierKey) -> bool:

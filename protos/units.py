@@ -36,16 +36,18 @@ def largest_remainder(total: int, weights: Sequence[int]) -> list[int]:
     Floors first, then one more to the largest remainders; ties go to the earlier weight, so callers
     order weights by id. With all weights zero nothing can be split and `total` must be zero.
     """
-    if total < 0 or any(weight < 0 for weight in weights):
+    if total < 0 or min(weights, default=0) < 0:
         raise ValueError(f"cannot split {total} over negative parts; pass amounts >= 0")
     whole = sum(weights)
     if whole == 0:
         if total:
             raise ValueError(f"cannot split {total} over weights that are all zero")
         return [0] * len(weights)
-    parts = [total * weight // whole for weight in weights]
-    remainders = [total * weight % whole for weight in weights]
-    order = sorted(range(len(weights)), key=lambda i: (-remainders[i], i))
+    products = [total * weight for weight in weights]
+    parts = [product // whole for product in products]
+    remainders = [product % whole for product in products]
+    # A reversed sort keeps the order of equals, too.
+    order = sorted(range(len(weights)), key=remainders.__getitem__, reverse=True)
     for i in order[: total - sum(parts)]:
         parts[i] += 1
     return parts

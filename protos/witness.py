@@ -21,6 +21,7 @@ from protos.receipt import (
     VerifierKey,
     is_key_name,
     is_signed,
+    names_key,
     parse_key,
     signature_line,
     signature_of,
@@ -107,6 +108,8 @@ class Policy:
     def signer(self, line: str) -> str:
         """Which witness this line claims to be by; nothing of it is checked. Empty for none."""
         for name, key in self.witnesses.items():
+            if not names_key(line, key):
+                continue
             try:
                 signature_of(line, key)
             except ReceiptError:

@@ -77,6 +77,8 @@ class Ledger:
 
     owners: dict[AccountId, Owner] = field(default_factory=dict)
     names: list[AccountId] = field(default_factory=list)
+    zones: list[str] = field(default_factory=list)
+    """The zone of each account, by its number."""
     pendings: dict[str, Pending] = field(default_factory=dict)
     columns: Columns = field(default_factory=Columns)
     usable: bytearray = field(default_factory=bytearray)
@@ -93,6 +95,7 @@ class Ledger:
         if owner is None:
             self.owners[account] = Owner(kind, zone, len(self.names))
             self.names.append(account)
+            self.zones.append(zone)
             self.columns.open(FLOORS[kind])
             self.usable.append(kind in TRANSFERABLE)
         elif owner.kind is not kind or owner.zone != zone:
@@ -211,16 +214,22 @@ class Ledger:
             "done": dict(self._done),
         }
 
-    def _holding(self, account: AccountId, asset: str) -> int | Refusal:
-        """The row of an account that may hold the asset."""
+    def _rows(self, debit: AccountId, credit: AccountId, asset: str) -> tuple[int, int] | Refusal:
+        """The rows of two accounts that may hold the asset; the debit is looked at first."""
         number = ASSET_NUMBER.get(asset)
         if number is None:
             return Refusal.WRONG_ASSET
-        owner = self.owners.get(account)
-        if owner is None:
+        holds, owners = self.columns.holds, self.owners
+        payer, payee = owners.get(debit), owners.get(credit)
+        if payer is None:
             return Refusal.UNKNOWN_ACCOUNT
-        row = owner.number * len(ASSETS) + number
-        return row if self.columns.holds[row] else Refusal.WRONG_ASSET
+        paying = payer.number * len(ASSETS) + number
+        if not holds[paying]:
+            return Refusal.WRONG_ASSET
+        if payee is None:
+            return Refusal.UNKNOWN_ACCOUNT
+        paid = payee.number * len(ASSETS) + number
+        return (paying, paid) if holds[paid] else Refusal.WRONG_ASSET
 
     def _do(self, step: Step, taken: list[Pending]) -> Refusal | None:
         if type(step) is Posted:
@@ -231,12 +240,10 @@ class Ledger:
         return self._reserve(step)
 
     def _post(self, posted: Posted) -> Refusal | None:
-        debit = self._holding(posted.debit, posted.asset)
-        credit = self._holding(posted.credit, posted.asset)
-        if isinstance(debit, Refusal):
-            return debit
-        if isinstance(credit, Refusal):
-            return credit
+        rows = self._rows(posted.debit, posted.credit, posted.asset)
+        if isinstance(rows, Refusal):
+            return rows
+        debit, credit = rows
         amount, columns = posted.amount, self.columns
         assert amount > 0, f"a transfer moves something: {posted}"
         paid, received = columns.debits_posted, columns.credits_posted
@@ -250,12 +257,10 @@ class Ledger:
         return None
 
     def _reserve(self, pending: Pending) -> Refusal | None:
-        debit = self._holding(pending.debit, pending.asset)
-        credit = self._holding(pending.credit, pending.asset)
-        if isinstance(debit, Refusal):
-            return debit
-        if isinstance(credit, Refusal):
-            return credit
+        rows = self._rows(pending.debit, pending.credit, pending.asset)
+        if isinstance(rows, Refusal):
+            return rows
+        debit, credit = rows
         if pending.transfer_id in self.pendings:
             return Refusal.CHANGED_REPLAY
         amount, columns = pending.amount, self.columns
@@ -275,10 +280,9 @@ class Ledger:
 
     def _capture(self, capture: Capture, taken: list[Pending]) -> Refusal | None:
         """Takes the reservations away and posts in their place. Changes nothing if it refuses."""
-        found = [self.pendings.get(transfer_id) for transfer_id in capture.pendings]
-        held = [pending for pending in found if pending is not None]
-        posted = capture.posted
-        if len(held) < len(found) or len(set(capture.pendings)) < len(found):
+        kept, names, posted = self.pendings, capture.pendings, capture.posted
+        held = [kept[name] for name in names if name in kept]
+        if len(held) < len(names) or len({*names}) < len(names):
             return Refusal.OVER_POSTED
         if posted is not None:
             way = (posted.debit, posted.credit, posted.asset)
@@ -294,19 +298,17 @@ class Ledger:
         return None
 
     def _release(self, pendings: Sequence[Pending]) -> None:
-        """Takes reservations away; those of one capture run between the same two accounts."""
+        """Takes reservations away."""
         paying, receiving = self.columns.debits_pending, self.columns.credits_pending
-        way: tuple[str, str, str] | None = None
-        debit = credit = 0
+        kept, due, owners = self.pendings, self._due, self.owners
         for pending in pendings:
-            if way != (pending.debit, pending.credit, pending.asset):
-                way = (pending.debit, pending.credit, pending.asset)
-                debit = self.row(pending.debit, pending.asset)
-                credit = self.row(pending.credit, pending.asset)
-            paying[debit] -= pending.amount
-            receiving[credit] -= pending.amount
-            del self.pendings[pending.transfer_id]
-            self._due.get(pending.expires_ns, {}).pop(pending.transfer_id, None)
+            name, number, amount = pending.transfer_id, ASSET_NUMBER[pending.asset], pending.amount
+            paying[owners[pending.debit].number * len(ASSETS) + number] -= amount
+            receiving[owners[pending.credit].number * len(ASSETS) + number] -= amount
+            del kept[name]
+            waiting = due.get(pending.expires_ns)
+            if waiting is not None:
+                waiting.pop(name, None)
 
     def _first_unsound(self) -> Refusal | None:
         """Whether one of the rows that the group touched is over 64 bits or under its floor."""

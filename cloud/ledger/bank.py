@@ -10,9 +10,10 @@ it trades and frees a slot's reservation when the slot is settled; the bank name
 in the facts before that one, so that between the two the zone can only be too careful.
 """
 
-from collections.abc import Iterable
+from array import array
 from hashlib import blake2b
 from heapq import heappop, heappush
+from itertools import compress
 
 import msgspec
 
@@ -59,7 +60,7 @@ from cloud.ledger.books import (
     unpack,
     zone_accounts,
 )
-from cloud.ledger.columns import ASSET_NUMBER, ASSETS, CLAIM, GT, MONEY
+from cloud.ledger.columns import CLAIM, GT, MONEY, changed_money
 from cloud.ledger.compensation import Compensations
 from cloud.ledger.kinds import FUND_KINDS, OPENABLE, Kind
 from cloud.ledger.log import TransparencyLog
@@ -94,7 +95,7 @@ class Bank:
         self._zones: dict[str, ZoneAccounts] = {}
         self._books: dict[tuple[str, int], SlotBook] = {}
         self._finals: list[tuple[int, str, int]] = []
-        self._allowances: dict[AccountId, int] = {}
+        self._allowances = array("q")
         self._verified_wh = 0
         self._blocks = 0
         self._ledger.open(PROVIDER, Kind.PROVIDER, "")
@@ -181,7 +182,7 @@ class Bank:
             "ledger": self._ledger.state(),
             "zones": {zone: msgspec.to_builtins(z.rules) for zone, z in self._zones.items()},
             "books": {f"{zone}/{slot}": book.state() for (zone, slot), book in self._books.items()},
-            "allowances": dict(self._allowances),
+            "allowances": list(self._allowances),
             "verified_wh": self._verified_wh,
             "blocks": self._blocks,
             "transfers": self._transfers.state(),
@@ -263,23 +264,27 @@ class Bank:
             return []
         return [*batch_facts(command, done), *self._grouped_allowances(done.touched)]
 
-    def _grouped_allowances(self, numbers: Iterable[int]) -> list[Fact]:
+    def _grouped_allowances(self, numbers: list[int]) -> list[Fact]:
         """The allowances that changed among accounts given by number, one fact a zone."""
-        zones: dict[str, dict[AccountId, int]] = {}
-        names, owners, known = self._ledger.names, self._ledger.owners, self._allowances
-        columns = self._ledger.columns
-        received, paid = columns.credits_posted, columns.debits_posted
-        for number in numbers:
-            row = number * len(ASSETS) + ASSET_NUMBER[MONEY]
-            allowance, account = received[row] - paid[row], names[number]
-            if known.get(account, 0) != allowance:
-                known[account] = allowance
-                zones.setdefault(owners[account].zone, {})[account] = allowance
-        return [
-            AllowancesChanged(zone, tuple(changed), tuple(changed.values()))
-            for zone, changed in zones.items()
-            if zone
-        ]
+        changed, balances = changed_money(self._ledger.columns, numbers, self._known_allowances())
+        names, zone_of = self._ledger.names, self._ledger.zones
+        zones = list(map(zone_of.__getitem__, changed))
+        facts: list[Fact] = []
+        for zone in dict.fromkeys(zones):
+            here = zones if zones.count(zone) == len(zones) else [one == zone for one in zones]
+            if zone:
+                accounts = map(names.__getitem__, compress(changed, here))
+                facts.append(
+                    AllowancesChanged(zone, tuple(accounts), tuple(compress(balances, here)))
+                )
+        return facts
+
+    def _known_allowances(self) -> "array[int]":
+        """What the zones were told last, by account number; nothing yet of new accounts."""
+        fresh = len(self._ledger.names) - len(self._allowances)
+        if fresh:
+            self._allowances.extend([0] * fresh)
+        return self._allowances
 
     def _collect(self, account: AccountId, cause: str, slot: int) -> list[Posted]:
         """Pays back what the utility advanced, as far as the account can."""
@@ -300,11 +305,12 @@ class Bank:
 
     def _allowance(self, account: AccountId) -> list[Fact]:
         """The account's new allowance, if it changed."""
-        allowance = self._ledger.balance(account, MONEY)
-        if self._allowances.get(account, 0) == allowance:
+        owner = self._ledger.owners[account]
+        known, allowance = self._known_allowances(), self._ledger.balance(account, MONEY)
+        if known[owner.number] == allowance:
             return []
-        self._allowances[account] = allowance
-        return [AllowanceChanged(account, self._ledger.owners[account].zone, allowance)]
+        known[owner.number] = allowance
+        return [AllowanceChanged(account, owner.zone, allowance)]
 
     def _new_allowances(self, facts: list[Fact]) -> list[Fact]:
         """Rewards in money raise what their takers may owe."""
@@ -402,7 +408,7 @@ class Bank:
             for account in accounts:
                 collected += self._collect(account, group_id, slot)
             owners = self._ledger.owners
-            return collected + self._grouped_allowances(owners[name].number for name in accounts)
+            return collected + self._grouped_allowances([owners[name].number for name in accounts])
         allowances: list[Fact] = []
         for account in accounts:
             collected += self._collect(account, group_id, slot)

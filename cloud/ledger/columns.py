@@ -114,9 +114,30 @@ def unsound_row_in_python(columns: Columns) -> int:
     return -1
 
 
+def changed_money_in_python(
+    columns: Columns, numbers: list[int], known: "array[int]"
+) -> tuple[list[int], list[int]]:
+    """(numbers, balances) of those accounts whose money is another than `known` has, by account
+    number, which is then brought up to date.
+    """
+    changed, balances = [], []
+    for number in numbers:
+        balance = columns.balance(number * len(ASSETS) + ASSET_NUMBER[MONEY])
+        if balance != known[number]:
+            known[number] = balance
+            changed.append(number)
+            balances.append(balance)
+    return changed, balances
+
+
+ChangedMoney = Callable[[Columns, list[int], "array[int]"], tuple[list[int], list[int]]]
+
 try:
+    from ext.post import changed_money as changed_money_in_c
     from ext.post import unsound_row as unsound_row_in_c
 
     unsound_row: Callable[[Columns], int] = unsound_row_in_c
+    changed_money: ChangedMoney = changed_money_in_c
 except ImportError:
     unsound_row = unsound_row_in_python
+    changed_money = changed_money_in_python

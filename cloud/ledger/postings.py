@@ -8,14 +8,14 @@ negative difference runs the other way.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cloud.facts import Posted
 from cloud.ledger.accounts import Capture, Step
 from cloud.ledger.books import FURNACE, MINT, ZoneAccounts, fund
 from cloud.ledger.columns import CLAIM, GT, MONEY
 from cloud.ledger.settlement import FUND_SHARES, NOTHING, Outcome, Totals, fund_split
-from protos.ids import AccountId, effect_id
+from protos.ids import AccountId, effects_of
 from protos.units import val
 
 Spendable = Callable[[AccountId, str], int]
@@ -29,6 +29,8 @@ class Run:
     group_id: str
     slot: int
     accounts: ZoneAccounts
+    effects: dict[str, Callable[[str | int], str]] = field(default_factory=dict)
+    """How the ids of each code are made."""
 
     def move(
         self, code: str, debit: AccountId, credit: AccountId, asset: str, amount: int, party: str
@@ -36,8 +38,10 @@ class Run:
         """`amount` from debit to credit, or back where it is negative."""
         if amount < 0:
             debit, credit, amount = credit, debit, -amount
-        transfer_id = effect_id(self.group_id, code, party)
-        return Posted(transfer_id, debit, credit, asset, amount, code, self.slot)
+        effect = self.effects.get(code)
+        if effect is None:
+            effect = self.effects[code] = effects_of(self.group_id, code)
+        return Posted(effect(party), debit, credit, asset, amount, code, self.slot)
 
 
 def steps(

@@ -7,7 +7,7 @@ with it. Must never move money.
 
 from collections.abc import Iterable, Sequence
 
-from cloud.commands import ReserveTrades, TradeTerms, ZoneRules
+from cloud.commands import ReserveTrades, TradeTerms
 from cloud.facts import BankRefused, Fact, TradesRefused, TradesReserved
 from cloud.ledger.accounts import Ledger, Pending
 from cloud.ledger.books import SlotBook, ZoneAccounts, final_ns
@@ -41,10 +41,6 @@ def trades_refused(
     )
 
 
-def _dearest_way(rules: ZoneRules) -> int:
-    return max((max(row) for row in rules.wheeling_micro_per_kwh), default=0)
-
-
 class Reserving:
     """One step of reservations: adds up what each account must hold, then reserves it at once."""
 
@@ -52,6 +48,8 @@ class Reserving:
         self._ledger = ledger
         self._accounts = accounts
         self._book = book
+        ways = accounts.rules.wheeling_micro_per_kwh
+        self._dearest_way = max(map(max, ways), default=0)
         self._needed: dict[AccountId, int] = {}
         self._accepted: dict[int, TradeTerms] = {}
 
@@ -102,7 +100,7 @@ class Reserving:
         dearest = val(terms.energy_wh, high) - val(terms.energy_wh, terms.price_micro_per_kwh)
         if not 0 <= terms.rent_micro <= dearest:
             return Refusal.PRICE_OUTSIDE_BAND
-        if not 0 <= terms.wheeling_micro_per_kwh <= _dearest_way(rules):
+        if not 0 <= terms.wheeling_micro_per_kwh <= self._dearest_way:
             return Refusal.BAD_PRICE
         if terms.buyer == terms.seller:
             return Refusal.SELF_TRADE

@@ -11,6 +11,7 @@ Units: Wh, micro-units of the currency, micro-units per kWh, ten-thousandths for
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cloud.commands import MeterSlot, TradeTerms, ZoneRules
 from cloud.ledger.delivery import augment, deliver, split_capped
@@ -75,8 +76,7 @@ class Outcome:
         return self.grid_fee_micro + self.trading_fee_micro
 
 
-@dataclass(frozen=True, slots=True)
-class Legs:
+class Legs(NamedTuple):
     """The money of one trade, positive when received. It sums to zero but for the wheeling fee,
     which is the part of the grid fee that is asked for the way.
     """

@@ -84,8 +84,7 @@ def proof_head(records: bytes, refused: Sequence[tuple[int, int]], root: bytes, 
     """
     tree = TransparencyLog()
     leaves = record_leaves(records, refused)
-    for leaf in leaves:
-        tree.append(leaf)
+    tree.extend(leaves)
     if tree.root() != root:
         raise ValueError("these records are not under the batch's root")
     path = tree.inclusion(index, len(leaves))

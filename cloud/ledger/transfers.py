@@ -24,8 +24,8 @@ from heapq import heappop, heappush
 from typing import NamedTuple, Protocol
 
 from cloud.ledger.columns import AMOUNT_MAX, ASSET_NUMBER, ASSETS, CLAIM, MONEY, Columns
+from cloud.ledger.log import TransparencyLog
 from protos.messages import Refusal
-from protos.receipt import leaf_hash, node_hash
 
 RECORD = struct.Struct("<16s16sqIIIHBB")
 ID_BYTES = 16
@@ -124,11 +124,9 @@ def records_root(
     """RFC 6962 root over the batch. Sixteen records a leaf are a sixteenth of the hashes; one a
     leaf lets a single transfer be proven in 2 kB, and shows nobody else's.
     """
-    level = list(map(leaf_hash, record_leaves(body, refused, per_leaf)))
-    while len(level) > 1:
-        pairs = list(map(node_hash, level[::2], level[1::2]))
-        level = pairs + level[len(pairs) * 2 :]
-    return level[0] if level else sha256(b"").digest()
+    tree = TransparencyLog()
+    tree.extend(record_leaves(body, refused, per_leaf))
+    return tree.root()
 
 
 def post_in_python(

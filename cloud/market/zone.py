@@ -232,7 +232,10 @@ class Zone:
             case GrantAllowances():
                 granted = zip(command.accounts, command.allowances_micro, strict=True)
                 for account, allowance in granted:
-                    facts += self._trading.grant(purse(account), allowance)
+                    one = purse(account)
+                    one.allowance_micro = allowance
+                    if one.reserved_micro > allowance:
+                        facts += self._trading.grant(one, allowance)
             case ReleaseReservation():
                 purse(command.account).release(command.slot)
             case ReleaseSlot():

@@ -25,7 +25,7 @@ from cloud.commands import (
     ZoneRules,
 )
 from cloud.core import Core
-from cloud.facts import BlockSealed, SlotSettled, Statement, TransfersPosted
+from cloud.facts import BatchPosted, BlockSealed, SlotSettled, Statement
 from cloud.grid.shipped import network_named
 from cloud.ledger.checkpoint import CheckpointSigner
 from cloud.ledger.transfers import HOUR_NS, RECORD, pack
@@ -109,7 +109,7 @@ async def transfers(directory):
             debit, credit = draw.sample(numbers, 2)
             amount = draw.randint(1, 1_000)
             records.append(pack(name.to_bytes(16, "big"), debit, credit, amount))
-        batches.append(PostTransfers(hour, b"".join(records)))
+        batches.append(PostTransfers(hour, b"".join(records), True))
     queue, waited = iter(batches), []
 
     async def client():
@@ -123,7 +123,7 @@ async def transfers(directory):
     await desk.sealed()
     seconds = time.perf_counter() - start
     worked = time.process_time() - worked
-    posted = sum(fact.posted for fact in desk.facts if isinstance(fact, TransfersPosted))
+    posted = sum(fact.posted for fact in desk.facts if isinstance(fact, BatchPosted))
     assert posted == BATCH * BATCHES
     assert not any(desk.bank.sums().values())
     await desk.writer.stop()

@@ -14,6 +14,7 @@ from cloud.money import contained_tax
 from cloud.remote import Operator, RemoteError
 from protos.clock import slot_at
 from protos.limits import RECEIPT_BYTES_MAX
+from protos.messages import Refusal
 from protos.receipt import Checkpoint
 from protos.witness import cosign, witness_key
 from tests.validator.test_replica import KEY
@@ -278,3 +279,56 @@ async def test_banked_tokens_are_used_once_per_id_and_not_beyond_what_there_is(t
     assert (status, "UNKNOWN_ACCOUNT" in said) == (2, True)
     status, said = await terminal.type("retire", "anna", "0.5", "--id", "bill-1")
     assert (status, "a whole number" in said) == (2, True)
+
+
+async def test_what_is_posted_of_a_reservation_is_never_more_than_was_reserved(terminal):
+    hold = ("anna", "boon", "10", "--id", "h", "--kind", "pending", "--timeout", "60")
+    assert (await terminal.type("transfer", *hold))[0] == 0
+    before = await balance(terminal, "boon")
+    for words, expected in (
+        (("anna", "boon", "10.000001", "--id", "p", "--kind", "post", "--of", "h"), "OVER_POSTED"),
+        (("boon", "anna", "4", "--id", "p", "--kind", "post", "--of", "h"), "WRONG_ASSET"),
+        (("anna", "boon", "4", "--id", "p", "--kind", "void", "--of", "h"), "MALFORMED"),
+    ):
+        status, said = await terminal.type("transfer", *words)
+        assert (status, expected in said) == (2, True), said
+    assert await balance(terminal, "boon") == before
+    post = ("anna", "boon", "10", "--id", "p", "--kind", "post", "--of", "h")
+    assert (await terminal.type("transfer", *post))[0] == 0
+    again = ("anna", "boon", "1", "--id", "q", "--kind", "post", "--of", "h")
+    status, said = await terminal.type("transfer", *again)
+    assert (status, "OVER_POSTED" in said) == (2, True)
+
+
+async def test_money_beyond_64_bits_is_refused_and_nothing_moves(terminal):
+    most = (1 << 63) - 1
+    body = {"deposit_id": "most", "account": "anna", "amount_micro": most}
+    before = await balance(terminal, "anna")
+    with pytest.raises(RemoteError, match="BAD_PRICE"):
+        await terminal.post("/api/deposits", body)
+    with pytest.raises(RemoteError, match="422"):
+        await terminal.post("/api/deposits", body | {"amount_micro": most + 1})
+    one = {"id": "0" * 31 + "1", "debit": "@provider", "credit": "anna", "amount": most}
+    answer = await terminal.post("/api/transfers", {"transfers": [one]})
+    assert [refused["reason"] for refused in answer["refused"]] == ["BAD_PRICE"]
+    assert await balance(terminal, "anna") == before
+    assert not any(terminal.cloud.app.core.bank.sums().values())
+
+
+async def test_a_slot_that_has_not_been_delivered_cannot_be_settled_or_shown(terminal, tmp_path):
+    now = terminal.cloud.app.clock.now_ns()
+    for slot in (slot_at(now), slot_at(now) + 4):
+        facts = await terminal.cloud.app.writer.submit(SettleSlot("tiny", slot, 0, ()))
+        assert [Refusal(fact.reason) for fact in facts] == [Refusal.TOO_EARLY]
+        words = ("anna", "--slot", str(slot), "--output", str(tmp_path / "r"))
+        status, said = await terminal.type("receipt", *words)
+        assert (status, "try again after the slot" in said) == (2, True)
+    assert not (tmp_path / "r").exists()
+
+
+async def test_transfers_of_an_hour_that_is_over_or_far_ahead_are_refused(terminal):
+    one = {"id": "0" * 31 + "1", "debit": "anna", "credit": "boon", "amount": 1}
+    hour = terminal.cloud.app.clock.now_ns() // 3_600_000_000_000
+    for wrong, reason in ((hour - 3, "TOO_OLD"), (hour + 3, "TOO_EARLY")):
+        with pytest.raises(RemoteError, match=reason):
+            await terminal.post("/api/transfers", {"transfers": [one], "hour": wrong})

@@ -1,11 +1,24 @@
 """Double entry: what may be posted, what is reserved, and what a refusal leaves behind."""
 
+import random
+from array import array
+
 import pytest
 
 from cloud.facts import Posted
 from cloud.ledger.accounts import Capture, Ledger, Pending, Replay
-from cloud.ledger.columns import AMOUNT_MAX, CLAIM, CO2, GT, MONEY
-from cloud.ledger.kinds import Kind
+from cloud.ledger.columns import (
+    AMOUNT_MAX,
+    ASSET_NUMBER,
+    CLAIM,
+    CO2,
+    GT,
+    MONEY,
+    Columns,
+    changed_money,
+    changed_money_in_python,
+)
+from cloud.ledger.kinds import FLOORS, Kind
 from protos.messages import Refusal
 
 
@@ -169,3 +182,23 @@ def test_a_group_is_known_by_its_id_and_its_cause(ledger):
     assert ledger.replay("g", "y") is Replay.CHANGED
     ledger.forget(["g", "unknown"])
     assert ledger.replay("g", "y") is Replay.NEW
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whose_money_changed_is_the_same_in_c_and_in_python(seed):
+    draw, columns = random.Random(seed), Columns()
+    for _ in range(30):
+        columns.open(FLOORS[Kind.PROSUMER])
+    known = [array("q", [0] * 30), array("q", [0] * 30)]
+    for _ in range(20):
+        for _ in range(5):
+            row = 6 * draw.randrange(30) + ASSET_NUMBER[MONEY]
+            column = draw.choice((columns.credits_posted, columns.debits_posted))
+            column[row] += draw.choice((1, 1 << 40))
+        asked = [draw.randrange(30) for _ in range(draw.randint(0, 40))]
+        told = changed_money(columns, asked, known[0])
+        assert told == changed_money_in_python(columns, asked, known[1])
+        assert known[0] == known[1]
+    for wrong in ([30], [-1]):
+        with pytest.raises((ValueError, IndexError)):
+            changed_money(columns, wrong, known[0])

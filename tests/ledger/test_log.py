@@ -1,5 +1,6 @@
 """The log against RFC 6962's own recursive definitions and its published examples."""
 
+import random
 from hashlib import sha256
 
 import pytest
@@ -131,3 +132,27 @@ def test_what_is_not_in_the_log_is_an_index_error():
 
 def test_the_state_is_size_and_root():
     assert log_of([b"a"]).state() == [1, sha256(b"\x00a").digest()]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_many_leaves_at_once_make_the_tree_that_one_by_one_makes(seed):
+    draw = random.Random(seed)
+    one_by_one, at_once, count = TransparencyLog(), TransparencyLog(), 0
+    for _ in range(draw.randint(1, 12)):
+        leaves = [
+            b"%d" % (count + n) for n in range(draw.choice((0, 1, 2, 3, 8, draw.randint(0, 70))))
+        ]
+        count += len(leaves)
+        for leaf in leaves:
+            one_by_one.append(leaf)
+        at_once.extend(leaves)
+        assert at_once.state() == one_by_one.state()
+    for height in range(8):
+        width = count >> height
+        assert (
+            at_once.hashes(height, 0, width) == one_by_one.hashes(height, 0, width)
+            if width
+            else True
+        )
+    for index in range(0, count, 7):
+        assert at_once.inclusion(index, count) == one_by_one.inclusion(index, count)

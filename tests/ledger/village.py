@@ -33,12 +33,12 @@ NODES = (2, 4)
 class Village:
     """Home 0 sells, home 1 buys; accounts acc-0 and acc-1 have a thousand each."""
 
-    def __init__(self):
+    def __init__(self, rules=None):
         self.core = Core({"tiny": NETWORK})
         self.now_ns = slot_start_ns(SLOT - 4)
         self.pending = []
         self.chains = [[bytes([n]) * 32, 0, GENESIS, 0] for n in range(2)]
-        self.step(OpenZone("tiny", NETWORK.sha256, SLOT - 4, ZoneRules()))
+        self.step(OpenZone("tiny", NETWORK.sha256, SLOT - 4, rules or ZoneRules()))
         for home, node in enumerate(NODES):
             token = bytes([home]) * 32
             self.step(CreateSite(f"home-{home}", "tiny", node, f"acc-{home}"))

@@ -2,9 +2,13 @@
 
 import pytest
 
-from cloud.commands import GridArea, ZoneRules
+from cloud.commands import GridArea, MeterSlot, SettleSlot, VoidTrades, ZoneRules
 from cloud.config import ConfigError, config_from
+from cloud.facts import Posted, Statement, TradesReserved
 from cloud.market.wheeling import Wheeling, areas_are_sound
+from protos.clock import slot_end_ns
+from protos.messages import Refusal
+from tests.ledger.village import NODES, SLOT, Village
 
 #      0
 #      1
@@ -92,3 +96,51 @@ def test_the_configuration_names_areas_and_the_ways_between_them():
 def test_a_matrix_that_cannot_be_meant_says_what_to_write(change, words):
     with pytest.raises(ConfigError, match=words):
         config_from({"zones": [ZONE | change]})
+
+
+# ---- through all machines: home 0 sells at node 2, home 1 buys at node 4 -------------------------
+
+WAY = 1_150_000
+FEES = ZoneRules(
+    areas=(GridArea("theirs", NODES[0]), GridArea("ours", NODES[1])),
+    wheeling_micro_per_kwh=((0, 0, 0), (0, 0, WAY), (0, 0, 0)),
+)
+
+
+def test_a_trade_between_two_areas_pays_for_the_way_what_was_delivered():
+    village, plain = Village(FEES), Village()
+    found = []
+    for one in (village, plain):
+        traded = one.match(1_000, 4_000_000)
+        facts = one.run_following()
+        (held,) = [fact for fact in facts if isinstance(fact, TradesReserved)]
+        found.append((traded, held, one.reserved()["acc-1"]))
+    (traded, held, reserved), (_, held_plain, reserved_plain) = found
+    assert traded.wheeling_micro_per_kwh == WAY
+    assert held.escrow_micro - held_plain.escrow_micro == WAY
+    assert reserved - reserved_plain == WAY
+    meters = (MeterSlot("acc-0", 0, 700, False), MeterSlot("acc-1", 700, 0, False))
+    fees = []
+    for one in (village, plain):
+        one.now_ns = slot_end_ns(SLOT)
+        facts = one.step(SettleSlot("tiny", SLOT, 0, meters, True))
+        said = {fact.account: fact for fact in facts if isinstance(fact, Statement)}
+        paid = sum(f.amount for f in facts if isinstance(f, Posted) and f.code == "grid_fee")
+        fees.append((paid, said["acc-1"].fees_micro, said["acc-1"].wheeling_micro))
+        assert said["acc-0"].wheeling_micro == 0
+        assert one.reserved()["acc-1"] == 0
+        assert not any(one.core.bank.sums().values())
+    assert fees[1][2] == 0
+    assert fees[0] == (fees[1][0] + 805_000, fees[1][1] + 805_000, 805_000)
+
+
+def test_what_an_open_offer_holds_covers_the_dearest_way_and_a_void_trade_gives_it_back():
+    village = Village(FEES)
+    before = village.reserved()
+    village.match(1_000, 4_000_000)
+    village.pending.clear()
+    assert village.reserved()["acc-1"] == 4_000_000 + 200_000 + WAY
+    village.step(VoidTrades("tiny", SLOT, (1,), (int(Refusal.INSUFFICIENT_FUNDS),)))
+    assert {name: held for name, held in village.reserved().items() if held} == {
+        name: held for name, held in before.items() if held
+    }
