@@ -211,6 +211,7 @@ class GridSide:
             markets.limits(slot),
             markets.traded_wh(slot),
             gateways,
+            self.watch.rules.connection_export_w,
         )
 
     def _estimated(self, state: RecordState) -> StateEstimated:
