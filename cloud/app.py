@@ -25,6 +25,7 @@ from cloud.commands import (
     ZoneRules,
 )
 from cloud.config import CloudConfig, ZoneConfig
+from cloud.congestion_pump import CongestionPump
 from cloud.core import Core
 from cloud.facts import (
     Awarded,
@@ -35,6 +36,7 @@ from cloud.facts import (
     Telemetry,
     Traded,
 )
+from cloud.forecast.sky import Place
 from cloud.gate.authority import CertificateAuthority, write_secret
 from cloud.gate.gateways import EnrolmentGate, GatewayGate
 from cloud.gate.http import HttpServices, make_http, operator_token
@@ -97,7 +99,8 @@ class App:
         self.authority = CertificateAuthority(config.state_dir / "ca")
         self.gateways = GatewayGate(self.writer, self.authority, clock, self.views.glimpse)
         self.enrolment = EnrolmentGate(self.writer, self.authority, "")
-        self.utility = UtilityGate(self.writer, self.views, clock)
+        self.congestion = CongestionPump(self.writer, clock, _places(config))
+        self.utility = UtilityGate(self.writer, self.views, clock, self.congestion.flows)
         self.screen = Screen(self.views, clock, self.core.zones)
         self.market_stores = MarketStores(config.state_dir)
         self.market_news = MarketNews()
@@ -126,6 +129,7 @@ class App:
         replayed = await self.writer.start()
         log.info("replayed %d commands", replayed)
         self.writer.listen(self.gridwork.listen, GateClosed, Traded)
+        self.writer.listen(self.congestion.listen, Telemetry)
         await self._open_books()
         await self.gridwork.open()
         config = self.config
@@ -148,6 +152,7 @@ class App:
             ("blocks", self._blocks),
             ("referee", self.gridwork.referee),
             ("surveys", self.gridwork.surveys),
+            ("congestion", self.congestion.run),
             ("loops", self.gridwork.loops),
             ("estimates", self.gridwork.estimates),
             ("prices", self.wholesale.prices),
@@ -336,3 +341,12 @@ def _rules(zone: ZoneConfig) -> ZoneRules:
         three_phase=zone.three_phase,
         auction_rounds=zone.auction_rounds,
     )
+
+
+def _places(config: CloudConfig) -> dict[str, Place]:
+    """Where the zones lie that say so."""
+    return {
+        zone.name: Place(zone.latitude_mdeg / 1_000, zone.longitude_mdeg / 1_000)
+        for zone in config.zones
+        if zone.latitude_mdeg or zone.longitude_mdeg
+    }

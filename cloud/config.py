@@ -57,6 +57,9 @@ class ZoneConfig:
     """Whether each phase is checked where the network file says which one a home hangs from."""
     auction_rounds: int = 16
     """How often an auction is cleared again within what the power flow refuses of it, at most."""
+    latitude_mdeg: int = 0
+    longitude_mdeg: int = 0
+    """Where the zone lies, in thousandths of a degree, for forecasts of its sun; 0, 0: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,9 @@ def _check(config: CloudConfig) -> None:
     for zone in config.zones:
         if zone.tick_micro_per_kwh <= 0:
             raise ConfigError(f"zones.tick_micro_per_kwh = {zone.tick_micro_per_kwh}: must be > 0")
+        for name, most in (("latitude_mdeg", 90_000), ("longitude_mdeg", 180_000)):
+            if abs(getattr(zone, name)) > most:
+                raise ConfigError(f"zones.{name} = {getattr(zone, name)}: write -{most} to {most}")
         for name, highest in (("grid_fee_bps", 10_000), ("trading_fee_bps", 1_000),
                               ("vat_bps", 10_000), ("grid_fee_micro_per_kwh", 10**9)):  # fmt: skip
             if not 0 <= getattr(zone, name) <= highest:
