@@ -24,6 +24,7 @@ from cloud.commands import (
     ZoneRules,
 )
 from cloud.config import CloudConfig, ZoneConfig
+from cloud.congestion_pump import CongestionPump
 from cloud.facts import (
     Awarded,
     AwardMetered,
@@ -33,6 +34,7 @@ from cloud.facts import (
     Telemetry,
     Traded,
 )
+from cloud.forecast.sky import Place
 from cloud.gate.authority import CertificateAuthority
 from cloud.gate.enrolment import EnrolmentGate
 from cloud.gate.gateways import GatewayGate
@@ -98,7 +100,10 @@ class App:
         self.gateways = GatewayGate(self.switchboard, clock)
         self.gates: GateProcesses | None = None
         self.enrolment = EnrolmentGate(self.writer, self.authority, "")
-        self.utility = UtilityGate(self.writer, self.views, clock, begun.remembered.orders)
+        self.congestion = CongestionPump(self.writer, clock, _places(config))
+        self.utility = UtilityGate(
+            self.writer, self.views, clock, self.congestion.flows, begun.remembered.orders
+        )
         self.screen = Screen(self.views, clock, self.core.zones)
         self.market_stores = MarketStores(config.state_dir)
         self.market_news = MarketNews()
@@ -128,6 +133,7 @@ class App:
         replayed = await self.writer.start()
         log.info("replayed %d commands", replayed)
         self.writer.listen(self.gridwork.listen, GateClosed, Traded)
+        self.writer.listen(self.congestion.listen, Telemetry)
         await self._open_books()
         await self.gridwork.open()
         config = self.config
@@ -151,6 +157,7 @@ class App:
             ("blocks", self._blocks),
             ("referee", self.gridwork.referee),
             ("surveys", self.gridwork.surveys),
+            ("congestion", self.congestion.run),
             ("loops", self.gridwork.loops),
             ("estimates", self.gridwork.estimates),
             ("prices", self.wholesale.prices),
@@ -335,3 +342,12 @@ def _rules(zone: ZoneConfig) -> ZoneRules:
         wheeling_micro_per_kwh=zone.wheeling_matrix(),
         post_rounding=True,
     )
+
+
+def _places(config: CloudConfig) -> dict[str, Place]:
+    """Where the zones lie that say so."""
+    return {
+        zone.name: Place(zone.latitude_mdeg / 1_000, zone.longitude_mdeg / 1_000)
+        for zone in config.zones
+        if zone.latitude_mdeg or zone.longitude_mdeg
+    }

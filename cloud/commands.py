@@ -748,7 +748,8 @@ class GridRules(msgspec.Struct, frozen=True, array_like=True):
     inside its band a value must be again. A home that is silent for `silent_s`, and three of its
     usual pauses, may have lost its grid; it then may not trade the next `suspend_slots`. With
     `envelopes` those operating envelopes are sent to the homes that allow less feed-in than
-    `connection_export_w`.
+    `connection_export_w`, or less draw than `connection_import_w` (0: no limit of draw is sent).
+    With `storage` batteries make room on a transformer before a slot that would be beyond its limit.
     """
 
     frequency_critical_low_mhz: int = 47_000
@@ -768,6 +769,8 @@ class GridRules(msgspec.Struct, frozen=True, array_like=True):
     suspend_slots: int = 8
     envelopes: bool = False
     connection_export_w: int = 10_000
+    connection_import_w: int = 0
+    storage: bool = False
 
 
 class SetGridRules(ZoneCommand, frozen=True, array_like=True, tag=110):

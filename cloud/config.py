@@ -88,6 +88,9 @@ class ZoneConfig:
     areas: tuple[AreaConfig, ...] = ()
     """[[zones.areas]]: parts of the grid between which [[zones.wheeling]] sets fees."""
     wheeling: tuple[WheelingConfig, ...] = ()
+    latitude_mdeg: int = 0
+    longitude_mdeg: int = 0
+    """Where the zone lies, in thousandths of a degree, for forecasts of its sun; 0, 0: unknown."""
 
     def grid_areas(self) -> tuple[GridArea, ...]:
         return tuple(GridArea(area.name, area.node) for area in self.areas)
@@ -255,6 +258,9 @@ def _check_numbers(config: CloudConfig) -> None:
 def _check_zone(zone: ZoneConfig) -> None:
     if zone.tick_micro_per_kwh <= 0:
         raise ConfigError(f"zones.tick_micro_per_kwh = {zone.tick_micro_per_kwh}: must be > 0")
+    for name, most in (("latitude_mdeg", 90_000), ("longitude_mdeg", 180_000)):
+        if abs(getattr(zone, name)) > most:
+            raise ConfigError(f"zones.{name} = {getattr(zone, name)}: write -{most} to {most}")
     for name, highest in (("grid_fee_bps", 10_000), ("trading_fee_bps", 1_000),
                           ("vat_bps", 10_000), ("grid_fee_micro_per_kwh", 10**9)):  # fmt: skip
         if not 0 <= getattr(zone, name) <= highest:

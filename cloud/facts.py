@@ -281,6 +281,7 @@ class LeaseIssued(Fact, frozen=True, array_like=True, tag=25):
     power_w: int | None
     export_limit_w: int | None
     reason: str
+    import_limit_w: int | None = None
 
 
 class LeaseReported(Fact, frozen=True, array_like=True, tag=26):

@@ -145,12 +145,14 @@ class GridWork:
 
     async def estimates(self) -> None:
         """The state of each grid from telemetry, again and again."""
-        estimators = {name: Estimator(network) for name, network in self._networks.items()}
+        estimators: dict[str, Estimator] = {}
         while True:
             for name, zone in self._zones.items():
                 slot = slot_at(self._clock.now_ns())
                 measured = measured_homes(zone, self._clock.now_ns())
                 if measured:
+                    if name not in estimators:
+                        estimators[name] = Estimator(self._networks[name])
                     state = await self._solve(
                         estimators[name].estimate, slot, measured, zone.injections_w(slot)
                     )

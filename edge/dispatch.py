@@ -11,6 +11,7 @@ Must never emit a setpoint outside the limits, hold one beyond its lease, or sto
 from dataclasses import dataclass, field
 
 from edge.droop import Droop, FrequencyDroop
+from edge.importing import ImportGuard, cars_room_w
 from edge.leases import (
     LEASE_ID_MAX,
     Action,
@@ -95,6 +96,7 @@ class Dispatch:
         self._stopping = False
         self._droop = FrequencyDroop(droop or Droop())
         self._steady_ns = 0
+        self._guard = ImportGuard()
 
     @property
     def droop_per_mille(self) -> int:
@@ -160,6 +162,7 @@ class Dispatch:
         self._steady_ns = at_ns if steady_ns is None else steady_ns
         actions = self._expire(at_ns, measured)
         self._droop.update(self._steady_ns, measured)
+        actions += self._watch_import(at_ns, measured)
         self._ramp(self._governing(at_ns, SetPower), at_ns, measured)
         wanted = {} if self._stopping else self._wanted(at_ns, measured)
         self._mark_restores(wanted)
@@ -220,7 +223,7 @@ class Dispatch:
         output = self._outputs[action.device]
         output.retry_ns = 0
         output.confirmed[type(action)] = (amount_w(action), at_ns)
-        item = self._governing(at_ns, type(action))
+        item = self._answerable(at_ns, type(action))
         if item is None:
             return []
         item.failed = False
@@ -237,7 +240,7 @@ class Dispatch:
         if isinstance(action, Restore):
             return []
         output.confirmed.pop(type(action), None)
-        item = self._governing(at_ns, type(action))
+        item = self._answerable(at_ns, type(action))
         if item is None or item.failed:
             return []
         item.failed = True
@@ -305,6 +308,32 @@ class Dispatch:
                 current = item
         return current
 
+    def _answerable(self, at_ns: int, kind: type[Setpoint]) -> _Held | None:
+        """The lease that a setpoint was made for."""
+        item = self._governing(at_ns, kind)
+        if item is None and kind is not SetExportLimit:
+            return self._import_limit(at_ns)
+        return item
+
+    def _import_limit(self, at_ns: int) -> _Held | None:
+        """The tightest limit on what the home draws that is in force."""
+        limits = [
+            item
+            for item in self._held
+            if item.lease.import_limit_w is not None and item.lease.not_before_ns <= at_ns
+        ]
+        return min(limits, key=lambda item: known(item.lease.import_limit_w), default=None)
+
+    def _watch_import(self, at_ns: int, measured: Measured) -> list[Action]:
+        """Such a limit is active from its start on, whether or not there is something to do yet."""
+        limit = self._import_limit(at_ns)
+        if limit is None:
+            self._guard = ImportGuard()
+            return []
+        if limit.reported is not LeaseState.ACCEPTED:
+            return []
+        return [self._said(limit, LeaseState.ACTIVE, at_ns, measured)]
+
     @property
     def _stores(self) -> list[Steerable]:
         return [item for item in self._fleet if item.stores]
@@ -343,7 +372,7 @@ class Dispatch:
         for part in (
             self._battery_parts(at_ns, measured, limit),
             self._roof_parts(at_ns, limit),
-            self._charger_parts(at_ns),
+            self._charger_parts(at_ns, measured),
         ):
             for action in part:
                 wanted.setdefault(action.device, []).append(action)
@@ -359,9 +388,14 @@ class Dispatch:
         if item is None:
             # Nobody's order stands: only batteries whose memory does not wear answer by themselves.
             stores = [store for store in stores if not store.limits.wears]
-            if not self._droop.is_active or not stores:
-                return []
+        least_w = self._least_w(at_ns, measured, stores)
+        if item is None and (not stores or not (self._droop.is_active or least_w is not None)):
+            return []
         power_w = self._ramp_w if item is not None else self._droop.battery_w
+        if item is None and not self._droop.is_active:
+            power_w = 0
+        if least_w is not None:
+            power_w = max(power_w, least_w)
         low, high = power_range(stores)
         change_w = self._droop.change_w(high if self._droop.share_per_mille > 0 else -low)
         if any(store.limits.wears for store in stores):
@@ -372,7 +406,7 @@ class Dispatch:
             room_w = known(limit.lease.export_limit_w) - known(measured.export_w)
             change_w = 0 if measured.export_w is None else min(change_w, max(0, room_w))
         power_w = max(low, min(high, power_w + change_w))
-        if change_w or item is None:
+        if change_w or item is None or least_w is not None:
             power_w = self._within_reserve(power_w, measured)
         weights = [
             store.limits.max_charge_w if power_w < 0 else store.limits.max_discharge_w
@@ -384,6 +418,14 @@ class Dispatch:
             SetPower(store.name, -part if power_w < 0 else part, until_ns)
             for store, part in zip(stores, parts, strict=True)
         ]
+
+    def _least_w(self, at_ns: int, measured: Measured, stores: list[Steerable]) -> int | None:
+        """What an import limit asks of the batteries."""
+        limit = self._import_limit(at_ns)
+        if limit is None or not stores:
+            return None
+        charge_w = -power_range(stores)[0]
+        return self._guard.least_battery_w(known(limit.lease.import_limit_w), measured, charge_w)
 
     def _roof_parts(self, at_ns: int, limit: _Held | None) -> list[Setpoint]:
         roofs = [item for item in self._fleet if item.limits.max_export_w is not None]
@@ -406,14 +448,19 @@ class Dispatch:
             for item, part in zip(roofs, largest_remainder(total, weights), strict=True)
         ]
 
-    def _charger_parts(self, at_ns: int) -> list[Setpoint]:
-        item = self._governing(at_ns, SetChargeLimit)
-        if item is None:
-            return []
+    def _charger_parts(self, at_ns: int, measured: Measured) -> list[Setpoint]:
+        """The lesser of what a lease allows the cars and what an import limit leaves them."""
+        item, limit = self._governing(at_ns, SetChargeLimit), self._import_limit(at_ns)
         chargers = [one for one in self._fleet if one.limits.max_draw_w is not None]
-        parts = charge_shares(known(item.lease.charge_limit_w), chargers)
+        caps = [] if item is None else [known(item.lease.charge_limit_w)]
+        if limit is not None:
+            caps.append(cars_room_w(known(limit.lease.import_limit_w), measured))
+        holders = [held.lease.expires_ns for held in (item, limit) if held is not None]
+        if not caps or not chargers:
+            return []
+        parts = charge_shares(min(caps), chargers)
         return [
-            SetChargeLimit(one.name, part, item.lease.expires_ns)
+            SetChargeLimit(one.name, part, min(holders))
             for one, part in zip(chargers, parts, strict=True)
         ]
 

@@ -60,6 +60,7 @@ class Home:
             self.total(Role.EV_CHARGER, Quantity.POWER_W, monotonic_ns),
             self.total(Role.PV, Quantity.POWER_W, monotonic_ns),
             self._frequency_mhz(monotonic_ns),
+            None if grid_w is None else max(0, grid_w),
         )
 
     def _frequency_mhz(self, monotonic_ns: int) -> int | None:

@@ -27,8 +27,8 @@ class Steerable:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the devices say now: power of all batteries, of the grid connection, of all chargers
-    and of all roofs in W, the lowest state of charge, and the grid's frequency; None where it is
+    """What the devices say now: power of all batteries, of the grid connection (what is fed in and
+    what is drawn, one of them 0), of all chargers and of all roofs in W, the lowest state of charge, and the grid's frequency; None where it is
     not known.
     """
 
@@ -39,6 +39,7 @@ class Measured:
     draw_w: int | None = None
     production_w: int | None = None
     frequency_mhz: int | None = None
+    import_w: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,8 @@ def orders_of(lease: Lease) -> str:
         orders.append(f"feed in {lease.export_limit_w} W at most")
     if lease.charge_limit_w is not None:
         orders.append(f"cars draw {lease.charge_limit_w} W at most")
+    if lease.import_limit_w is not None:
+        orders.append(f"draw {lease.import_limit_w} W from the grid at most")
     return ", ".join(orders)
 
 
@@ -148,26 +151,28 @@ def problem_of(lease: Lease, device: DeviceId, fleet: Sequence[Steerable], at_ns
 
 
 def _outside(lease: Lease, fleet: Sequence[Steerable]) -> str:
-    limits = (lease.export_limit_w, lease.charge_limit_w)
-    if lease.power_w is None and limits == (None, None):
-        return "neither power nor export limit nor charge limit"
+    """What of the order this home cannot do."""
+    stores = [item for item in fleet if item.stores]
+    chargers = [item for item in fleet if item.limits.max_draw_w is not None]
+    curtailed = [item for item in fleet if item.limits.max_export_w is not None]
+    limits = (
+        ("export", lease.export_limit_w, curtailed, "no inverter that can be curtailed"),
+        ("charge", lease.charge_limit_w, chargers, "no charger that can be limited"),
+        ("import", lease.import_limit_w, stores + chargers, "nothing that can draw less"),
+    )
+    if lease.power_w is None and all(limit_w is None for _, limit_w, _, _ in limits):
+        return "neither power nor a limit of export, import or charging"
     if lease.power_w is not None:
-        stores = [item for item in fleet if item.stores]
         if not stores:
             return "no battery that can be steered"
         low, high = power_range(stores)
         if not low <= lease.power_w <= high:
             return f"{lease.power_w} W is outside {low} to {high} W"
-    if lease.export_limit_w is not None:
-        if all(item.limits.max_export_w is None for item in fleet):
-            return "no inverter that can be curtailed"
-        if not 0 <= lease.export_limit_w <= SETPOINT_W_MAX:
-            return "the export limit is out of range"
-    if lease.charge_limit_w is not None:
-        if all(item.limits.max_draw_w is None for item in fleet):
-            return "no charger that can be limited"
-        if not 0 <= lease.charge_limit_w <= SETPOINT_W_MAX:
-            return "the charge limit is out of range"
+    for name, limit_w, devices, problem in limits:
+        if limit_w is not None and not devices:
+            return problem
+        if limit_w is not None and not 0 <= limit_w <= SETPOINT_W_MAX:
+            return f"the {name} limit is out of range"
     return ""
 
 
@@ -195,12 +200,14 @@ def report_of(
     detail: str = "",
 ) -> Report:
     """With the battery's power, for a curtailment with what is fed in, for chargers with what
-    they draw.
+    they draw, for an import limit with what the home draws.
     """
     if lease.power_w is not None:
         applied, seen = ramp_w, measured.battery_w
+    elif lease.export_limit_w is None and lease.charge_limit_w is not None:
+        applied, seen = lease.charge_limit_w, measured.draw_w
     elif lease.export_limit_w is None:
-        applied, seen = known(lease.charge_limit_w), measured.draw_w
+        applied, seen = known(lease.import_limit_w), measured.import_w
     else:
         applied, seen = known(lease.export_limit_w), measured.export_w
     note = detail or ("not measured" if seen is None else "")

@@ -416,6 +416,7 @@ def _lease(order: "gateway_pb2.LeaseOrder", device: DeviceId) -> Lease:
         order.export_limit_w if order.HasField("export_limit_w") else None,
         order.reason[:200],
         order.charge_limit_w if order.HasField("charge_limit_w") else None,
+        order.import_limit_w if order.HasField("import_limit_w") else None,
     )
 
 

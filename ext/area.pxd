@@ -9,7 +9,7 @@ after lane.
 from libc.stdint cimport int8_t, int32_t
 
 from ext.area3 cimport (
-    gtx_area3_backward, gtx_area3_couple, gtx_area3_falls, gtx_area3_forward, hold3,
+    gtx_area3_backward, gtx_area3_coupled, gtx_area3_falls, gtx_area3_forward, hold3,
 )
 
 cdef extern from *:
@@ -199,14 +199,16 @@ cdef inline void sweep_phases(Area* a, int into, int times, double held_r, doubl
     cdef double* vr = a.vr[into]
     cdef double* vi = a.vi[into]
     for i in range(times):
-        for k in range(3):
+        if a.coupled:
+            gtx_area3_coupled(
+                n, a.g, a.b, a.gm, a.bm, a.p, a.q, a.vr[source], a.vi[source], jr, ji
+            )
+        for k in range(0 if a.coupled else 3):
             lane = k * n
             gtx_area_currents(
                 n, a.g, a.b, a.p + lane, a.q + lane, a.vr[source] + lane, a.vi[source] + lane,
                 jr + lane, ji + lane,
             )
-        if a.coupled:
-            gtx_area3_couple(n, a.gm, a.bm, a.vr[source], a.vi[source], jr, ji)
         gtx_area3_backward(n, a.parent, jr, ji)
         hold3(n, held_r, held_i, vr, vi)
         gtx_area3_falls(n, a.r, a.x, a.rm, a.xm, jr, ji, a.falls, a.falls + 3 * n)

@@ -19,19 +19,36 @@ cdef extern from *:
     #define GTX_WIDE
     #endif
 
-    GTX_WIDE static void gtx_area3_couple(
-        int n, const double *restrict gm, const double *restrict bm, const double *restrict vr,
-        const double *restrict vi, double *restrict jr, double *restrict ji)
+    /* Currents of three phases whose shunts are coupled; each as in an area of one lane, then both
+       parts of the coupling added. */
+    GTX_WIDE static void gtx_area3_coupled(
+        int n, const double *restrict g, const double *restrict b, const double *restrict gm,
+        const double *restrict bm, const double *restrict p, const double *restrict q,
+        const double *restrict vr, const double *restrict vi, double *restrict jr,
+        double *restrict ji)
     {
+        const double *restrict pb = p + n, *restrict pc = pb + n;
+        const double *restrict qb = q + n, *restrict qc = qb + n;
+        const double *restrict ur = vr + n, *restrict ui = vi + n;
+        const double *restrict wr = ur + n, *restrict wi = ui + n;
+        double *restrict kr = jr + n, *restrict ki = ji + n;
+        double *restrict lr = kr + n, *restrict li = ki + n;
+        jr[0] = ji[0] = kr[0] = ki[0] = lr[0] = li[0] = 0.0;
         for (int i = 1; i < n; i++) {
-            double sr = vr[i] + vr[n + i] + vr[2 * n + i], si = vi[i] + vi[n + i] + vi[2 * n + i];
-            double cr = gm[i] * sr - bm[i] * si, ci = gm[i] * si + bm[i] * sr;
-            jr[i] += cr;
-            jr[n + i] += cr;
-            jr[2 * n + i] += cr;
-            ji[i] += ci;
-            ji[n + i] += ci;
-            ji[2 * n + i] += ci;
+            double a = 1.0 / (vr[i] * vr[i] + vi[i] * vi[i]);
+            double c = 1.0 / (ur[i] * ur[i] + ui[i] * ui[i]);
+            double d = 1.0 / (wr[i] * wr[i] + wi[i] * wi[i]);
+            double ag = p[i] * a + g[i], as = q[i] * a - b[i];
+            double cg = pb[i] * c + g[i], cs = qb[i] * c - b[i];
+            double dg = pc[i] * d + g[i], ds = qc[i] * d - b[i];
+            double sr = vr[i] + ur[i] + wr[i], si = vi[i] + ui[i] + wi[i];
+            double er = gm[i] * sr - bm[i] * si, ei = gm[i] * si + bm[i] * sr;
+            jr[i] = ag * vr[i] + as * vi[i] + er;
+            ji[i] = ag * vi[i] - as * vr[i] + ei;
+            kr[i] = cg * ur[i] + cs * ui[i] + er;
+            ki[i] = cg * ui[i] - cs * ur[i] + ei;
+            lr[i] = dg * wr[i] + ds * wi[i] + er;
+            li[i] = dg * wi[i] - ds * wr[i] + ei;
         }
     }
 
@@ -114,8 +131,9 @@ cdef extern from *:
 
     #define GTX_HALF_ROOT_3 0.86602540378443864676
     """
-    void gtx_area3_couple(
-        int n, const double* gm, const double* bm, const double* vr, const double* vi, double* jr,
+    void gtx_area3_coupled(
+        int n, const double* g, const double* b, const double* gm, const double* bm,
+        const double* p, const double* q, const double* vr, const double* vi, double* jr,
         double* ji) noexcept nogil
     void gtx_area3_backward(int n, const int32_t* parent, double* jr, double* ji) noexcept nogil
     void gtx_area3_falls(

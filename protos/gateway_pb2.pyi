@@ -164,7 +164,7 @@ class BatchRefusal(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., refused: _Optional[_Union[_common_pb2.Refused, _Mapping]] = ..., expected_seq: _Optional[int] = ...) -> None: ...
 
 class LeaseOrder(_message.Message):
-    __slots__ = ("lease_id", "not_before_ns", "expires_ns", "ramp_w_per_s", "power_w", "export_limit_w", "reason", "charge_limit_w")
+    __slots__ = ("lease_id", "not_before_ns", "expires_ns", "ramp_w_per_s", "power_w", "export_limit_w", "reason", "charge_limit_w", "import_limit_w")
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     NOT_BEFORE_NS_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_NS_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +173,7 @@ class LeaseOrder(_message.Message):
     EXPORT_LIMIT_W_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     CHARGE_LIMIT_W_FIELD_NUMBER: _ClassVar[int]
+    IMPORT_LIMIT_W_FIELD_NUMBER: _ClassVar[int]
     lease_id: str
     not_before_ns: int
     expires_ns: int
@@ -181,7 +182,8 @@ class LeaseOrder(_message.Message):
     export_limit_w: int
     reason: str
     charge_limit_w: int
-    def __init__(self, lease_id: _Optional[str] = ..., not_before_ns: _Optional[int] = ..., expires_ns: _Optional[int] = ..., ramp_w_per_s: _Optional[int] = ..., power_w: _Optional[int] = ..., export_limit_w: _Optional[int] = ..., reason: _Optional[str] = ..., charge_limit_w: _Optional[int] = ...) -> None: ...
+    import_limit_w: int
+    def __init__(self, lease_id: _Optional[str] = ..., not_before_ns: _Optional[int] = ..., expires_ns: _Optional[int] = ..., ramp_w_per_s: _Optional[int] = ..., power_w: _Optional[int] = ..., export_limit_w: _Optional[int] = ..., reason: _Optional[str] = ..., charge_limit_w: _Optional[int] = ..., import_limit_w: _Optional[int] = ...) -> None: ...
 
 class OfferNews(_message.Message):
     __slots__ = ("outcomes",)

@@ -231,7 +231,8 @@ class Lease:
 
     `power_w` is positive for discharge or production; `export_limit_w`, where given, caps what the
     home feeds in (a curtailment); `charge_limit_w` caps what its chargers draw together, 0 pauses
-    them. At least one of the three is set.
+    them; `import_limit_w` caps what the home draws from the grid, as far as its batteries and chargers
+    can. At least one of the four is set.
     """
 
     lease_id: str
@@ -243,6 +244,7 @@ class Lease:
     export_limit_w: int | None = None
     reason: str = ""
     charge_limit_w: int | None = None
+    import_limit_w: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

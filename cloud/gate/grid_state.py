@@ -5,6 +5,7 @@ zone's own figures.
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 from cloud.facts import ElementFlow, EnvelopesSet
 from cloud.grid.congestion import loading_per_mille, most_loaded
@@ -17,6 +18,10 @@ from protos.units import PER_MILLE
 CONGESTION_SLOTS = 16
 CONGESTION_PER_MILLE = 800
 POINTS_PER_SLOT_MAX = 10
+
+
+FlowsOf = Callable[[Zone, int], Sequence[ElementFlow]]
+"""What flows through every element of a zone in a slot."""
 
 
 def outages_of(zone: Zone) -> pb.ListOutagesResponse:
@@ -67,7 +72,7 @@ def envelopes_of(zone: Zone, fact: EnvelopesSet, start: int, end: int) -> list[p
 
 
 async def congestion_of(
-    zone: Zone, first_slot: int, slots: int, least_per_mille: int
+    zone: Zone, first_slot: int, slots: int, least_per_mille: int, flows_of: FlowsOf
 ) -> pb.ListCongestionResponse:
     """Slot by slot; others get a turn in between, because a day of a large grid takes a moment."""
     count = min(max(slots, 0) or CONGESTION_SLOTS, SLOTS_PER_DAY)
@@ -75,7 +80,7 @@ async def congestion_of(
     for slot in range(first_slot, first_slot + count):
         flows = [
             flow
-            for flow in zone.element_flows(slot)
+            for flow in flows_of(zone, slot)
             if abs(flow.power_w) * PER_MILLE
             >= (least_per_mille or CONGESTION_PER_MILLE) * flow.limit_w
         ]

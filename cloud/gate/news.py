@@ -102,6 +102,8 @@ def lease_order(fact: LeaseIssued) -> pb.LeaseOrder:
         order.power_w = fact.power_w
     if fact.export_limit_w is not None:
         order.export_limit_w = fact.export_limit_w
+    if fact.import_limit_w is not None:
+        order.import_limit_w = fact.import_limit_w
     return order
 
 

@@ -35,8 +35,15 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
     """gridtokenx.grid.v1.UtilityService."""
 
     def __init__(
-        self, writer: Writer, views: Views, clock: Clock, orders: OrderBook | None = None
+        self,
+        writer: Writer,
+        views: Views,
+        clock: Clock,
+        flows_of: grid_state.FlowsOf,
+        orders: OrderBook | None = None,
     ) -> None:
+        """`flows_of` is what is expected of a slot to come."""
+        self._flows_of = flows_of
         self._writer = writer
         self._views = views
         self._clock = clock
@@ -226,7 +233,8 @@ class UtilityGate(utility_pb2_grpc.UtilityServiceServicer):
         await self._authority(context)
         zone = await self._zone(request.zone, context)
         first = slot_at(self._clock.now_ns())
-        return await grid_state.congestion_of(zone, first, request.slots, request.loading_per_mille)
+        least = request.loading_per_mille
+        return await grid_state.congestion_of(zone, first, request.slots, least, self._flows_of)
 
     async def GetGridState(  # noqa: N802
         self, request: pb.GetGridStateRequest, context: Any

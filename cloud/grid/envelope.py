@@ -59,11 +59,13 @@ def envelopes(
     homes: Sequence[int],
     room_w: tuple[Sequence[int], Sequence[int]],
     expected_w: Mapping[int, int],
+    drawn_w: Mapping[int, int] | None = None,
 ) -> list[Envelope]:
     """One envelope for each home, in the order given; homes at one node share its part evenly.
 
     `room_w` is what is left in each element towards the customers and towards the grid beside what
-    is expected; `expected_w` what a node is expected to draw (its base and its trades), 0 if absent.
+    is expected; `expected_w` what a node is expected to draw (its base and its trades), 0 if absent;
+    `drawn_w` what of it is the homes' own where somebody else feeds in at the same node.
     """
     assert all(0 <= node < network.size for node in homes), "a home stands at a node"
     active = np.zeros(network.size, np.int64)
@@ -72,11 +74,12 @@ def envelopes(
     found = []
     for node in homes:
         own = expected_w.get(node, 0)
+        drawn = own if drawn_w is None else drawn_w.get(node, own)
         each = int(active[node])
         found.append(
             Envelope(
                 node,
-                max(0, int(down[node]) + own // each),
+                max(0, int(down[node]) + drawn // each),
                 max(0, int(up[node]) - -(-own // each)),
             )
         )

@@ -108,15 +108,15 @@ class Store:
 
 
 def keep_headroom(
-    flow_w: Sequence[int], limit_w: int, store: Store, slots_per_hour: int = 4
+    flow_w: Sequence[int], limits_w: Sequence[int], store: Store, slots_per_hour: int = 4
 ) -> list[int]:
     """A schedule of storage power by slot, discharge positive, that keeps an element within its
     limit in both directions as far as the storage can; it does no more than is needed.
 
     It charges beforehand, as late as possible and where the flow leaves room, what a later peak
-    will need. Flows are positive towards the customers.
+    will need. Flows are positive towards the customers, limits one a slot.
     """
-    need = [_needed(flow, limit_w, store) for flow in flow_w]
+    need = [_needed(flow, cap, store) for flow, cap in zip(flow_w, limits_w, strict=True)]
     schedule = [0] * len(flow_w)
     stored, wanted = store.stored_wh, 0
     targets = [0] * (len(flow_w) + 1)
@@ -125,7 +125,7 @@ def keep_headroom(
         wanted = max(0, wanted + _drawn_wh(need[slot], store, slots_per_hour))
         wanted = min(wanted, store.capacity_wh)
         if need[slot] == 0:
-            room = max(0, min(store.charge_w, limit_w - flow_w[slot]))
+            room = max(0, min(store.charge_w, limits_w[slot] - flow_w[slot]))
             wanted = max(0, wanted + _drawn_wh(-room, store, slots_per_hour))
         targets[slot] = wanted
     for slot, flow in enumerate(flow_w):
@@ -133,7 +133,7 @@ def keep_headroom(
         if power == 0:
             missing = targets[slot + 1] - stored
             if missing > 0:
-                room = max(0, min(store.charge_w, limit_w - flow))
+                room = max(0, min(store.charge_w, limits_w[slot] - flow))
                 power = -min(
                     room, -(-missing * slots_per_hour * 1_000 // store.efficiency_per_mille)
                 )

@@ -2,10 +2,12 @@
 
 Decides what is left on the wires beside the base flow and the trades of the slot, and lets
 `cloud.grid.envelope` share it out fairly. A lease is issued only where an envelope binds: where it is
-less than the connection may feed in anyway, and the home has something that feeds in. Must never let
+less than the connection may feed in or draw anyway, and the home has something that does so and can
+be told (for draw, a battery). Must never let
 an envelope's lease loosen a curtailment: the lesser of the two holds.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -57,8 +59,13 @@ def slot_envelopes(
     limits: Mapping[int, int],
     net_wh: Mapping[int, int],
     gateways: Sequence[Gateway],
+    connection_export_w: int,
 ) -> EnvelopesSet:
-    """The envelopes of all gateways, in the order given. `net_wh` is what trades bring each node."""
+    """The envelopes of all gateways, in the order given. `net_wh` is what trades bring each node.
+
+    What a base feeds in at a node is a home's own as far as its connection allows, and not where no
+    home there produces: the rest is a plant beside it, which takes no draw from anybody.
+    """
     traded_w = [0] * network.size
     for node, energy_wh in net_wh.items():
         for element in network.path(node):
@@ -71,8 +78,14 @@ def slot_envelopes(
         gateway.node: base_w[gateway.node] + net_wh.get(gateway.node, 0) * SLOTS_PER_HOUR
         for gateway in gateways
     }
+    drawn_w = dict(expected_w)
+    own_w = Counter(dict.fromkeys(expected_w, 0))
+    for gateway in gateways:
+        own_w[gateway.node] += connection_export_w if gateway.produces else 0
+    for node, power in expected_w.items():
+        drawn_w[node] = max(power, -own_w[node])
     nodes = [gateway.node for gateway in gateways]
-    shares = envelopes(network, nodes, (down_w, up_w), expected_w)
+    shares = envelopes(network, nodes, (down_w, up_w), expected_w, drawn_w)
     return EnvelopesSet(
         zone,
         slot,
@@ -92,9 +105,14 @@ def envelope_leases(
     for home in fact.homes:
         gateway = gateways[home.device]
         feeds = gateway.produces or gateway.snapshot.max_discharge_w > 0
-        if not feeds or home.export_limit_w >= rules.connection_export_w:
+        draws = gateway.snapshot.max_charge_w > 0
+        export_w = import_w = None
+        if feeds and home.export_limit_w < rules.connection_export_w:
+            export_w = caps.least_w(home.device, starts_ns, ends_ns, home.export_limit_w)
+        if draws and home.import_limit_w < rules.connection_import_w:
+            import_w = home.import_limit_w
+        if export_w is None and import_w is None:
             continue
-        limit_w = caps.least_w(home.device, starts_ns, ends_ns, home.export_limit_w)
         leases.append(
             LeaseIssued(
                 lease_id=effect_id("envelope", fact.zone, fact.slot, home.device),
@@ -103,8 +121,9 @@ def envelope_leases(
                 expires_ns=ends_ns,
                 ramp_w_per_s=RAMP_W_PER_S,
                 power_w=None,
-                export_limit_w=limit_w,
+                export_limit_w=export_w,
                 reason=REASON,
+                import_limit_w=import_w,
             )
         )
     return leases

@@ -46,6 +46,7 @@ from cloud.market.calling import Calls, is_callable
 from cloud.market.curtailing import plan_leases
 from cloud.market.enveloping import RAMP_W_PER_S, Caps, envelope_leases, slot_envelopes
 from cloud.market.slots import Markets
+from cloud.market.storing import storage_leases
 from cloud.market.streams import Gateway
 from cloud.market.trading import Trading
 from cloud.market.watch import GridWatch, are_sound
@@ -71,6 +72,7 @@ class GridSide:
         self.caps = Caps()
         self.envelopes: EnvelopesSet | None = None
         self.estimate: StateEstimated | None = None
+        self._stored = -1
         self._network = network
         self._markets = markets
         self._trading = trading
@@ -129,6 +131,7 @@ class GridSide:
             "caps": self.caps.state(),
             "envelopes": self.envelopes.slot if self.envelopes else -1,
             "estimate": self.estimate.slot if self.estimate else -1,
+            "stored": self._stored,
             "calls": self.calls.state(),
         }
 
@@ -170,6 +173,7 @@ class GridSide:
                 facts += self._trading.withdraw(gateway, Refusal.SUSPENDED)
         facts += self.watch.survey_quality(gateways, now_ns)
         facts += self._envelop(gateways, now_ns)
+        facts += self._make_room(now_ns)
         return facts + self.calls.observe(now_ns)
 
     # ---- rules and envelopes ----------------------------------------------------------------
@@ -193,6 +197,17 @@ class GridSide:
             leases = envelope_leases(self.envelopes, self.watch.rules, self._gateways, self.caps)
         return [self.envelopes, *leases]
 
+    def _make_room(self, now_ns: int) -> list[LeaseIssued]:
+        """Once for each slot whose gate has closed, before it begins."""
+        slot = self._markets.next_slot - 1
+        if not self.watch.rules.storage or slot <= self._stored or slot_start_ns(slot) < now_ns:
+            return []
+        self._stored = slot
+        callable_now = [gateway for gateway in self.present(now_ns) if is_callable(gateway)]
+        flows = self._markets.flows_w
+        limits = self._markets.limits
+        return storage_leases(self.zone, self._network, slot, flows, limits, callable_now)
+
     def _envelopes_now(self, slot: int, gateways: list[Gateway]) -> EnvelopesSet:
         """Those of the slot's closing where all the gateways are in them, else fresh ones."""
         known = self.envelopes
@@ -211,6 +226,7 @@ class GridSide:
             markets.limits(slot),
             markets.traded_wh(slot),
             gateways,
+            self.watch.rules.connection_export_w,
         )
 
     def _estimated(self, state: RecordState) -> StateEstimated:

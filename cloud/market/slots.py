@@ -244,12 +244,16 @@ class Markets:
         market = self.open.get(slot)
         return market.net_wh if market else self.closed.get(slot, {})
 
-    def flows(self, slot: int) -> list[ElementFlow]:
-        """Every element below the root: baseline and trades against the limit that holds."""
+    def flows_w(self, slot: int) -> list[int]:
+        """What flows through every element, in W: baseline and trades together."""
         node_w = self._network.node_w(slot)
         for node, wh in self.traded_wh(slot).items():
             node_w[node] += wh * SLOTS_PER_HOUR
-        flow_w = self._network.through(node_w)
+        return self._network.through(node_w)
+
+    def flows(self, slot: int) -> list[ElementFlow]:
+        """Every element below the root, against the limit that holds."""
+        flow_w = self.flows_w(slot)
         limit_w = list(self._network.limit_w)
         for element, limit in self.limits(slot).items():
             limit_w[element] = limit

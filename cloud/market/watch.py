@@ -147,6 +147,7 @@ def are_sound(rules: GridRules) -> bool:
         and 1 <= rules.silent_s <= 86_400
         and 0 <= rules.suspend_slots <= 96
         and 0 <= rules.connection_export_w <= 1 << 31
+        and 0 <= rules.connection_import_w <= 1 << 31
     )
 
 

@@ -1,11 +1,13 @@
 """Envelopes that hold whatever the homes do, fairly shared, in the standard's own words."""
 
+import json
 from itertools import product
 from random import Random
 
 import numpy as np
 import pytest
 
+from cloud.grid.data import read_shipped
 from cloud.grid.envelope import (
     ActivePower,
     Envelope,
@@ -14,7 +16,12 @@ from cloud.grid.envelope import (
     envelopes,
     fair_shares,
 )
+from cloud.grid.network import load_network
 from cloud.grid.shipped import network_named
+from cloud.market.enveloping import slot_envelopes
+from cloud.market.streams import Gateway
+from cloud.metering.reports import Home
+from tests.market.scene import device
 
 ENDS = np.array([6, 6, 4, 4, 6, 6])
 """0 - 1 - 2 - 3 and 1 - 4 - 5."""
@@ -79,6 +86,13 @@ def test_an_envelope_counts_what_the_home_is_expected_to_do():
     assert sunny == Envelope(3, 0, 30_000)
 
 
+def test_a_plant_beside_a_home_takes_no_draw_from_it():
+    network = network_named("tiny")
+    room = [10_000] * network.size
+    (home,) = envelopes(network, [3], (room, room), {3: -20_000}, {3: 0})
+    assert home.import_limit_w == 10_000
+
+
 def test_homes_at_one_node_share_its_part():
     network = network_named("tiny")
     room = [1_000] * network.size
@@ -124,3 +138,22 @@ def test_corners_of_all_envelopes_keep_the_tiny_network_within_its_rooms():
         for element in range(1, network.size):
             flow = sum(power[element : network.end[element]])
             assert -up[element] <= flow <= down[element]
+
+
+def test_what_a_base_feeds_in_is_a_homes_own_only_as_far_as_it_could_be():
+    """SimBench has farms' roofs and biogas plants at nodes where homes hang."""
+    network = plant_at(3, -80_000)
+    for produces, least in ((False, 1_000), (True, 1_000)):
+        gateway = Gateway(0, device("home"), "anna", 3, Home("anna", 0))
+        gateway.produces = produces
+        (home,) = slot_envelopes("z", network, 1_960_000, {}, {}, [gateway], 10_000).homes
+        assert home.import_limit_w >= least
+
+
+def plant_at(node, power_w):
+    document = json.loads(read_shipped("tiny")[0])
+    load = dict(document["data"]["sym_load"][0])
+    document["data"]["sym_load"].append(load | {"id": 77, "node": node, "p_specified": power_w})
+    for row in document["data"]["line"]:
+        row["i_n"] *= 5
+    return load_network(json.dumps(document).encode())

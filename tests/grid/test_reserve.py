@@ -73,14 +73,14 @@ def test_a_response_asks_first_who_was_asked_least():
 def test_a_peak_that_is_seen_coming_is_prepared_for_and_shaved():
     store = Store(2_000, 2_000, 4_000, 0, 1_000)
     flow = [500, 500, 500, 500, 1_500, 1_500, 500]
-    schedule = keep_headroom(flow, 1_000, store)
+    schedule = keep_headroom(flow, [1_000] * len(flow), store)
     left = [f - p for f, p in zip(flow, schedule, strict=True)]
     assert left == [500, 500, 1_000, 1_000, 1_000, 1_000, 500]
 
 
 def test_a_noon_of_feed_in_is_charged_away():
     store = Store(2_000, 2_000, 4_000, 0, 1_000)
-    assert keep_headroom([0, -3_000, -1_500, 0], 1_000, store) == [0, -2_000, -500, 0]
+    assert keep_headroom([0, -3_000, -1_500, 0], [1_000] * 4, store) == [0, -2_000, -500, 0]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -96,7 +96,7 @@ def test_storage_never_makes_an_element_worse_nor_holds_more_than_it_can(seed):
     )
     limit = draw.randint(500, 3_000)
     stored = 0.0
-    for power, f in zip(keep_headroom(flow, limit, store), flow, strict=True):
+    for power, f in zip(keep_headroom(flow, [limit] * len(flow), store), flow, strict=True):
         assert -store.charge_w <= power <= store.discharge_w
         assert abs(f - power) <= max(limit, abs(f))
         scale = store.efficiency_per_mille / 1_000

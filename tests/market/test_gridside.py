@@ -31,6 +31,7 @@ from cloud.facts import (
     Traded,
     ZoneRefused,
 )
+from cloud.gate.news import lease_order
 from cloud.grid.quality import Level
 from protos.clock import MINUTE_NS, SECOND_NS, SLOT_NS
 from protos.messages import (
@@ -252,6 +253,22 @@ def test_an_envelope_that_binds_becomes_a_lease_for_exactly_its_slot(scene: Scen
             (SLOT + 1) * SLOT_NS,
             (SLOT + 2) * SLOT_NS,
         )
+
+
+def test_an_envelope_of_draw_that_binds_is_sent_to_homes_with_a_battery(scene: Scene) -> None:
+    rules = GridRules(envelopes=True, connection_export_w=0, connection_import_w=1 << 30)
+    scene.apply(SetGridRules("north", rules))
+    all_talk(scene)
+    at_gate(scene)
+    facts = survey(scene)
+    (fact,) = of(facts, EnvelopesSet)
+    limits = {home.device: home.import_limit_w for home in fact.homes}
+    leases = of(facts, LeaseIssued)
+    assert leases
+    for lease in leases:
+        assert (lease.import_limit_w, lease.export_limit_w) == (limits[lease.device], None)
+        assert lease_order(lease).import_limit_w == limits[lease.device]
+    assert scene.replayed() == scene.zone.state()
 
 
 def test_an_envelope_never_loosens_a_curtailment(scene: Scene) -> None:
