@@ -27,7 +27,17 @@ from cloud.commands import (
 )
 from cloud.config import CloudConfig, ZoneConfig
 from cloud.core import Core
-from cloud.facts import Awarded, AwardMetered, BidPrepared, BlockSealed, GateClosed, Telemetry
+from cloud.facts import (
+    Awarded,
+    AwardMetered,
+    BidPrepared,
+    BlockSealed,
+    DeskHalted,
+    GateClosed,
+    ReserveMetered,
+    ReservePrepared,
+    Telemetry,
+)
 from cloud.gate.authority import CertificateAuthority, write_secret
 from cloud.gate.gateways import EnrolmentGate, GatewayGate
 from cloud.gate.http import HttpServices, make_http, operator_token
@@ -132,7 +142,11 @@ class App:
         )
         http_port = await self._start_http()
         self.wholesale.restore()
-        self.writer.listen(self.wholesale.listen, BidPrepared, Awarded, AwardMetered)
+        self.writer.listen(
+            self.wholesale.listen,
+            *(BidPrepared, ReservePrepared, Awarded, AwardMetered, ReserveMetered, DeskHalted),
+        )
+        self.writer.listen(self.wholesale.regulation.listen, Telemetry, ReservePrepared, Awarded)
         self.writer.listen(self.market_news.listen, *TOLD)
         if config.desk.homes_first:
             self.writer.listen(self.homes.listen, Telemetry)
@@ -145,6 +159,7 @@ class App:
             ("prices", self.wholesale.prices),
             ("bids", self.wholesale.bids),
             ("awards", self.wholesale.awards),
+            ("regulation", self.wholesale.regulation.run),
             ("screen", self.screen.run),
             *((("homes", self.homes.run),) if config.desk.homes_first else ()),
             *self._naming(),

@@ -295,6 +295,7 @@ class Refusal(IntEnum):
     TOO_OFTEN = 113
     ORDERS_PER_TRADE = 114
     NO_RATE = 140
+    NO_RESERVE = 141
 
 
 ADVICE: dict[Refusal, str] = {
@@ -343,6 +344,7 @@ ADVICE: dict[Refusal, str] = {
     Refusal.TOO_OFTEN: "send a signal every four seconds, and never two in one",
     Refusal.WRONG_AREA: "this authority is registered for another area; order there",
     Refusal.ORDERS_PER_TRADE: "too many offers for this slot for what was traded; leave some open",
+    Refusal.NO_RESERVE: "the fleet has not this much power and energy left for the hour; offer less",
     Refusal.NO_RATE: "the venue pays in another currency; set [desk] rate_micro to its rate",
 }
 """What the sender can do about each refusal."""

@@ -474,7 +474,15 @@ class Markets:
         prices = {one.start_ns: one.value_micro for one in known}
         kept = self._services.settlements.positions(iso, span.start_ns, span.end_ns)
         positions = [
-            Position(one.bid_id, one.starts_ns, one.awarded_wh, one.delivered_wh or 0)
+            Position(
+                one.bid_id,
+                one.starts_ns,
+                one.awarded_wh,
+                one.delivered_wh or 0,
+                one.product,
+                one.market == product.ahead,
+                one.price_micro,
+            )
             for one in kept
             if one.starts_ns in prices
         ]
