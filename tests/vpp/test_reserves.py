@@ -31,6 +31,9 @@ from cloud.facts import (
 )
 from cloud.vpp.bids import BidState
 from cloud.vpp.capability import HOUR_NS
+from cloud.vpp.cooptimum import JointPlan, ReservePrices, joint_plan
+from cloud.vpp.optimum import Plant
+from cloud.vpp.reserve_plan import reserve_offers
 from protos.clock import MINUTE_NS
 from protos.messages import LeaseState, Refusal
 from tests.vpp.fleet import MIDNIGHT, USD, battery, bids, desk_at, gate_ns
@@ -230,3 +233,22 @@ def test_a_reserve_payment_reaches_the_homes():
 def _values(command):
     names = [one for one in command.__struct_fields__ if one != "account"]
     return [getattr(command, name) for name in names]
+
+
+def test_a_joint_plan_becomes_offers_that_the_desk_takes():
+    plant = Plant(160_000, 160_000, 160_000)
+    high = ReservePrices([20 * USD] * 2, [0] * 2, [3 * USD] * 2)
+    plan = joint_plan(plant, [30 * USD] * 2, high, 3_600, 150_000)
+    offers = reserve_offers("caiso", plan, STARTS)
+    assert offers
+    assert all(one.capacity_w % 1_000 == 0 and one.capacity_w >= 100_000 for one in offers)
+    desk = desk_at(AT, homes=40)
+    taken = [desk.apply(one, AT)[0] for one in offers if one.starts_ns == STARTS]
+    assert any(isinstance(one, ReservePrepared) for one in taken)
+
+
+def test_pjm_is_offered_the_smaller_side_as_one_product():
+    plan = JointPlan((0,), (130_500,), (110_900,), (99_000,), (0,), 0)
+    (found,) = reserve_offers("pjm", plan, STARTS)
+    assert (found.product, found.capacity_w) == ("REG", 110_000)
+    assert found.price_micro_per_mw_h == 800_000, "a tenth of the wear of a MWh"
