@@ -87,7 +87,10 @@ class Wholesale:
 
     def restore(self) -> None:
         """After a restart: accepted bids stand again, unanswered ones are submitted again."""
-        for bid in self._writer.core.desk.live_bids(self._clock.now_ns()):
+        desk = self._writer.core.desk
+        bids = desk.live_bids(self._clock.now_ns())
+        self.regulation.listen([*(bid.prepared for bid in bids), *desk.reserve_awards()], 0)
+        for bid in bids:
             if bid.cancelled:
                 continue
             if bid.answer is None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Container, Mapping
 
-from cloud.commands import BidAhead, RecordAward
-from cloud.facts import ReservePrepared
+from cloud.commands import BidAhead, CurveSegment, RecordAward
+from cloud.facts import BidPrepared, ReservePrepared
 from cloud.vpp.awards import AwardBook
 from cloud.vpp.bids import Bid, Product, bid_id
 from cloud.vpp.capability import HOUR_NS
@@ -107,3 +107,17 @@ def ahead_objection(
     if at_ns > command.gate_ns - SUBMIT_MARGIN_NS:
         return Refusal.GATE_CLOSED
     return Refusal.DUPLICATE_NUMBER if hour_ns in decided else None
+
+
+def prepared_energy(
+    bids: Bids,
+    product: Product,
+    market: str,
+    hour_ns: int,
+    gate_ns: int,
+    curve: tuple[CurveSegment, ...],
+) -> BidPrepared:
+    """An energy bid for one hour; after a cancellation the next revision."""
+    identity = bid_id(product, hour_ns, revision(bids, product, hour_ns))
+    where = (product.venue, product.node, market)
+    return BidPrepared(identity, *where, hour_ns, HOUR_NS, gate_ns, curve)

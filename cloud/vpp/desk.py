@@ -36,16 +36,16 @@ from cloud.facts import (
     PriceObserved,
 )
 from cloud.vpp.awards import Award, AwardBook, energies
-from cloud.vpp.bids import OFFERED, Bid, Product, bid_id, bid_state, product_for
+from cloud.vpp.bids import OFFERED, Bid, Product, bid_state, product_for
 from cloud.vpp.capability import HOUR_NS, Fleet, FleetCapability, heard, is_plausible
 from cloud.vpp.commitments import (
     SUBMIT_MARGIN_NS,
     ahead_objection,
     award_objection,
     committed_micro,
+    prepared_energy,
     promised_wh,
     reserve_objection,
-    revision,
 )
 from cloud.vpp.offer import hour_offer
 from cloud.vpp.operator_rules import OperatorRules, Rule
@@ -66,6 +66,7 @@ from cloud.vpp.reserves import (
     prepared_reserve,
     room_objection,
     score_reserve,
+    standing_awards,
 )
 from cloud.vpp.risk import Limits, exposure_micro, objection
 from cloud.vpp.sharing import Payments
@@ -155,6 +156,9 @@ class Desk:
     def bids(self) -> list[Bid]:
         """All bids that are remembered, by start."""
         return sorted(self._bids.values(), key=attrgetter("prepared.starts_ns", "prepared.bid_id"))
+
+    def reserve_awards(self) -> list[Awarded]:
+        return standing_awards(self._book)
 
     def takes_statement(self, bid_id: str) -> bool:
         """Whether a statement of this bid would reach its homes: for years, not for days."""
@@ -339,16 +343,8 @@ class Desk:
         refusal = objection(limits, curve, HOUR_NS, committed)
         if refusal is not None:
             return refusal
-        return BidPrepared(
-            bid_id(product, hour_ns, revision(self._bids, product, hour_ns)),
-            product.venue,
-            product.node,
-            product.market,
-            hour_ns,
-            HOUR_NS,
-            hour_ns - product.gate_lead_ns,
-            curve,
-        )
+        gate_ns = hour_ns - product.gate_lead_ns
+        return prepared_energy(self._bids, product, product.market, hour_ns, gate_ns, curve)
 
     def _able(self, hour_ns: int, at_ns: int) -> FleetCapability:
         """What the fleet can do in an hour after all that is promised before and reserved in it."""
@@ -394,9 +390,8 @@ class Desk:
         if refusal is not None:
             return [DeskRefused(f"ahead/{command.venue}/{hour_ns}", refusal)]
         assert product is not None, "an unknown venue was refused"
-        identity = bid_id(product, hour_ns, revision(self._bids, product, hour_ns))
-        where = (product.venue, product.node, product.ahead)
-        prepared = BidPrepared(identity, *where, hour_ns, HOUR_NS, command.gate_ns, command.curve)
+        terms = (hour_ns, command.gate_ns, command.curve)
+        prepared = prepared_energy(self._bids, product, product.ahead, *terms)
         self._decided[hour_ns] = None
         self._bids[prepared.bid_id] = Bid(prepared, exposure_micro(command.curve, HOUR_NS))
         return [prepared]

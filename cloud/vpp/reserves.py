@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from cloud.commands import CallReserve, CurveSegment, OfferReserve, RecordPerformance
 from cloud.facts import (
+    Awarded,
     AwardMetered,
     BidPrepared,
     DeskRefused,
@@ -168,6 +169,15 @@ def score_reserve(book: AwardBook, command: RecordPerformance) -> list[Fact]:
     award = running(book, command.bid_id, command.starts_ns)
     refusal = Refusal.UNKNOWN_OFFER if award is None else award.score(command)
     return [] if refusal is None else [DeskRefused(command.bid_id, refusal)]
+
+
+def standing_awards(book: AwardBook) -> list[Awarded]:
+    """The reserve awards that are not metered yet, as they were said: for a pump that just started."""
+    return [
+        Awarded(award.bid_id, award.venue, award.starts_ns, *award.terms)
+        for award in book.running.values()
+        if isinstance(award, ReserveAward)
+    ]
 
 
 def running(book: AwardBook, bid_id: str, at_ns: int) -> "ReserveAward | None":

@@ -157,6 +157,7 @@ def test_the_energy_of_a_call_is_kept_from_the_hours_after_it():
 def test_capacity_is_paid_though_nothing_was_called_and_shared_by_what_each_held():
     desk, prepared, award = awarded()
     assert isinstance(award, Awarded)
+    assert desk.reserve_awards() == [award], "a restarted pump follows it again"
     assert not [one for one in desk.apply(AdvanceDesk(), STARTS) if isinstance(one, LeaseIssued)]
     result = finish(desk)
     assert (result.capacity_wh, result.called_wh, result.delivered_wh) == (25_000, 0, 0)
