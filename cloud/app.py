@@ -30,7 +30,10 @@ from cloud.facts import (
     AwardMetered,
     BidPrepared,
     BlockSealed,
+    DeskHalted,
     GateClosed,
+    ReserveMetered,
+    ReservePrepared,
     Telemetry,
     Traded,
 )
@@ -148,7 +151,11 @@ class App:
         )
         http_port = await self._start_http()
         self.wholesale.restore()
-        self.writer.listen(self.wholesale.listen, BidPrepared, Awarded, AwardMetered)
+        self.writer.listen(
+            self.wholesale.listen,
+            *(BidPrepared, ReservePrepared, Awarded, AwardMetered, ReserveMetered, DeskHalted),
+        )
+        self.writer.listen(self.wholesale.regulation.listen, Telemetry, ReservePrepared, Awarded)
         self.writer.listen(self.market_news.listen, *TOLD)
         if config.desk.homes_first:
             self.writer.listen(self.homes.listen, Telemetry)
@@ -163,6 +170,7 @@ class App:
             ("prices", self.wholesale.prices),
             ("bids", self.wholesale.bids),
             ("awards", self.wholesale.awards),
+            ("regulation", self.wholesale.regulation.run),
             ("screen", self.screen.run),
             *((("homes", self.homes.run),) if config.desk.homes_first else ()),
             *((("snapshots", self.snapshots.run),) if config.snapshot_commands else ()),

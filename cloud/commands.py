@@ -714,6 +714,37 @@ class DeclareCurrencies(DeskCommand, frozen=True, array_like=True, tag=190):
     rate_micro: int = 0
 
 
+class OfferReserve(DeskCommand, frozen=True, array_like=True, tag=191):
+    """An offer of reserve capacity for one hour, planned outside and rounded: SPIN, REG_UP, REG_DOWN
+    or REG (up and down alike). The price is for a MW held for an hour.
+    """
+
+    venue: str
+    product: str
+    starts_ns: int
+    capacity_w: int
+    price_micro_per_mw_h: int
+
+
+class CallReserve(DeskCommand, frozen=True, array_like=True, tag=192):
+    """The venue calls power out of an awarded reserve; positive discharges. 0 ends a call."""
+
+    bid_id: str
+    starts_ns: int
+    duration_ns: int
+    power_w: int
+
+
+class RecordPerformance(DeskCommand, frozen=True, array_like=True, tag=193):
+    """How well an awarded regulation followed its signal, from samples of four seconds; per mille."""
+
+    bid_id: str
+    starts_ns: int
+    accuracy: int
+    delay: int
+    precision: int
+
+
 # ---- venue money ---------------------------------------------------------------------------
 
 
@@ -920,6 +951,9 @@ AnyCommand = (
     | ForecastHomes
     | PromiseFirm
     | DeclareCurrencies
+    | OfferReserve
+    | CallReserve
+    | RecordPerformance
     | ShareRevenue
     | CompensateHomes
     | SetGridRules

@@ -608,6 +608,24 @@ class BidPrepared(Fact, frozen=True, array_like=True, tag=52):
     gate_ns: int
     curve: tuple[CurveSegment, ...]
 
+    @property
+    def product(self) -> str:
+        """What is sold: EN is energy."""
+        return "EN"
+
+
+class ReservePrepared(BidPrepared, frozen=True, array_like=True, tag=191):
+    """An offer of reserve capacity, to be submitted like any bid. Its curve has one step, from 0 to
+    the capacity; `call_s` is how long the venue may call it.
+    """
+
+    reserve: str
+    call_s: int
+
+    @property
+    def product(self) -> str:
+        return self.reserve
+
 
 class BidHeldBack(Fact, frozen=True, array_like=True, tag=53):
     """No bid for this hour, and why."""
@@ -701,6 +719,29 @@ class RevenueStated(Fact, frozen=True, array_like=True, tag=64):
 
 class FirmPromised(Fact, frozen=True, array_like=True, tag=65):
     is_on: bool
+
+
+class ReserveCalled(Fact, frozen=True, array_like=True, tag=192):
+    """An awarded reserve delivers power from now on; the leases follow."""
+
+    bid_id: str
+    starts_ns: int
+    duration_ns: int
+    power_w: int
+
+
+class ReserveMetered(Fact, frozen=True, array_like=True, tag=193):
+    """What became of an awarded interval of reserve: capacity held, energy called and delivered, and
+    its money, which for regulation is in proportion to the performance.
+    """
+
+    bid_id: str
+    starts_ns: int
+    capacity_wh: int
+    called_wh: int
+    delivered_wh: int
+    performance_per_mille: int
+    revenue_micro: int
 
 
 class CurrenciesDeclared(Fact, frozen=True, array_like=True, tag=190):
@@ -960,6 +1001,9 @@ AnyFact = (
     | RevenueStated
     | FirmPromised
     | CurrenciesDeclared
+    | ReservePrepared
+    | ReserveCalled
+    | ReserveMetered
     | RevenueShared
     | GridRulesSet
     | OutageChanged

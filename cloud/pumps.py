@@ -15,6 +15,7 @@ from cloud.commands import ObservePrice
 from cloud.facts import BidPrepared, DeskHalted, Fact
 from cloud.feeds.intervals import EASTERN, HOUR_NS, PACIFIC, Interval, trade_date, trade_day
 from cloud.feeds.prices import PARSERS, Due, observations, schedule
+from cloud.regulation_pump import RegulationPump
 from cloud.store.prices import PriceStore, Series, alerts
 from cloud.store.settlements import SettlementStore
 from cloud.venues.days import publication
@@ -77,6 +78,7 @@ class Wholesale:
             name: PaperVenue(self._exchange, name, clock, published)
             for name in self._exchange.venues
         }
+        self.regulation = RegulationPump(self._venues, clock, writer.submit)
         self._pump = VenuePump(self._venues, clock, writer.submit)
         self._prepared: asyncio.Queue[tuple[BidPrepared, bool]] = asyncio.Queue(SUBMISSIONS_MAX)
         self._loaded: set[tuple[str, str, date]] = set()
@@ -85,7 +87,10 @@ class Wholesale:
 
     def restore(self) -> None:
         """After a restart: accepted bids stand again, unanswered ones are submitted again."""
-        for bid in self._writer.core.desk.live_bids(self._clock.now_ns()):
+        desk = self._writer.core.desk
+        bids = desk.live_bids(self._clock.now_ns())
+        self.regulation.listen([*(bid.prepared for bid in bids), *desk.reserve_awards()], 0)
+        for bid in bids:
             if bid.cancelled:
                 continue
             if bid.answer is None:

@@ -317,6 +317,7 @@ class Refusal(IntEnum):
     ORDERS_PER_TRADE = 114
     BAD_REPLACEMENT = 120
     NO_RATE = 140
+    NO_RESERVE = 141
 
 
 ADVICE: dict[Refusal, str] = {
@@ -366,6 +367,7 @@ ADVICE: dict[Refusal, str] = {
     Refusal.WRONG_AREA: "this authority is registered for another area; order there",
     Refusal.ORDERS_PER_TRADE: "too many offers for this slot for what was traded; leave some open",
     Refusal.BAD_REPLACEMENT: "replace by a limit till the gate, same slot and side; else cancel",
+    Refusal.NO_RESERVE: "the fleet has not this much power and energy left for the hour; offer less",
     Refusal.NO_RATE: "the venue pays in another currency; set [desk] rate_micro to its rate",
 }
 """What the sender can do about each refusal."""

@@ -23,6 +23,9 @@ from cloud.facts import (
     DeskHalted,
     Fact,
     PriceObserved,
+    ReserveCalled,
+    ReserveMetered,
+    ReservePrepared,
     RevenueShared,
 )
 
@@ -31,6 +34,9 @@ LISTENERS_MAX = 256
 TOLD = (
     PriceObserved,
     BidPrepared,
+    ReservePrepared,
+    ReserveCalled,
+    ReserveMetered,
     BidHeldBack,
     BidSubmitted,
     BidAnswered,

@@ -16,6 +16,7 @@ from cloud.commands import (
     CurveSegment,
     HaltDesk,
     LimitDay,
+    OfferReserve,
     RecordStatement,
     Statement,
     StatementLine,
@@ -35,6 +36,7 @@ from cloud.store.settlements import SettlementStore
 from cloud.venues.statements import parse_statement
 from cloud.venues.venue import BadAnswer
 from cloud.vpp.bids import OFFERED, Bid, BidState, Product
+from cloud.vpp.reserves import SOLD
 from cloud.vpp.settlement import DayAccount, Dispute, Position, SettlementPrices, shadow
 from cloud.writer import Writer
 from protos.clock import MINUTE_NS, Clock
@@ -325,14 +327,26 @@ class Markets:
             )
         gate_ns = ahead_gate_ns(iso, starts_ns)
         points = tuple(CurveSegment(one.power_w, one.price_micro_per_mwh) for one in curve)
-        facts = await self._services.writer.submit(BidAhead(iso, starts_ns, gate_ns, points))
+        hint = f"{product.ahead} closes at {gate_ns} ns"
+        return await self._order(BidAhead(iso, starts_ns, gate_ns, points), hint)
+
+    async def offer_reserve(
+        self, iso: str, product: str, starts_ns: int, capacity_w: int, price_micro: int
+    ) -> BidView:
+        """An offer of reserve capacity for one hour; its power is then no longer bid as energy."""
+        gate_ns = starts_ns - product_of(iso).gate_lead_ns
+        command = OfferReserve(iso, product, starts_ns, capacity_w, price_micro)
+        sold = ", ".join(sorted(SOLD[iso]))
+        return await self._order(command, f"{iso} buys {sold}; this hour closes at {gate_ns} ns")
+
+    async def _order(self, command: BidAhead | OfferReserve, hint: str) -> BidView:
+        """The bid that came of an order. Raises MarketProblem with the desk's reason."""
+        facts = await self._services.writer.submit(command)
         for fact in facts:
             if isinstance(fact, DeskRefused):
                 reason = Refusal(fact.reason)
                 raise MarketProblem(
-                    Trouble.CONFLICT,
-                    f"{reason.name}: {ADVICE[reason]} ({product.ahead} closes at {gate_ns} ns)",
-                    reason,
+                    Trouble.CONFLICT, f"{reason.name}: {ADVICE[reason]} ({hint})", reason
                 )
         (prepared,) = [fact for fact in facts if isinstance(fact, BidPrepared)]
         return self.bid(prepared.bid_id)
@@ -474,7 +488,15 @@ class Markets:
         prices = {one.start_ns: one.value_micro for one in known}
         kept = self._services.settlements.positions(iso, span.start_ns, span.end_ns)
         positions = [
-            Position(one.bid_id, one.starts_ns, one.awarded_wh, one.delivered_wh or 0)
+            Position(
+                one.bid_id,
+                one.starts_ns,
+                one.awarded_wh,
+                one.delivered_wh or 0,
+                one.product,
+                one.market == product.ahead,
+                one.price_micro,
+            )
             for one in kept
             if one.starts_ns in prices
         ]

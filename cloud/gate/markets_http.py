@@ -52,6 +52,17 @@ class Point(BaseModel):
     price_micro_per_mwh: int = Field(ge=-(1 << 50), le=1 << 50)
 
 
+class ReserveOffer(BaseModel):
+    """Capacity for one hour; the price is for a MW held for an hour."""
+
+    model_config = ConfigDict(extra="forbid")
+    iso: str
+    product: str
+    starts_ns: int = Field(gt=0, lt=1 << 62)
+    capacity_w: int = Field(gt=0, lt=1 << 40)
+    price_micro_per_mw_h: int = Field(ge=0, lt=1 << 40)
+
+
 class AheadOffer(BaseModel):
     """A day-ahead offer for one hour."""
 
@@ -138,6 +149,18 @@ def _add_bids(router: APIRouter, markets: Markets, guarded: Sequence[params.Depe
         curve = [Segment(one.power_w, one.price_micro_per_mwh) for one in asked.curve]
         try:
             return await markets.offer_ahead(asked.iso, asked.starts_ns, curve)
+        except MarketProblem as problem:
+            raise _told(problem) from problem
+
+    @router.post(
+        "/bids/reserve",
+        dependencies=list(guarded),
+        summary="Offers reserve capacity for an hour: SPIN, REG_UP, REG_DOWN, or PJM's REG",
+    )
+    async def reserve(asked: ReserveOffer) -> BidView:
+        terms = (asked.product, asked.starts_ns, asked.capacity_w, asked.price_micro_per_mw_h)
+        try:
+            return await markets.offer_reserve(asked.iso, *terms)
         except MarketProblem as problem:
             raise _told(problem) from problem
 

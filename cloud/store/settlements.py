@@ -8,8 +8,8 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloud.facts import Awarded, AwardMetered, Fact
-from protos.units import energy_wh
+from cloud.facts import Awarded, AwardMetered, BidPrepared, Fact, ReserveMetered
+from protos.units import PER_MILLE, energy_wh
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS position (
@@ -18,6 +18,9 @@ CREATE TABLE IF NOT EXISTS position (
   PRIMARY KEY (bid_id, starts_ns)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS position_by_time ON position (venue, starts_ns);
+CREATE TABLE IF NOT EXISTS sold (
+  bid_id TEXT PRIMARY KEY, market TEXT NOT NULL, product TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS statement (
   venue TEXT NOT NULL, day TEXT NOT NULL, version INTEGER NOT NULL, body BLOB NOT NULL,
   received_ns INTEGER NOT NULL, PRIMARY KEY (venue, day, version)
@@ -35,6 +38,10 @@ class KeptPosition:
     awarded_wh: int
     price_micro: int
     delivered_wh: int | None
+    """Of a reserve, the capacity that is paid."""
+    market: str
+    """Empty where the bid was made before markets were kept: real time, then."""
+    product: str
 
 
 class SettlementStore:
@@ -51,6 +58,11 @@ class SettlementStore:
     def note(self, fact: Fact) -> None:
         """Keeps an award or its meter; the same fact again changes nothing."""
         match fact:
+            case BidPrepared():
+                self._base.execute(
+                    "INSERT OR IGNORE INTO sold VALUES (?, ?, ?)",
+                    (fact.bid_id, fact.market, fact.product),
+                )
             case Awarded():
                 self._base.execute(
                     "INSERT OR IGNORE INTO position VALUES (?, ?, ?, ?, ?, NULL)",
@@ -68,10 +80,19 @@ class SettlementStore:
                     (fact.delivered_wh, fact.bid_id, fact.starts_ns),
                 )
 
+            case ReserveMetered():
+                paid_wh = fact.capacity_wh * fact.performance_per_mille // PER_MILLE
+                self._base.execute(
+                    "UPDATE position SET delivered_wh=? WHERE bid_id=? AND starts_ns=?",
+                    (paid_wh, fact.bid_id, fact.starts_ns),
+                )
+
     def positions(self, venue: str, from_ns: int, to_ns: int) -> list[KeptPosition]:
         """The awards of a venue whose intervals start in [from_ns, to_ns), by bid and start."""
         found = self._base.execute(
-            "SELECT bid_id, starts_ns, venue, awarded_wh, price_micro, delivered_wh FROM position"
+            "SELECT bid_id, starts_ns, venue, awarded_wh, price_micro, delivered_wh,"
+            " COALESCE(market, ''), COALESCE(product, 'EN')"
+            " FROM position LEFT JOIN sold USING (bid_id)"
             " WHERE venue=? AND starts_ns>=? AND starts_ns<? ORDER BY bid_id, starts_ns",
             (venue, from_ns, to_ns),
         )

@@ -34,6 +34,8 @@ from cloud.facts import (
     OfferRefused,
     OfferRested,
     RefereeRecorded,
+    ReserveMetered,
+    ReservePrepared,
     SlotMetered,
     SlotSettled,
     Statement,
@@ -47,12 +49,14 @@ from protos.messages import LeaseState, Refusal
 
 BID_FACTS = (
     BidPrepared,
+    ReservePrepared,
     BidSubmitted,
     BidCancelled,
     BidAnswered,
     BidHeldBack,
     Awarded,
     AwardMetered,
+    ReserveMetered,
     BidSettled,
 )
 SLOTS_KEPT_MAX = 384
@@ -394,7 +398,7 @@ class Views:
                 row = self._set_bid(fact.bid_id, "awarded", "")
                 if row is not None:
                     row.awarded_w = fact.power_w
-            case AwardMetered():
+            case AwardMetered() | ReserveMetered():
                 row = self._set_bid(fact.bid_id, "delivered", "")
                 if row is not None:
                     row.delivered_wh, row.revenue_micro = fact.delivered_wh, fact.revenue_micro

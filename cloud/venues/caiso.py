@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 from cloud.commands import RecordAward, RecordReply
 from cloud.facts import BidPrepared
 from cloud.feeds.intervals import PACIFIC, to_local, to_ns
-from cloud.venues.venue import BadAnswer, BadBid, Offer, VenueError
+from cloud.venues.venue import BadAnswer, BadBid, Offer, Storage, VenueError
 from cloud.venues.wire import (
     NotXml,
     add,
@@ -29,6 +29,10 @@ from cloud.venues.wire import (
 NAMESPACE = "http://www.caiso.com/soa/RawBidSet_v4.xsd"
 RESULTS_NAMESPACE = "http://www.caiso.com/soa/BidResults_v4.xsd"
 UNKNOWN = "UNKNOWN"
+PRODUCTS = {"EN": "EN", "SPIN": "SR", "REG_UP": "RU", "REG_DOWN": "RD"}
+"""Our names and those that OASIS publishes clean bids under."""
+
+SOLD = {theirs: ours for ours, theirs in PRODUCTS.items()}
 THROTTLE = b"Acceptable Use Policy Violation"
 
 
@@ -54,7 +58,9 @@ class CaisoCodec:
 
     venue = "caiso"
 
-    def encode_bid(self, bid: BidPrepared, participant: str) -> bytes:
+    def encode_bid(
+        self, bid: BidPrepared, participant: str, storage: Storage | None = None
+    ) -> bytes:
         root = ET.Element("RawBidSet", {"xmlns": NAMESPACE})
         header = add(root, "MessageHeader")
         add(header, "Source", participant)
@@ -68,12 +74,18 @@ class CaisoCodec:
         add(add(generating, "RegisteredGenerator"), "mrid", bid.node)
         add(add(generating, "SchedulingCoordinator"), "mrid", participant)
         product = add(generating, "ProductBid")
-        add(product, "marketProductType", "EN")
+        add(product, "marketProductType", PRODUCTS[bid.product])
         curve = add(product, "BidPriceCurve")
         for x, y in curve_points(bid.curve):
             point = add(curve, "CurveSchedData")
             add(point, "xAxisData", x)
             add(point, "y1AxisData", y)
+        if storage is not None:
+            ramp = add(add(generating, "RampRateCurve"), "CurveData")
+            add(ramp, "xAxisData", decimal_text(bid.curve[-1].power_w))
+            add(ramp, "y1AxisData", decimal_text(storage.ramp_w_per_min))
+            add(generating, "minEOHStateOfCharge", decimal_text(storage.soc_min_wh))
+            add(generating, "maxEOHStateOfCharge", decimal_text(storage.soc_max_wh))
         return to_bytes(root)
 
     def decode_bid(self, body: bytes) -> Offer:
@@ -85,8 +97,8 @@ class CaisoCodec:
         if root.tag != "RawBidSet" or generating is None:
             raise BadBid(f"Schema validation failed: {root.tag} is not a RawBidSet with one bid")
         product = child_text(generating, "ProductBid/marketProductType")
-        if product != "EN":
-            raise BadBid(f"Market product {product} is not energy")
+        if product not in SOLD:
+            raise BadBid(f"Market product {product} is not traded")
         starts_ns = instant(child_text(generating, "startTime"))
         points = [
             (child_text(point, "xAxisData"), child_text(point, "y1AxisData"))
@@ -100,6 +112,8 @@ class CaisoCodec:
             starts_ns,
             instant(child_text(generating, "stopTime")) - starts_ns,
             curve_from(points),
+            SOLD[product],
+            _storage(generating),
         )
 
     def encode_accepted(self, bid_id: str, reference: str) -> bytes:
@@ -188,6 +202,14 @@ class CaisoCodec:
         if root.tag == "Fault":
             raise VenueError(self.venue, root.findtext("faultstring") or "a fault without a text")
         return root
+
+
+def _storage(generating: ET.Element) -> Storage | None:
+    """Ramp and state of charge, where the bid says them; all three or none. Raises BadBid."""
+    paths = ("RampRateCurve/CurveData/y1AxisData", "minEOHStateOfCharge", "maxEOHStateOfCharge")
+    if not any(generating.find(path) is not None for path in paths):
+        return None
+    return Storage(*(millionths(child_text(generating, path)) for path in paths))
 
 
 def _result(bid_id: str, status: str) -> tuple[ET.Element, ET.Element]:

@@ -18,6 +18,7 @@ from cloud.venues.caiso import CAISO
 from cloud.venues.days import CAISO_NODE, PJM_PNODE
 from cloud.venues.paper import PARTICIPANT
 from cloud.venues.pjm import PJM
+from cloud.venues.regulation import Report, encode_report
 from cloud.venues.shell import withdrawn
 from cloud.venues.transport import Answer, Endpoint, Transport
 from cloud.venues.venue import BadAnswer, Codec, SessionExpired
@@ -28,6 +29,10 @@ SIBR_PATH = "/sibr/bids"
 CMRI_PATH = "/cmri/results"
 PJM_GATEWAY_PATH = "/marketsgateway/xml/query"
 PJM_LOGIN_PATH = "/access/authenticate/pjmauthcert"
+TELEMETRY_PATH = "/telemetry"
+"""The four-second exchange, which the ISOs run over ICCP or DNP3; a shape of our own."""
+
+JSON = {"Content-Type": "application/json"}
 XML = {"Content-Type": "text/xml; charset=utf-8"}
 OASIS_REPORTS = {"DAM": ("PRC_LMP", "12", "DAM"), "RTM": ("PRC_RTPD_LMP", "3", "RTPD")}
 PJM_FEEDS = {"DA": "da_hrl_lmps", "RT": "rt_hrl_lmps"}
@@ -80,6 +85,12 @@ class CaisoOnline:
         answer = await self._transport.post(self._gateway, SIBR_PATH, body, XML)
         return withdrawn(self._codec, bid.bid_id, answer.body)
 
+    async def regulate(self, report: Report) -> int:
+        body = encode_report(report)
+        path = f"{TELEMETRY_PATH}/{self.name}"
+        answer = await self._transport.post(self._gateway, path, body, JSON)
+        return _signal(self.name, answer.body)
+
     async def awards(self) -> Sequence[RecordAward]:
         answer = await self._transport.get(self._gateway, CMRI_PATH)
         return self._codec.decode_awards(answer.body)
@@ -121,6 +132,12 @@ class PjmOnline:
         answer = await self._query(self._codec.encode_cancel(bid.bid_id))
         return withdrawn(self._codec, bid.bid_id, answer.body)
 
+    async def regulate(self, report: Report) -> int:
+        body = encode_report(report)
+        path = f"{TELEMETRY_PATH}/{self.name}"
+        answer = await self._transport.post(self._gateway, path, body, JSON)
+        return _signal(self.name, answer.body)
+
     async def awards(self) -> Sequence[RecordAward]:
         return self._codec.decode_awards((await self._query(QUERY_RESULTS)).body)
 
@@ -153,6 +170,17 @@ class PjmOnline:
             self._session = str(json.loads(answer.body)["tokenId"])
         except (ValueError, KeyError, TypeError) as error:
             raise BadAnswer(self.name, "the login gave no tokenId") from error
+
+
+def _signal(venue: str, body: bytes) -> int:
+    """The regulation signal in an answer to telemetry. Raises BadAnswer."""
+    try:
+        told = json.loads(body)["signal_w"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadAnswer(venue, f"no signal: {body[:200]!r}") from error
+    if type(told) is not int:
+        raise BadAnswer(venue, f"no signal: {told!r} is no whole number of W")
+    return told
 
 
 def _found(codec: Codec, bid: BidPrepared, answer: Answer) -> RecordReply | None:

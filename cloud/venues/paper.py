@@ -20,11 +20,14 @@ from cloud.commands import CurveSegment, ObservePrice, RecordAward
 from cloud.facts import BidPrepared
 from cloud.feeds.intervals import EASTERN, HOUR_NS, PACIFIC, to_local, to_ns
 from cloud.venues.caiso import CAISO
+from cloud.venues.days import draw
 from cloud.venues.pjm import PJM
-from cloud.venues.venue import BadBid, Codec, Offer
+from cloud.venues.regulation import RegulationDesk, decode_report
+from cloud.venues.venue import ENERGY, BadBid, Codec, Offer, Storage
 from protos.clock import MINUTE_NS, SECOND_NS
 from protos.ids import effect_id
 
+RESERVE_SPREAD_CENTS = (800, 2_000)
 PARTICIPANT = "GRIDTOKENX"
 CANCELLED = "CANCELLED"
 KEEP_NS = 48 * HOUR_NS
@@ -51,13 +54,25 @@ class VenueRules:
     price_cap_micro: int = 2_000_000_000
     price_floor_micro: int = -150_000_000
     power_min_w: int = 100_000
+    reserve_caps: Mapping[str, int] = field(default_factory=dict)
+    """What capacity of each reserve product may cost at most, per MW and hour."""
+    registered: Storage | None = None
+    """The battery as it is registered; None where the venue does not check."""
 
 
+RESERVE_CAP_MICRO = 250_000_000
+REGULATION_CAP_MICRO = 100_000_000
 RULES = (
-    VenueRules(CAISO, PACIFIC, "RTM", "DAM", 75 * MINUTE_NS, 10, 15 * MINUTE_NS, 1350 * SECOND_NS),
-    VenueRules(PJM, EASTERN, "RT", "DA", 65 * MINUTE_NS, 11, HOUR_NS, 30 * MINUTE_NS),
+    VenueRules(
+        *(CAISO, PACIFIC, "RTM", "DAM", 75 * MINUTE_NS, 10, 15 * MINUTE_NS, 1350 * SECOND_NS),
+        reserve_caps=dict.fromkeys(("SPIN", "REG_UP", "REG_DOWN"), RESERVE_CAP_MICRO),
+    ),
+    VenueRules(
+        *(PJM, EASTERN, "RT", "DA", 65 * MINUTE_NS, 11, HOUR_NS, 30 * MINUTE_NS),
+        reserve_caps={"SPIN": RESERVE_CAP_MICRO, "REG": REGULATION_CAP_MICRO},
+    ),
 )
-"""Gate times, caps and the ten segments are the venues' own; the floor, the day-ahead hours and
+"""CAISO caps ancillary service bids at 250 a MW and hour, PJM regulation at 100. Gate times, caps and the ten segments are the venues' own; the floor, the day-ahead hours and
 the award times are common knowledge that no public text was found for."""
 
 
@@ -76,7 +91,7 @@ class Book:
 
     rules: VenueRules
     taken: dict[str, Taken] = field(default_factory=dict)
-    standing: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    standing: dict[tuple[str, str, str, int], str] = field(default_factory=dict)
     awards: dict[tuple[str, int], RecordAward] = field(default_factory=dict)
 
 
@@ -94,6 +109,7 @@ class PaperExchange:
 
     def __init__(self, rules: Iterable[VenueRules] = RULES) -> None:
         self._books = {each.codec.venue: Book(each) for each in rules}
+        self.regulation = {name: RegulationDesk() for name in self._books}
         self._prices: dict[tuple[str, str, str], dict[int, ObservePrice]] = {}
 
     @property
@@ -141,6 +157,19 @@ class PaperExchange:
         book = self._books[venue]
         return [book.taken[book.standing[key]].offer for key in sorted(book.standing)]
 
+    def telemetry(self, venue: str, body: bytes) -> int:
+        """Takes four seconds' telemetry of a regulation bid and gives the signal. Raises BadBid."""
+        report = decode_report(body)
+        offer = self.offer(venue, report.bid_id)
+        if offer is None or not offer.product.startswith("REG"):
+            raise BadBid(f"no regulation was bought of {report.bid_id}")
+        return self.regulation[venue].take(report, offer)
+
+    def offer(self, venue: str, bid_id: str) -> Offer | None:
+        """A bid as it was taken, whether it stands or not."""
+        taken = self._books[venue].taken.get(bid_id)
+        return None if taken is None else taken.offer
+
     def restore(self, bid: BidPrepared) -> None:
         """Puts back a bid that was accepted before a restart; its gate has usually passed."""
         book = self._books[bid.venue]
@@ -154,7 +183,7 @@ class PaperExchange:
         if taken is None:
             return codec.encode_unknown(bid_id)
         offer = taken.offer
-        slot = (offer.node, offer.market, offer.starts_ns)
+        slot = (offer.node, offer.market, offer.product, offer.starts_ns)
         if book.standing.get(slot) == bid_id:
             if at_ns > deadline_ns(book.rules, offer):
                 return codec.encode_rejected(bid_id, "GATE_CLOSED", "the market is closed")
@@ -176,7 +205,8 @@ class PaperExchange:
         answer = codec.encode_accepted(offer.bid_id, reference)
         taken = Taken(offer, sha256(body).digest(), answer)
         book.taken[offer.bid_id] = taken
-        book.standing[offer.node, offer.market, offer.starts_ns] = offer.bid_id
+        slot = (offer.node, offer.market, offer.product, offer.starts_ns)
+        book.standing[slot] = offer.bid_id
         return taken
 
     def _clear(self, book: Book, offer: Offer, at_ns: int) -> None:
@@ -197,6 +227,8 @@ class PaperExchange:
         """The price that covers the interval's start: real time, else day ahead, else none. A
         day-ahead offer clears at the day-ahead price alone.
         """
+        if offer.product != ENERGY:
+            return reserve_price_micro(rules.codec.venue, offer.product, starts_ns)
         markets = (rules.ahead,) if offer.market == rules.ahead else (rules.market, rules.ahead)
         for market in markets:
             series = self._prices.get((rules.codec.venue, offer.node, market), {})
@@ -231,6 +263,10 @@ def check_offer(rules: VenueRules, offer: Offer, at_ns: int) -> None:
         raise Rejected("GATE_CLOSED", "the market for this trading hour is closed")
     if offer.starts_ns > at_ns + HORIZON_NS:
         raise Rejected("INTERVAL", "the trading hour is more than seven days ahead")
+    _check_storage(rules, offer)
+    if offer.product != ENERGY:
+        _check_reserve(rules, offer)
+        return
     if len(offer.curve) > rules.points_max:
         raise Rejected("SEGMENTS", f"a curve has at most {rules.points_max - 1} segments")
     if offer.curve[1].price_micro_per_mwh < rules.price_floor_micro:
@@ -242,6 +278,51 @@ def check_offer(rules: VenueRules, offer: Offer, at_ns: int) -> None:
         raise Rejected("PRICE_CAP", "a bid price exceeds the bid cap")
     if max(-offer.curve[0].power_w, offer.curve[-1].power_w) < rules.power_min_w:
         raise Rejected("MINIMUM_SIZE", "the resource is smaller than 0.1 MW")
+
+
+def _check_reserve(rules: VenueRules, offer: Offer) -> None:
+    """A reserve offer: a product of this venue, one step of capacity, a price from 0 to its cap."""
+    cap = rules.reserve_caps.get(offer.product)
+    if cap is None or offer.market != rules.market:
+        raise Rejected("PRODUCT", f"{offer.product} is not offered in market {offer.market}")
+    if len(offer.curve) != 2 or offer.curve[0].power_w != 0:
+        raise Rejected("SEGMENTS", "a reserve offer is one block of capacity from zero")
+    if offer.curve[1].power_w < rules.power_min_w:
+        raise Rejected("MINIMUM_SIZE", "the capacity is smaller than 0.1 MW")
+    if not 0 <= offer.curve[1].price_micro_per_mwh <= cap:
+        raise Rejected("PRICE_CAP", "the capacity price lies outside 0 and its cap")
+
+
+def _check_storage(rules: VenueRules, offer: Offer) -> None:
+    """Ramp and state of charge: within what is registered, and a ramp that follows the curve."""
+    said, registered = offer.storage, rules.registered
+    if said is None:
+        if registered is not None:
+            raise Rejected("STORAGE", "a storage bid says its ramp and its state of charge")
+        return
+    if said.ramp_w_per_min <= 0:
+        raise Rejected("RAMP", "the ramp rate must be above zero")
+    if not 0 <= said.soc_min_wh <= said.soc_max_wh:
+        raise Rejected("SOC_BOUNDS", "state of charge: 0 <= minimum <= maximum")
+    span_w = offer.curve[-1].power_w - min(0, offer.curve[0].power_w)
+    if span_w * MINUTE_NS > said.ramp_w_per_min * rules.award_step_ns:
+        raise Rejected("RAMP", "the curve is wider than the ramp rate follows in one interval")
+    if registered is None:
+        return
+    if said.ramp_w_per_min > registered.ramp_w_per_min:
+        raise Rejected("RAMP", "the ramp rate exceeds the registered one")
+    if said.soc_min_wh < registered.soc_min_wh or said.soc_max_wh > registered.soc_max_wh:
+        raise Rejected("SOC_BOUNDS", "state of charge bounds outside the registered ones")
+
+
+def reserve_price_micro(venue: str, product: str, starts_ns: int) -> int:
+    """The made clearing price of a reserve in an interval, per MW and hour; the figures are invented:
+    spinning 1 to 9, regulation 4 to 24.
+    """
+    cents = draw(
+        venue, "reserve", product, starts_ns, below=RESERVE_SPREAD_CENTS[product != "SPIN"]
+    )
+    return (100 + 300 * (product != "SPIN") + cents) * 10_000
 
 
 def cleared_w(curve: Iterable[CurveSegment], price_micro_per_mwh: int) -> int:

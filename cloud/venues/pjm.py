@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 from cloud.commands import RecordAward, RecordReply
 from cloud.facts import BidPrepared
 from cloud.feeds.intervals import EASTERN, HOUR_NS, NoSuchTime, hour_ending, hour_interval
-from cloud.venues.venue import BadAnswer, BadBid, Offer, SessionExpired, VenueError
+from cloud.venues.venue import BadAnswer, BadBid, Offer, SessionExpired, Storage, VenueError
 from cloud.venues.wire import (
     NotXml,
     add,
@@ -29,6 +29,8 @@ from cloud.venues.wire import (
 from protos.clock import MINUTE_NS
 
 NAMESPACE = "http://emkt.pjm.com/emkt/xml"
+OFFERS = {"EN": "ScheduleOffer", "SPIN": "SynchronizedReserveOffer", "REG": "RegulationOffer"}
+SOLD = {theirs: ours for ours, theirs in OFFERS.items()}
 SOAP = "http://schemas.xmlsoap.org/soap/envelope/"
 
 
@@ -37,22 +39,27 @@ class PjmCodec:
 
     venue = "pjm"
 
-    def encode_bid(self, bid: BidPrepared, participant: str) -> bytes:
+    def encode_bid(
+        self, bid: BidPrepared, participant: str, storage: Storage | None = None
+    ) -> bytes:
         if bid.starts_ns % HOUR_NS or bid.duration_ns != HOUR_NS:
             raise BadBid("an offer is for one whole hour")
         envelope, request = _envelope("SubmitRequest")
         day, hour, repeated = hour_ending(bid.starts_ns, EASTERN)
-        offer = add(request, "ScheduleOffer", location=bid.node, day=day.isoformat())
+        kind = OFFERS[bid.product]
+        offer = add(request, kind, location=bid.node, day=day.isoformat())
         add(offer, "PortfolioName", participant)
         add(offer, "Market", bid.market)
         add(offer, "TransactionID", bid.bid_id)
-        hourly = add(
-            offer, "ScheduleOfferHourly", hour=str(hour), isDuplicateHour=str(repeated).lower()
-        )
+        hourly = add(offer, f"{kind}Hourly", hour=str(hour), isDuplicateHour=str(repeated).lower())
         for x, y in curve_points(bid.curve):
             point = add(hourly, "OfferPoint")
             add(point, "MW", x)
             add(point, "Price", y)
+        if storage is not None:
+            add(hourly, "RampRate", decimal_text(storage.ramp_w_per_min))
+            add(hourly, "MinStateOfCharge", decimal_text(storage.soc_min_wh))
+            add(hourly, "MaxStateOfCharge", decimal_text(storage.soc_max_wh))
         return to_bytes(envelope)
 
     def decode_bid(self, body: bytes) -> Offer:
@@ -60,9 +67,10 @@ class PjmCodec:
             root = parse_xml(body)
         except NotXml as error:
             raise BadBid(f"cvc-well-formed: {error}") from error
-        offer = root.find("Body/SubmitRequest/ScheduleOffer")
-        hourly = None if offer is None else offer.find("ScheduleOfferHourly")
-        if offer is None or hourly is None:
+        request = root.find("Body/SubmitRequest")
+        offer = None if request is None else next(iter(request), None)
+        hourly = None if offer is None else offer.find(f"{offer.tag}Hourly")
+        if offer is None or hourly is None or offer.tag not in SOLD:
             raise BadBid("cvc-complex-type.2.4.a: expected SubmitRequest/ScheduleOffer")
         points = [
             (child_text(point, "MW"), child_text(point, "Price"))
@@ -76,6 +84,8 @@ class PjmCodec:
             _hour_start(offer.get("day", ""), hourly),
             HOUR_NS,
             curve_from(points),
+            SOLD[offer.tag],
+            _storage(hourly),
         )
 
     def encode_accepted(self, bid_id: str, reference: str) -> bytes:
@@ -197,6 +207,14 @@ def _hour_start(day: str, hourly: ET.Element) -> int:
         return hour_interval(trade_date, hour, EASTERN, repeated=duplicate == "true").start_ns
     except (ValueError, NoSuchTime) as error:
         raise BadBid(f"cvc-datatype-valid.1.2.1: no such hour: {error}") from error
+
+
+def _storage(hourly: ET.Element) -> Storage | None:
+    """Ramp and state of charge, where the offer says them; all three or none. Raises BadBid."""
+    paths = ("RampRate", "MinStateOfCharge", "MaxStateOfCharge")
+    if not any(hourly.find(path) is not None for path in paths):
+        return None
+    return Storage(*(millionths(child_text(hourly, path)) for path in paths))
 
 
 def _award(result: ET.Element) -> RecordAward:

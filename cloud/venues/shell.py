@@ -18,7 +18,8 @@ from cloud.commands import (
 from cloud.facts import BidPrepared
 from cloud.venues.days import publication
 from cloud.venues.paper import PARTICIPANT, PaperExchange
-from cloud.venues.venue import Codec, Venue, VenueError
+from cloud.venues.regulation import Report, encode_report
+from cloud.venues.venue import BadAnswer, BadBid, Codec, Venue, VenueError
 from protos.clock import SECOND_NS, Clock
 
 Publication = Callable[[str, date, str], bytes]
@@ -87,6 +88,12 @@ class PaperVenue:
         body = self._codec.encode_cancel(bid.bid_id)
         answer = self._exchange.submit(self.name, body, self._clock.now_ns())
         return withdrawn(self._codec, bid.bid_id, answer)
+
+    async def regulate(self, report: Report) -> int:
+        try:
+            return self._exchange.telemetry(self.name, encode_report(report))
+        except BadBid as error:
+            raise BadAnswer(self.name, error.text) from error
 
     async def awards(self) -> Sequence[RecordAward]:
         body = self._exchange.results(self.name, self._clock.now_ns())

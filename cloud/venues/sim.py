@@ -13,13 +13,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from xml.etree import ElementTree as ET
 
-from cloud.commands import ObservePrice
+from cloud.commands import ObservePrice, RecordAward
 from cloud.feeds.intervals import PACIFIC, to_ns, trade_date, trade_day
 from cloud.feeds.prices import observations
 from cloud.venues.days import PJM_PNODE, publication, zipped
 from cloud.venues.paper import RULES, PaperExchange
 from cloud.venues.statements import SettlementDesk
 from cloud.venues.transport import Answer
+from cloud.venues.venue import ENERGY, BadBid
 from cloud.venues.wire import add, to_bytes
 from protos.clock import MINUTE_NS, SECOND_NS
 
@@ -32,6 +33,7 @@ THROTTLE_PAGE = (
 LOGIN_PAGE = b"<!DOCTYPE html><html><head><title>Sign In</title></head><body></body></html>"
 REPORTS = {("PRC_LMP", "DAM"): "12", ("PRC_RTPD_LMP", "RTPD"): "3"}
 FEEDS = {"da_hrl_lmps": "DA", "rt_hrl_lmps": "RT"}
+AHEAD_MARKETS = frozenset(rules.ahead for rules in RULES)
 DAYS_MAX = 31
 ROWS_MAX = 50_000
 SESSION_NS = 15 * MINUTE_NS
@@ -221,6 +223,15 @@ class VenueSim:
             )
         return Answer(200, {"content-type": "text/xml"}, body)
 
+    def telemetry(self, venue: str, body: bytes) -> Answer:
+        """Four seconds' telemetry of an awarded regulation; the answer is the signal."""
+        if venue not in self.exchange.venues:
+            return _json(404, {"errors": [{"field": "venue", "message": "Unknown venue"}]})
+        try:
+            return _json(200, {"signal_w": self.exchange.telemetry(venue, body)})
+        except BadBid as error:
+            return _json(400, {"errors": [{"field": "report", "message": error.text}]})
+
     # ---- settlement ------------------------------------------------------------------------
 
     def meter(self, bid_id: str, starts_ns: int, energy_wh: int) -> None:
@@ -247,11 +258,25 @@ class VenueSim:
                 continue
             key = (award.bid_id, award.starts_ns)
             made.awards[key] = award
+            self._describe(made, award)
             made.meters_wh[key] = self._meters_wh.get(key, 0)
             made.award_prices[award.starts_ns] = award.price_micro_per_mwh
             change = self._reruns.get((venue, award.starts_ns), 0)
             made.imbalance_prices[award.starts_ns] = award.price_micro_per_mwh + change
         return Answer(200, {"content-type": "text/xml"}, made.publish())
+
+    def _describe(self, made: SettlementDesk, award: RecordAward) -> None:
+        """What an award was sold as, and of regulation how well it followed."""
+        offer = self.exchange.offer(made.venue, award.bid_id)
+        if offer is None:
+            return
+        if offer.product != ENERGY:
+            made.reserves[award.bid_id] = offer.product
+            if offer.product != "SPIN":
+                desk = self.exchange.regulation[made.venue]
+                made.performance[award.bid_id, award.starts_ns] = desk.performance(award, offer)
+        elif offer.market in AHEAD_MARKETS:
+            made.ahead.add(award.bid_id)
 
     def pjm_login(self, user: str, at_ns: int) -> Answer:
         if not user:

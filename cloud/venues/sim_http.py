@@ -17,6 +17,7 @@ from cloud.venues.online import (
     PJM_GATEWAY_PATH,
     PJM_LOGIN_PATH,
     SIBR_PATH,
+    TELEMETRY_PATH,
 )
 from cloud.venues.sim import FEEDS, VenueSim
 from cloud.venues.transport import Answer
@@ -55,6 +56,10 @@ def make_sim_http(sim: VenueSim, clock: Clock) -> FastAPI:
         body = await _body(request)
         session = request.cookies.get("pjmauth", "")
         return _sent(sim.pjm_query(session, body, clock.now_ns()))
+
+    @app.post(TELEMETRY_PATH + "/{venue}")
+    async def telemetry(request: Request, venue: str) -> Response:
+        return _sent(sim.telemetry(venue, await _body(request)))
 
     _add_settlement(app, sim, clock)
 

@@ -7,7 +7,7 @@ statements (ERCOT's): operating day, version, charge codes, intervals. Pure.
 """
 
 from dataclasses import dataclass, field
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from xml.etree import ElementTree as ET
 
 from cloud.commands import RecordAward, Statement, StatementLine
@@ -24,6 +24,12 @@ from cloud.venues.wire import (
 from protos.clock import MINUTE_NS
 
 CENT = Decimal("0.01")
+WATT_HOUR = Decimal("0.000001")
+AHEAD_NAMES = ("DAY_AHEAD_ENERGY", "BALANCING_ENERGY")
+RESERVE_NAMES = {
+    "caiso": {"SPIN": "6170", "REG_UP": "6570", "REG_DOWN": "6670"},
+    "pjm": {"SPIN": "SYNCHRONIZED_RESERVE", "REG": "REGULATION"},
+}
 HOURS = Decimal(60 * MINUTE_NS)
 
 
@@ -37,6 +43,12 @@ class SettlementDesk:
     meters_wh: dict[tuple[str, int], int] = field(default_factory=dict)
     award_prices: dict[int, int] = field(default_factory=dict)
     imbalance_prices: dict[int, int] = field(default_factory=dict)
+    ahead: set[str] = field(default_factory=set)
+    """Bids of the day-ahead market."""
+    reserves: dict[str, str] = field(default_factory=dict)
+    """Bids of reserve capacity, and of what product."""
+    performance: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Of regulation, per mille by award."""
     version: int = 0
 
     def publish(self) -> bytes:
@@ -61,11 +73,29 @@ class SettlementDesk:
         awarded = Decimal(award.power_w) * Decimal(award.duration_ns) / HOURS / 1_000_000
         awarded = awarded.quantize(Decimal("0.000001"), ROUND_HALF_UP)
         metered = Decimal(self.meters_wh.get(key, 0)) / 1_000_000
+        own = Decimal(award.price_micro_per_mwh) / 1_000_000
+        if award.bid_id in self.reserves:
+            return [self._capacity(award, awarded, own)]
         stray = Decimal(self.imbalance_prices[award.starts_ns]) / 1_000_000
+        if award.bid_id in self.ahead:
+            names = ("6011", "6475") if self.venue == "caiso" else AHEAD_NAMES
+            return [(names[0], awarded, own), (names[1], metered - awarded, stray)]
         if self.venue != "caiso":
             return [("BALANCING_ENERGY", metered, stray)]
         price = Decimal(self.award_prices[award.starts_ns]) / 1_000_000
         return [("6460", awarded, price), ("6475", metered - awarded, stray)]
+
+    def _capacity(
+        self, award: RecordAward, held: Decimal, price: Decimal
+    ) -> tuple[str, Decimal, Decimal]:
+        """A reserve's line: capacity over its time, regulation in proportion to its performance, in
+        whole Wh rounded down.
+        """
+        product = self.reserves[award.bid_id]
+        if product != "SPIN":
+            score = Decimal(self.performance.get((award.bid_id, award.starts_ns), 0)) / 1_000
+            held = (held * score).quantize(WATT_HOUR, ROUND_DOWN)
+        return RESERVE_NAMES[self.venue][product], held, price
 
 
 def parse_statement(body: bytes) -> Statement:

@@ -8,10 +8,13 @@ answer (`RecordReply` with `accepted` false); only what leaves the outcome unkno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cloud.commands import CurveSegment, RecordAward, RecordReply
 from cloud.facts import BidPrepared
+
+if TYPE_CHECKING:
+    from cloud.venues.regulation import Report
 
 
 class VenueError(Exception):
@@ -39,6 +42,20 @@ class BadBid(ValueError):
         self.text = text
 
 
+ENERGY = "EN"
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What a bid says of its battery, and what a venue has registered of it: ramp in W per minute,
+    state of charge at the hour's end in Wh.
+    """
+
+    ramp_w_per_min: int
+    soc_min_wh: int
+    soc_max_wh: int
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A bid as the venue reads it off the wire. Power in W, prices in micro-units per MWh."""
@@ -50,6 +67,9 @@ class Offer:
     starts_ns: int
     duration_ns: int
     curve: tuple[CurveSegment, ...]
+    product: str = ENERGY
+    """EN, or a reserve: SPIN, REG_UP, REG_DOWN, REG. Its curve is one step of capacity."""
+    storage: Storage | None = None
 
 
 class Venue(Protocol):
@@ -70,6 +90,9 @@ class Venue(Protocol):
     async def awards(self) -> Sequence[RecordAward]:
         """All awards the venue still reports, old ones among them."""
 
+    async def regulate(self, report: "Report") -> int:
+        """Sends four seconds' telemetry; the signal of that moment in W. Raises VenueError."""
+
     async def prices(self, trade_date: date, market: str) -> bytes:
         """The venue's own price publication, for `cloud.feeds` to parse."""
 
@@ -80,7 +103,9 @@ class Codec(Protocol):
     @property
     def venue(self) -> str: ...
 
-    def encode_bid(self, bid: BidPrepared, participant: str) -> bytes: ...
+    def encode_bid(
+        self, bid: BidPrepared, participant: str, storage: Storage | None = None
+    ) -> bytes: ...
     def decode_bid(self, body: bytes) -> Offer:
         """Raises BadBid in the venue's own words."""
 

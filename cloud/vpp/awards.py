@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from cloud.facts import AwardMetered, LeaseIssued
+from cloud.facts import AwardMetered, LeaseIssued, ReserveMetered
 from cloud.vpp.capability import HOUR_NS, Capability, Fleet
 from protos.clock import MINUTE_NS, SECOND_NS, slot_at, slot_end_ns, slot_start_ns
 from protos.ids import DeviceId, effect_id
@@ -30,6 +30,11 @@ EARLY_NS = 30 * SECOND_NS
 
 RAMP_W_PER_S = 500
 MICRO_WH_PER_MWH = 1_000_000
+
+
+def metered_revenue(quantity_wh: int, price_micro: int) -> int:
+    """Micro-units of a quantity at a price per MWh: (2 * Wh * price + 10^6) div (2 * 10^6), halves up."""
+    return (2 * quantity_wh * price_micro + MICRO_WH_PER_MWH) // (2 * MICRO_WH_PER_MWH)
 
 
 @dataclass(slots=True)
@@ -139,15 +144,16 @@ class Award:
         if meter is not None:
             meter.measure(at_ns, power_w, self.starts_ns, self.ends_ns)
 
-    def metered(self) -> AwardMetered:
-        """The result, once METER_GRACE_NS has passed: energy by the reports, money by the price.
+    def outcome(self) -> AwardMetered | ReserveMetered:
+        """What is said of it, once METER_GRACE_NS has passed."""
+        return self.metered()
 
-        Money is (2 * Wh * price + 10^6) div (2 * 10^6) micro-units, halves up, rounded once for
-        the whole award; a purchase is negative.
+    def metered(self) -> AwardMetered:
+        """The result, once METER_GRACE_NS has passed: energy by the reports, money by the price,
+        rounded once for the whole award; a purchase is negative.
         """
         delivered = energy_wh(sum(self._totals().values()), 1)
-        doubled = 2 * delivered * self.price_micro_per_mwh
-        revenue = (doubled + MICRO_WH_PER_MWH) // (2 * MICRO_WH_PER_MWH)
+        revenue = metered_revenue(delivered, self.price_micro_per_mwh)
         return AwardMetered(self.bid_id, self.energy_wh, delivered, revenue, self.starts_ns)
 
     def delivered_wh(self) -> dict[DeviceId, int]:
@@ -255,6 +261,13 @@ class Award:
         ]
 
 
+def energies(result: AwardMetered | ReserveMetered) -> tuple[int, int]:
+    """What had to be delivered and what was, in Wh."""
+    if isinstance(result, ReserveMetered):
+        return result.called_wh, result.delivered_wh
+    return result.awarded_wh, result.delivered_wh
+
+
 class AwardBook:
     """All awards that run, and the terms of those that are over and metered."""
 
@@ -277,6 +290,19 @@ class AwardBook:
             (key[1], key[1] + done.terms[0]) for key, done in self.finished.items() if key[0] == bid
         ]
         return any(start < ends_ns and starts_ns < end for start, end in taken)
+
+    def finish(self, at_ns: int) -> list[tuple[Award, AwardMetered | ReserveMetered]]:
+        """Ends the awards that were over METER_GRACE_NS ago, and says what became of each."""
+        over = [one for one in self.running.items() if at_ns >= one[1].ends_ns + METER_GRACE_NS]
+        found = []
+        for key, award in over:
+            del self.running[key]
+            result = award.outcome()
+            asked, given = energies(result)
+            short_wh = max(0, asked - given) if award.power_w > 0 else 0
+            self.finished[key] = Finished(award.terms, short_wh)
+            found.append((award, result))
+        return found
 
     def state(self) -> list[object]:
         return [

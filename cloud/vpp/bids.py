@@ -145,7 +145,7 @@ def bid_state(bid: Bid) -> object:
         prepared.bid_id,
         prepared.venue,
         prepared.node,
-        prepared.market,
+        prepared.market if prepared.product == "EN" else f"{prepared.market}/{prepared.product}",
         [prepared.starts_ns, prepared.duration_ns, prepared.gate_ns],
         [[segment.power_w, segment.price_micro_per_mwh] for segment in prepared.curve],
         bid.exposure_micro,

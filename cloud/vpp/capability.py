@@ -12,6 +12,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from math import isqrt
 
+from cloud.commands import ObserveFleet
 from protos.clock import MINUTE_NS
 from protos.ids import AccountId, DeviceId
 from protos.units import PER_MILLE, largest_remainder
@@ -85,6 +86,20 @@ class FleetCapability:
 def power_for(energy_wh: int, duration_ns: int) -> int:
     """The constant power, in W rounded down, that uses up this energy in this time."""
     return energy_wh * HOUR_NS // duration_ns
+
+
+def heard(command: ObserveFleet, at_ns: int) -> Battery:
+    return Battery(
+        command.device,
+        command.zone,
+        command.soc_per_mille,
+        command.capacity_wh,
+        command.max_charge_w,
+        command.max_discharge_w,
+        command.battery_w,
+        at_ns,
+        command.account,
+    )
 
 
 def is_plausible(battery: Battery) -> bool:

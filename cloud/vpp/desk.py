@@ -4,26 +4,27 @@ A delivery hour is decided once, from BID_WINDOW_NS before the venue's gate; at 
 says why it does not bid. Limits come first and fail closed. Nothing here submits anything.
 """
 
-from collections.abc import Sequence
 from operator import attrgetter, itemgetter
 
 from cloud.commands import (
     AdvanceDesk,
     BidAhead,
+    CallReserve,
     DeskCommand,
     ObserveFleet,
     ObservePrice,
+    OfferReserve,
     OpenDesk,
     RecordAward,
     RecordCancellation,
     RecordLease,
+    RecordPerformance,
     RecordReply,
     RecordStatement,
     RecordSubmission,
 )
 from cloud.facts import (
     Awarded,
-    AwardMetered,
     BidAnswered,
     BidCancelled,
     BidHeldBack,
@@ -34,15 +35,17 @@ from cloud.facts import (
     Fact,
     PriceObserved,
 )
-from cloud.vpp.awards import METER_GRACE_NS, Award, AwardBook, Finished
-from cloud.vpp.bids import OFFERED, Bid, Product, bid_id, bid_state, product_for
-from cloud.vpp.capability import HOUR_NS, Battery, Fleet, is_plausible
+from cloud.vpp.awards import Award, AwardBook, energies
+from cloud.vpp.bids import OFFERED, Bid, Product, bid_state, product_for
+from cloud.vpp.capability import HOUR_NS, Fleet, FleetCapability, heard, is_plausible
 from cloud.vpp.commitments import (
     SUBMIT_MARGIN_NS,
     ahead_objection,
+    award_objection,
     committed_micro,
+    prepared_energy,
     promised_wh,
-    revision,
+    reserve_objection,
 )
 from cloud.vpp.offer import hour_offer
 from cloud.vpp.operator_rules import OperatorRules, Rule
@@ -51,8 +54,19 @@ from cloud.vpp.prices import (
     MEMORY_NS,
     PriceBook,
     Published,
+    price_objection,
     reference_path,
     reference_price,
+)
+from cloud.vpp.reserves import (
+    ReserveAward,
+    call_reserve,
+    held_in,
+    offer_objection,
+    prepared_reserve,
+    room_objection,
+    score_reserve,
+    standing_awards,
 )
 from cloud.vpp.risk import Limits, exposure_micro, objection
 from cloud.vpp.sharing import Payments
@@ -70,9 +84,6 @@ HOURS_AHEAD = 3
 KEEP_NS = 2 * DAY_NS
 KEEP_PAID_NS = 14 * DAY_NS
 """Bids with awards, which statements come for days later; the settlement store keeps them longer."""
-
-PRICE_MICRO_MAX = 1_000_000_000_000
-"""A million per MWh: hundreds of times any cap, and far inside 64 bits when multiplied by Wh."""
 
 
 class Desk:
@@ -111,11 +122,22 @@ class Desk:
                 return self._record_statement(command)
             case OpenDesk():
                 return self._open(command, at_ns)
-            case BidAhead():
-                return self._bid_ahead(command, at_ns)
         if isinstance(command, Rule):
             told = self.rules.apply(command, self._fleet)
             return told + self._payments.catch_up(self.rules.sharing)
+        return self._apply_ordered(command, at_ns)
+
+    def _apply_ordered(self, command: DeskCommand, at_ns: int) -> list[Fact]:
+        """What the desk does not decide by itself."""
+        match command:
+            case BidAhead():
+                return self._bid_ahead(command, at_ns)
+            case OfferReserve():
+                return self._offer_reserve(command, at_ns)
+            case CallReserve():
+                return call_reserve(self._book, command)
+            case RecordPerformance():
+                return score_reserve(self._book, command)
         raise AssertionError(f"the desk takes no {type(command).__name__}")
 
     @property
@@ -134,6 +156,9 @@ class Desk:
     def bids(self) -> list[Bid]:
         """All bids that are remembered, by start."""
         return sorted(self._bids.values(), key=attrgetter("prepared.starts_ns", "prepared.bid_id"))
+
+    def reserve_awards(self) -> list[Awarded]:
+        return standing_awards(self._book)
 
     def takes_statement(self, bid_id: str) -> bool:
         """Whether a statement of this bid would reach its homes: for years, not for days."""
@@ -164,10 +189,9 @@ class Desk:
 
     def _observe_price(self, command: ObservePrice) -> list[Fact]:
         subject = f"price/{command.venue}/{command.node}"
-        if abs(command.price_micro_per_mwh) > PRICE_MICRO_MAX:
-            return [DeskRefused(subject, Refusal.BAD_PRICE)]
-        if command.starts_ns < 0 or not MINUTE_NS <= command.duration_ns <= DAY_NS:
-            return [DeskRefused(subject, Refusal.BAD_INTERVAL)]
+        refusal = price_objection(command)
+        if refusal is not None:
+            return [DeskRefused(subject, refusal)]
         series = (command.venue, command.node, command.market)
         price = Published(command.duration_ns, command.price_micro_per_mwh)
         if not self._prices.observe(series, command.starts_ns, price):
@@ -179,17 +203,7 @@ class Desk:
         ]
 
     def _observe_fleet(self, command: ObserveFleet, at_ns: int) -> list[Fact]:
-        battery = Battery(
-            command.device,
-            command.zone,
-            command.soc_per_mille,
-            command.capacity_wh,
-            command.max_charge_w,
-            command.max_discharge_w,
-            command.battery_w,
-            at_ns,
-            command.account,
-        )
+        battery = heard(command, at_ns)
         if not is_plausible(battery):
             return [DeskRefused(f"battery/{command.device}", Refusal.MALFORMED)]
         self._fleet.observe(battery)
@@ -253,31 +267,16 @@ class Desk:
         known = self._book.terms(command.bid_id, command.starts_ns)
         if known is not None:
             return [] if known == terms else [DeskRefused(command.bid_id, Refusal.CHANGED_REPLAY)]
-        refusal = self._award_objection(bid, command, at_ns)
+        refusal = award_objection(bid, self._book, command, at_ns)
         if refusal is not None:
             return [DeskRefused(command.bid_id, refusal)]
         venue = bid.prepared.venue
-        award = Award(command.bid_id, venue, command.starts_ns, *terms)
+        where = (command.bid_id, venue, command.starts_ns, *terms)
+        product = bid.prepared.product
+        award = Award(*where) if product == "EN" else ReserveAward(*where, product=product)
         self._book.running[command.bid_id, command.starts_ns] = award
         bid.awards += 1
         return [Awarded(command.bid_id, venue, command.starts_ns, *terms)]
-
-    def _award_objection(self, bid: Bid, award: RecordAward, at_ns: int) -> Refusal | None:
-        """What is wrong with an award: outside the bid's hour, size or life. Fails closed."""
-        ends_ns = award.starts_ns + award.duration_ns
-        inside = bid.prepared.starts_ns <= award.starts_ns < ends_ns <= bid.ends_ns
-        if not inside or self._book.overlaps(award.bid_id, award.starts_ns, ends_ns):
-            return Refusal.BAD_INTERVAL
-        if bid.is_dead:
-            return Refusal.UNKNOWN_OFFER
-        if at_ns >= ends_ns:
-            return Refusal.EXPIRED
-        if abs(award.price_micro_per_mwh) > PRICE_MICRO_MAX:
-            return Refusal.BAD_PRICE
-        curve = bid.prepared.curve
-        if not min(0, curve[0].power_w) <= award.power_w <= max(0, curve[-1].power_w):
-            return Refusal.RISK_LIMIT
-        return None
 
     # ---- time passes -----------------------------------------------------------------------
 
@@ -326,12 +325,7 @@ class Desk:
         halted = self.rules.guard.objection(hour_ns // DAY_NS)
         if halted is not None:
             return halted
-        sold_wh, bought_wh = promised_wh(self._bids, hour_ns, at_ns)
-        drawn_wh, charged_wh = self.rules.homes.between(at_ns, hour_ns)
-        sold_wh, bought_wh = sold_wh + drawn_wh, bought_wh + charged_wh
-        able = self._fleet.capability(at_ns, HOUR_NS, sold_wh, bought_wh)
-        if self.rules.promises_firm:
-            able = able.firm
+        able = self._able(hour_ns, at_ns)
         if able.widest_w < limits.power_min_w:
             return Refusal.BELOW_MINIMUM
         path = reference_path(
@@ -349,16 +343,36 @@ class Desk:
         refusal = objection(limits, curve, HOUR_NS, committed)
         if refusal is not None:
             return refusal
-        return BidPrepared(
-            bid_id(product, hour_ns, revision(self._bids, product, hour_ns)),
-            product.venue,
-            product.node,
-            product.market,
-            hour_ns,
-            HOUR_NS,
-            hour_ns - product.gate_lead_ns,
-            curve,
-        )
+        gate_ns = hour_ns - product.gate_lead_ns
+        return prepared_energy(self._bids, product, product.market, hour_ns, gate_ns, curve)
+
+    def _able(self, hour_ns: int, at_ns: int) -> FleetCapability:
+        """What the fleet can do in an hour after all that is promised before and reserved in it."""
+        sold_wh, bought_wh = promised_wh(self._bids, hour_ns, at_ns)
+        drawn_wh, charged_wh = self.rules.homes.between(at_ns, hour_ns)
+        held = held_in(self._bids, hour_ns, at_ns)
+        sold_wh, bought_wh = sold_wh + drawn_wh + held.up_wh, bought_wh + charged_wh + held.down_wh
+        able = self._fleet.capability(at_ns, HOUR_NS, sold_wh, bought_wh)
+        return held.less(able.firm if self.rules.promises_firm else able)
+
+    def _offer_reserve(self, command: OfferReserve, at_ns: int) -> list[Fact]:
+        """A reserve offer under the same limits; its power is not offered again as energy."""
+        product = next((one for one in self._offered if one.venue == command.venue), None)
+        refusal = offer_objection(command, product)
+        hour_ns = command.starts_ns
+        if refusal is None:
+            refusal = self.rules.guard.objection(hour_ns // DAY_NS)
+        if refusal is not None or product is None or self._limits is None:
+            return [DeskRefused(f"reserve/{hour_ns}", refusal or Refusal.RISK_LIMIT)]
+        prepared = prepared_reserve(command, product, self._bids)
+        refusal = reserve_objection(self._limits, self._bids, self._book, prepared, at_ns)
+        if refusal is None:
+            refusal = room_objection(command, self._able(hour_ns, at_ns), self._bids, at_ns)
+        if refusal is not None:
+            return [DeskRefused(f"reserve/{hour_ns}", refusal)]
+        exposure = exposure_micro(prepared.curve, HOUR_NS)
+        self._bids[prepared.bid_id] = Bid(prepared, exposure)
+        return [prepared]
 
     def _bid_ahead(self, command: BidAhead, at_ns: int) -> list[Fact]:
         """A day-ahead offer under the same limits; its hour is then not bid for again."""
@@ -376,27 +390,17 @@ class Desk:
         if refusal is not None:
             return [DeskRefused(f"ahead/{command.venue}/{hour_ns}", refusal)]
         assert product is not None, "an unknown venue was refused"
-        identity = bid_id(product, hour_ns, revision(self._bids, product, hour_ns))
-        where = (product.venue, product.node, product.ahead)
-        prepared = BidPrepared(identity, *where, hour_ns, HOUR_NS, command.gate_ns, command.curve)
+        terms = (hour_ns, command.gate_ns, command.curve)
+        prepared = prepared_energy(self._bids, product, product.ahead, *terms)
         self._decided[hour_ns] = None
         self._bids[prepared.bid_id] = Bid(prepared, exposure_micro(command.curve, HOUR_NS))
         return [prepared]
 
-    def _meter(self, at_ns: int) -> list[AwardMetered]:
-        """The results of awards that ended METER_GRACE_NS ago."""
-        over = [
-            key
-            for key, award in self._book.running.items()
-            if at_ns >= award.ends_ns + METER_GRACE_NS
-        ]
-        facts = []
-        for key in over:
-            award = self._book.running.pop(key)
-            result = award.metered()
-            short_wh = max(0, result.awarded_wh - result.delivered_wh)
-            self._book.finished[key] = Finished(award.terms, short_wh if award.power_w > 0 else 0)
-            bid = self._bids[key[0]]
+    def _meter(self, at_ns: int) -> list[Fact]:
+        """The results of awards that are over."""
+        facts: list[Fact] = []
+        for award, result in self._book.finish(at_ns):
+            bid = self._bids[award.bid_id]
             bid.metered += 1
             bid.revenue_micro += result.revenue_micro
             for device, energy in award.delivered_wh().items():
@@ -405,7 +409,7 @@ class Desk:
                     so_far = bid.delivered_wh.get(battery.account, 0)
                     bid.delivered_wh[battery.account] = so_far + energy
             day = result.starts_ns // DAY_NS
-            self.rules.guard.note(day, result.awarded_wh, result.delivered_wh, result.revenue_micro)
+            self.rules.guard.note(day, *energies(result), result.revenue_micro)
             facts.append(result)
         return facts
 
@@ -431,7 +435,7 @@ class Desk:
 
     def state(self) -> object:
         return [
-            _limits_state(self._limits),
+            None if self._limits is None else self._limits.state(),
             self._opened_ns,
             self._pruned_ns,
             self._prices.state(),
@@ -442,9 +446,3 @@ class Desk:
             *self.rules.state(),
             self._payments.state(),
         ]
-
-
-def _limits_state(limits: Limits | None) -> Sequence[int] | None:
-    if limits is None:
-        return None
-    return [limits.power_max_w, limits.exposure_max_micro, limits.power_min_w]

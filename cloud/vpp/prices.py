@@ -10,13 +10,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 
+from cloud.commands import ObservePrice
 from cloud.vpp.capability import HOUR_NS
+from protos.clock import MINUTE_NS
+from protos.messages import Refusal
 
 DAY_NS = 24 * HOUR_NS
 MEMORY_NS = 28 * DAY_NS
 """Four weeks of real-time prices: what the spread model is fitted to."""
 
 MEAN_DAYS = 7
+
+PRICE_MICRO_MAX = 1_000_000_000_000
+"""A million per MWh: hundreds of times any cap, and far inside 64 bits when multiplied by Wh."""
+
+
+def price_objection(command: ObservePrice) -> Refusal | None:
+    """What is wrong with a published price, or None."""
+    if abs(command.price_micro_per_mwh) > PRICE_MICRO_MAX:
+        return Refusal.BAD_PRICE
+    if command.starts_ns < 0 or not MINUTE_NS <= command.duration_ns <= DAY_NS:
+        return Refusal.BAD_INTERVAL
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,9 @@ class Limits:
     def are_sound(self) -> bool:
         return 0 < self.power_min_w <= self.power_max_w and self.exposure_max_micro >= 0
 
+    def state(self) -> list[int]:
+        return [self.power_max_w, self.exposure_max_micro, self.power_min_w]
+
 
 def buy_back_micro(sold_wh: int) -> int:
     """The cost of buying back energy at the hard cap, rounded up; nothing for a purchase."""

@@ -3,8 +3,12 @@
 A statement is a series of versions, never a row: prices are corrected and meters read again for
 years. Each version is held against lines made here from the awards, the meters and the prices as
 they are published at that time. Energy times price stays exact until the one rounding of a line,
-half a cent away from zero. Charge codes: CAISO 6460 (fifteen-minute instructed energy) and 6475
-(uninstructed, at the five-minute price); PJM's line for balancing energy has no public number.
+half a cent away from zero. A day-ahead award is paid its own price whatever is delivered, and what
+strays from it is bought or sold at the real-time price. A reserve is paid its capacity, regulation
+by its performance. Charge codes: CAISO 6011 (day-ahead energy), 6460 (fifteen-minute instructed
+energy), 6475 (uninstructed, at the five-minute price), 6170, 6570 and 6670 (real-time spinning and
+regulation up and down; the numbers of reserves are common knowledge that no public text was found
+for); PJM's lines have no public number.
 Never changes a line that a venue sent.
 """
 
@@ -19,6 +23,15 @@ from protos.units import PER_MILLE, largest_remainder
 INSTRUCTED = "6460"
 UNINSTRUCTED = "6475"
 BALANCING = "BALANCING_ENERGY"
+AHEAD = {"caiso": "6011", "pjm": "DAY_AHEAD_ENERGY"}
+RESERVES = {
+    ("caiso", "SPIN"): "6170",
+    ("caiso", "REG_UP"): "6570",
+    ("caiso", "REG_DOWN"): "6670",
+    ("pjm", "SPIN"): "SYNCHRONIZED_RESERVE",
+    ("pjm", "REG"): "REGULATION",
+}
+ENERGY = "EN"
 MICRO_WH_PER_CENT = 10_000_000_000
 """Wh times micro-units per MWh in a cent."""
 
@@ -28,12 +41,19 @@ Key = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """One award and what was delivered for it. Negative energy was bought."""
+    """One award and what was delivered for it. Negative energy was bought. Of a reserve, `awarded_wh`
+    is capacity over its time and `delivered_wh` the part of it that is paid.
+
+    `price_micro` is the award's own, which day-ahead energy and reserves are settled at.
+    """
 
     bid_id: str
     starts_ns: int
     awarded_wh: int
     delivered_wh: int
+    product: str = ENERGY
+    is_ahead: bool = False
+    price_micro: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +103,29 @@ def shadow(
     venue: str, positions: Iterable[Position], prices: SettlementPrices
 ) -> tuple[StatementLine, ...]:
     """The lines a correct statement has, in order. Raises KeyError where a price is not known."""
-    lines = []
-    for one in positions:
-        if venue == "caiso":
-            parts = [(INSTRUCTED, one.awarded_wh, prices.award)]
-            parts.append((UNINSTRUCTED, one.delivered_wh - one.awarded_wh, prices.imbalance))
-        else:
-            parts = [(BALANCING, one.delivered_wh, prices.imbalance)]
-        for code, energy_wh, by_start in parts:
-            price = by_start[one.starts_ns]
-            amount = line_cents(energy_wh, price)
-            lines.append(StatementLine(code, one.bid_id, one.starts_ns, energy_wh, price, amount))
+    lines = [
+        StatementLine(
+            code, one.bid_id, one.starts_ns, energy_wh, price, line_cents(energy_wh, price)
+        )
+        for one in positions
+        for code, energy_wh, price in _parts(venue, one, prices)
+    ]
     return tuple(sorted(lines, key=key_of))
+
+
+def _parts(venue: str, one: Position, prices: SettlementPrices) -> list[tuple[str, int, int]]:
+    """Charge code, quantity and price of each line of a position."""
+    if one.product != ENERGY:
+        return [(RESERVES[venue, one.product], one.delivered_wh, one.price_micro)]
+    stray_wh, stray = one.delivered_wh - one.awarded_wh, prices.imbalance[one.starts_ns]
+    if one.is_ahead:
+        strays = UNINSTRUCTED if venue == "caiso" else BALANCING
+        ahead = (AHEAD[venue], one.awarded_wh, one.price_micro)
+        return [ahead, (strays, stray_wh, stray)]
+    if venue != "caiso":
+        return [(BALANCING, one.delivered_wh, stray)]
+    instructed = (INSTRUCTED, one.awarded_wh, prices.award[one.starts_ns])
+    return [instructed, (UNINSTRUCTED, stray_wh, stray)]
 
 
 def key_of(line: StatementLine) -> Key:

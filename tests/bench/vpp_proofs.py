@@ -18,6 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from cloud.commands import RecordPerformance
 from cloud.facts import BidPrepared
 from cloud.feeds import caiso
 from cloud.feeds.intervals import (
@@ -49,6 +50,7 @@ from cloud.vpp.settlement import DayAccount
 from protos.clock import MINUTE_NS, SECOND_NS
 from tests.venues.bidding import HandClock, bid
 from tests.venues.cutting import Gateway, Wire, killed_at, online, served
+from tests.venues.test_reserve_market import followed, our_lines, random_day
 from tests.venues.test_sim import closest_of_four
 from tests.vpp.test_settlement import DAY as STATEMENT_DAY
 from tests.vpp.test_settlement import correct, expected, settled_day
@@ -337,6 +339,37 @@ def settled(days=60):
             for _ in range(draw.randrange(1, 6)):
                 correct(desk, draw)
     return worst, versions
+
+
+def settled_ahead_and_reserves(days=30):
+    """The same for days of day-ahead energy and of reserves beside the real-time energy."""
+    worst = versions = 0
+    for seed in range(days):
+        draw = random.Random(seed)
+        desk = random_day(("caiso", "pjm")[seed % 2], draw)
+        account = DayAccount(desk.venue, STATEMENT_DAY)
+        for _ in range(6):
+            statement, ours = parse_statement(desk.publish()), our_lines(desk)
+            apart = account.receive(statement, ours)
+            total = abs(statement.total_cents - sum(line.amount_cents for line in ours))
+            worst = max(worst, total, len(apart))
+            versions += 1
+            for key in draw.sample(sorted(desk.awards), 4):
+                desk.imbalance_prices[key[1]] += draw.randrange(-50, 51) * USD // 3
+                desk.meters_wh[key] += draw.randrange(-9_000, 9_001)
+                desk.performance[key] = draw.randrange(0, 1_001)
+    return worst, versions
+
+
+def followed_scores():
+    """How far the two sides' performance of regulation are apart, per mille, and the scores."""
+    apart, scores = 0, []
+    for part in (1, 0, -1):
+        commands, theirs = followed(lambda told, part=part: told * part)
+        (ours,) = [one for one in commands if isinstance(one, RecordPerformance)]
+        mean = (ours.accuracy + ours.delay + ours.precision) // 3
+        apart, scores = max(apart, abs(mean - theirs)), [*scores, theirs]
+    return apart, scores
 
 
 def run(coroutine):

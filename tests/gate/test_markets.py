@@ -321,3 +321,39 @@ async def test_a_day_ahead_offer_is_the_operators_and_keeps_the_venues_gate(clou
             break
         await asyncio.sleep(0.05)
     assert found["state"] == "accepted"
+    halt = json.dumps({"is_halted": True, "reason": "drill"}).encode()
+    assert (await asked(cloud, "/api/risk/halt", "PUT", halt, token=True))[0] == 200
+    for _ in range(100):
+        _, found = await asked(cloud, f"/api/bids/{bid['bid_id']}")
+        if found["state"] == "cancelled":
+            break
+        await asyncio.sleep(0.05)
+    assert found["state"] == "cancelled", "the kill switch withdraws what stands"
+
+
+async def test_a_reserve_offer_is_refused_with_what_the_venue_buys_and_when(cloud):
+    starts_ns = (cloud.app.clock.now_ns() // HOUR_NS + 4) * HOUR_NS
+    offer = {
+        "iso": "pjm",
+        "product": "REG",
+        "starts_ns": starts_ns,
+        "capacity_w": 100_000,
+        "price_micro_per_mw_h": 0,
+    }
+
+    def posted(change, token=True):
+        body = json.dumps(offer | change).encode()
+        return asked(cloud, "/api/bids/reserve", "POST", body, token=token)
+
+    assert (await posted({}, token=False))[0] == 401
+    for change, expected, says in (
+        ({}, 409, "NO_RESERVE"),
+        ({"product": "REG_UP"}, 409, "pjm buys REG, SPIN"),
+        ({"starts_ns": starts_ns - 3 * HOUR_NS}, 409, "GATE_CLOSED"),
+        ({"iso": "mars"}, 404, "caiso, pjm"),
+        ({"capacity_w": 0}, 422, ""),
+        ({"price_micro_per_mw_h": 300_000_000}, 409, "BAD_PRICE"),
+    ):
+        status, answer = await posted(change)
+        assert status == expected
+        assert says in str(answer["detail"])
