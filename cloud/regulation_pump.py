@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from cloud.commands import CallReserve, DeskCommand, RecordPerformance
 from cloud.facts import Awarded, Fact, ReservePrepared, Telemetry
+from cloud.venues.performance import DELAY_SAMPLES_MAX, SAMPLE_NS, FleetTelemetry, score
 from cloud.venues.regulation import Report
 from cloud.venues.venue import Venue, VenueError
-from cloud.vpp.performance import DELAY_SAMPLES_MAX, SAMPLE_NS, FleetTelemetry, score
 from cloud.vpp.reserves import SCORED
 from protos.clock import MINUTE_NS, SECOND_NS, Clock
 

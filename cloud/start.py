@@ -7,8 +7,9 @@ the journal beside the writer, so that nobody waits for it.
 
 import asyncio
 import logging
-import multiprocessing
 import os
+import pickle
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,9 @@ SNAPSHOT_LOOK_S = 60.0
 SNAPSHOT_NICE = 10
 LEAVES_WAIT_S = 30.0
 """The writer stores leaves with every block, some seconds after the commands that made them."""
+
+_ASIDE = "import sys; from cloud.start import main; sys.exit(main())"
+"""Not `-m`: what is pickled there must be known by this module's own name."""
 
 log = logging.getLogger(__name__)
 
@@ -115,22 +119,16 @@ class SnapshotPump:
 
     async def take(self) -> None:
         """One snapshot. That it failed is logged, and why, by the process itself."""
-        spawn = multiprocessing.get_context("spawn")
-        process = spawn.Process(target=_take_aside, args=(self._config,), daemon=True)
-        process.start()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _ASIDE, stdin=asyncio.subprocess.PIPE
+        )
         try:
-            await asyncio.to_thread(process.join)
+            await process.communicate(pickle.dumps(self._config))
         except asyncio.CancelledError:
             process.terminate()
             raise
-        if process.exitcode:
-            log.warning("no snapshot was taken (status %d); see above why", process.exitcode)
-
-
-def _take_aside(config: CloudConfig) -> None:
-    """In the process beside: the aggregator goes first."""
-    os.nice(SNAPSHOT_NICE)
-    take_snapshot(config)
+        if process.returncode:
+            log.warning("no snapshot was taken (status %d); see above why", process.returncode)
 
 
 def load_networks(config: CloudConfig) -> dict[str, Network]:
@@ -164,3 +162,14 @@ def log_key(state_dir: Path) -> Ed25519PrivateKey:
     if not isinstance(loaded, Ed25519PrivateKey):
         raise TypeError(f"{path} holds no Ed25519 key; restore it from your backup")
     return loaded
+
+
+def main() -> int:
+    """In the process beside, which is given the configuration: the aggregator goes first."""
+    os.nice(SNAPSHOT_NICE)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    config = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the aggregator itself
+    log.info("a snapshot of %d commands was taken", take_snapshot(config))
+    return 0

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from cloud.commands import RecordAward
 from cloud.venues.days import draw
+from cloud.venues.performance import SAMPLE_NS, score
 from cloud.venues.venue import BadBid, Offer
-from cloud.vpp.performance import SAMPLE_NS, score
 from protos.clock import MINUTE_NS
 
 KNOT_NS = MINUTE_NS

@@ -4,7 +4,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -38,7 +37,7 @@ def rewrite_history(path):
             body = encode_command(expected[old.cause_seq, old.cause_index])
         elif body == encode_command(Deposit("d2", "anna", 1_000)):
             body = encode_command(Deposit("d2", "anna", 10_000))
-        record = replace(old, body=body)
+        record = old._replace(body=body)
         facts = core.step(decode_command(body), old.at_ns)
         expected |= {(old.seq, index): command for index, command in enumerate(follow(facts))}
         previous = record.digest(previous)

@@ -13,13 +13,13 @@ from cloud.feeds.intervals import EASTERN, PACIFIC, trade_date
 from cloud.regulation_pump import RegulationPump
 from cloud.venues.caiso import CAISO
 from cloud.venues.paper import PARTICIPANT, RULES, PaperExchange, Rejected, check_offer
+from cloud.venues.performance import SAMPLE_NS
 from cloud.venues.pjm import PJM
 from cloud.venues.regulation import Report, decode_report, encode_report, signal_w
 from cloud.venues.shell import PaperVenue
 from cloud.venues.sim import VenueSim
 from cloud.venues.statements import SettlementDesk, parse_statement
 from cloud.venues.venue import BadAnswer, BadBid, Storage
-from cloud.vpp.performance import SAMPLE_NS
 from cloud.vpp.settlement import DayAccount, Position, SettlementPrices, shadow
 from protos.clock import MINUTE_NS, SECOND_NS
 from protos.units import energy_wh

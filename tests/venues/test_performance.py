@@ -5,7 +5,7 @@ from statistics import correlation as textbook
 
 import pytest
 
-from cloud.vpp.performance import SAMPLE_NS, FleetTelemetry, Score, correlation, score
+from cloud.venues.performance import SAMPLE_NS, FleetTelemetry, Score, correlation, score
 from protos.clock import SECOND_NS
 
 
