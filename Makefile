@@ -24,7 +24,7 @@ ALONE := tests/e2e tests/faults/test_kills.py
 
 test: build $(BIN)/.dev-ready
 ifeq ($(ARGS),)
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ALONE:%=--ignore=%)
+	@$(BIN)/python -m pytest -n $$(($$(nproc 2>/dev/null || echo 2) + 1)) --maxprocesses 5 --dist loadfile $(ALONE:%=--ignore=%)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE)
 else
 	@$(BIN)/python -m pytest $(ARGS)
