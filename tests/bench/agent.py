@@ -8,7 +8,6 @@ reads the same meters at the same time.
 import asyncio
 import contextlib
 import json
-import os
 import struct
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from tests.bench import thingsboard
-from tests.bench.parts import part
+from tests.bench.parts import as_installed, part
 
 ROOT = Path(__file__).parents[2]
 METERS = 10
@@ -195,18 +194,9 @@ async def _spawn(config: Path) -> asyncio.subprocess.Process:
         "run",
         str(config),
         cwd=ROOT,
-        env=_as_installed(config.parent),
+        env=as_installed(config.parent),
         stderr=asyncio.subprocess.PIPE,
     )
-
-
-def _as_installed(directory: Path) -> dict[str, str]:
-    """An installer leaves compiled modules behind. So here does the first start, which is not
-    counted, whatever this machine's developer wants for himself.
-    """
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(directory / "compiled")}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    return environment
 
 
 async def _start_once(config: Path, gate: Any) -> tuple[float, float, float]:
@@ -240,7 +230,7 @@ async def _imports_alone(directory: Path) -> float:
     code += "from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey"
     started = time.monotonic()
     python = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, env=_as_installed(directory)
+        sys.executable, "-c", code, env=as_installed(directory)
     )
     await python.wait()
     return round(1000 * (time.monotonic() - started), 1)

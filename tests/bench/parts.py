@@ -4,6 +4,7 @@ Test files cannot be imported by name, because two folders have a conftest.py ea
 """
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -22,3 +23,12 @@ def part(path: str) -> ModuleType:
         sys.modules[name] = module
         spec.loader.exec_module(module)
     return sys.modules[name]
+
+
+def as_installed(directory: Path) -> dict[str, str]:
+    """An environment in which starts find compiled modules, as an installer leaves them behind; here
+    the first start does, which is not counted, whatever this machine's developer wants for himself.
+    """
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(directory / "compiled")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
