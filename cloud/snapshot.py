@@ -13,7 +13,6 @@ is logged and the start replays everything:
 
 import io
 import logging
-import os
 import pickle
 import sys
 from collections.abc import Mapping
@@ -30,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cloud.core import Core
 from cloud.grid.network import Network
 from cloud.replay import Rebuilt
+from cloud.store.durable import write_durably
 from cloud.store.journal import Journal
 
 SNAPSHOT_FILE = "machines.snapshot"
@@ -89,7 +89,7 @@ def write_snapshot(
     )
     signature = key.sign(SNAPSHOT_DOMAIN + head)
     length = len(head).to_bytes(_HEAD_LENGTH_BYTES, "big")
-    _replace(path, b"".join((signature, length, head, payload)))
+    write_durably(path, b"".join((signature, length, head, payload)), 0o600)
 
 
 def read_snapshot(
@@ -195,19 +195,3 @@ def _unpack(payload: bytes, networks: Mapping[str, Network]) -> tuple[Core, obje
     if set(core.zones) != set(networks):
         raise UnusableSnapshotError("the configuration has other zones")
     return core, beside, found
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Whole or not at all, also through a power cut."""
-    fresh = path.with_name(path.name + ".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

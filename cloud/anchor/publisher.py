@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from cloud.anchor.evm import Mined
 from cloud.anchor.payload import NO_ANCHOR, Anchor, AnchorError, decode_anchor
 from cloud.ledger.log import TransparencyLog
+from cloud.store.durable import write_durably
 from cloud.store.journal import SqliteJournal
-from cloud.validator.files import write_durably
 from protos.receipt import Checkpoint, parse_checkpoint
 
 STATE_FILE = "anchors.json"

@@ -1,32 +1,13 @@
-"""Files that must be there after a power cut: the last cosigned root, evidence, the key.
+"""A validator's key: made once, for its owner alone. Decides nothing."""
 
-Decides nothing. A file is either the old one or the new one, never half of either.
-"""
-
-import os
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from cloud.store.durable import write_durably
 from protos.receipt import parse_key
 from protos.witness import COSIGNATURE, witness_key
-
-
-def write_durably(path: Path, octets: bytes, mode: int = 0o644) -> None:
-    """Replaces the file; on the disk, name and all, when this returns."""
-    beside = path.with_name(path.name + ".new")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(handle, "wb") as file:
-        file.write(octets)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def make_key(path: Path, name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cloud.ledger.log import TransparencyLog
 from cloud.ledger.tiles import LeafReader, new_files, tile_file
-from cloud.validator.files import write_durably
+from cloud.store.durable import write_durably
 
 CHECKPOINT = "checkpoint"
 SIZE_FILE = ".mirrored"

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from cloud.grid.network import Network
+from cloud.store.durable import write_durably
 from cloud.store.journal import JOURNAL_FILE, TamperedJournalError
-from cloud.validator.files import load_key, write_durably
+from cloud.validator.files import load_key
 from cloud.validator.mirror import publish
 from cloud.validator.replica import ReplayError, Replica
 from cloud.validator.source import PAGE_RECORDS, RefusedError, Source, SourceError

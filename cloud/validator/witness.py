@@ -20,7 +20,7 @@ from cloud.ledger.evidence import (
 )
 from cloud.ledger.log import is_consistent
 from cloud.ledger.receipts import make_receipt
-from cloud.validator.files import write_durably
+from cloud.store.durable import write_durably
 from cloud.validator.replica import Replica
 from protos.receipt import Checkpoint, ReceiptError, VerifierKey, open_checkpoint, parse_checkpoint
 from protos.witness import cosign
