@@ -101,6 +101,8 @@ def open_chain(rpc: str, key_file: Path) -> EvmChain:
         raise AnchorError("anchors need web3: pip install 'gridtokenx[anchor]'") from None
     if not rpc.startswith(("http://", "https://")):
         raise AnchorError(f"{rpc!r} is no http address; write http://host:port")
+    if not key_file.exists():
+        raise AnchorError(f"no key at {key_file}; put 64 hex digits of a secp256k1 key there")
     text = key_file.read_text(encoding="ascii").strip().removeprefix("0x")
     try:
         key = bytes.fromhex(text)

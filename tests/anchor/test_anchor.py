@@ -316,7 +316,7 @@ def test_wrong_use_says_what_to_do(words, log, tmp_path, capsys):
     assert "no EVM node answers" in said("--rpc", "http://127.0.0.1:9")
     (tmp_path / "bad").write_text("secret")
     assert "64 hex digits" in said("--key", str(tmp_path / "bad"))
-    assert "No such file" in said("--key", str(tmp_path / "none"))
+    assert "no key at" in said("--key", str(tmp_path / "none"))
     assert "no journal" in said("--state-dir", str(tmp_path / "none"))
 
 
