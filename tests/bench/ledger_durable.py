@@ -26,6 +26,7 @@ from cloud.commands import (
 )
 from cloud.core import Core
 from cloud.facts import BatchPosted, BlockSealed, SlotSettled, Statement
+from cloud.gate.loops import bound_collections
 from cloud.grid.shipped import network_named
 from cloud.ledger.checkpoint import CheckpointSigner
 from cloud.ledger.transfers import HOUR_NS, RECORD, pack
@@ -234,7 +235,8 @@ async def slot_of_meters(directory):
 
 
 def measure(directory):
-    """All of it, one after another."""
+    """All of it, one after another, the collector's pauses bounded as in the aggregator."""
+    bound_collections()
     rate, by_processor, waits_ms, batches = asyncio.run(transfers(directory))
     return {
         "transfers": (rate, by_processor, waits_ms, *bare_transfers(directory, batches)),
