@@ -37,6 +37,10 @@ SNAPSHOT_DOMAIN = b"gridtokenx/snapshot/v1\n"
 _SIGNATURE_BYTES = 64
 _HEAD_LENGTH_BYTES = 4
 
+_UNOPENED = (pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, ImportError,
+             LookupError, TypeError, ValueError)  # fmt: skip
+"""What opening may raise where a name or a shape is not what it was. No start may fail by it."""
+
 log = logging.getLogger(__name__)
 
 
@@ -121,7 +125,12 @@ def build_id() -> bytes:
 def _read(
     path: Path, networks: Mapping[str, Network], journal: Journal, key: Ed25519PrivateKey
 ) -> Snapshot:
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UnusableSnapshotError(str(error)) from error
     head, payload = _open(data, key)
     if head.build != build_id():
         raise UnusableSnapshotError("another version wrote it")
@@ -145,7 +154,10 @@ def _open(data: bytes, key: Ed25519PrivateKey) -> tuple[_Head, bytes]:
         key.public_key().verify(signature, SNAPSHOT_DOMAIN + head)
     except InvalidSignature:
         raise UnusableSnapshotError("it does not bear its owner's signature") from None
-    return msgspec.msgpack.decode(head, type=_Head), rest[end:]
+    try:
+        return msgspec.msgpack.decode(head, type=_Head), rest[end:]
+    except msgspec.DecodeError:
+        raise UnusableSnapshotError("another version wrote it") from None
 
 
 def _keep_what_is_needed(found: Rebuilt, core: Core, journal: Journal) -> None:
@@ -189,7 +201,10 @@ def _pack(content: tuple[Core, object, Rebuilt], networks: Mapping[str, Network]
 
 
 def _unpack(payload: bytes, networks: Mapping[str, Network]) -> tuple[Core, object, Rebuilt]:
-    core, beside, found = _Unpacker(io.BytesIO(payload), networks).load()
+    try:
+        core, beside, found = _Unpacker(io.BytesIO(payload), networks).load()
+    except _UNOPENED as error:
+        raise UnusableSnapshotError(f"it cannot be opened: {error!r}") from error
     assert isinstance(core, Core)
     assert isinstance(found, Rebuilt)
     if set(core.zones) != set(networks):

@@ -326,8 +326,9 @@ class Markets:
         return {"kept": kept, "plain": plain, "rooms": rooms, "flows": flows}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["kept"]["zone"], state["kept"]["_network"])  # type: ignore[misc]
         self.__dict__.update(state["kept"])
+        self.open, self._wires, self._loops = {}, None, None
+        self._tree = Tree(self._network.parent)
         for slot, plain in state["plain"].items():
             market = self.market(slot)
             market.headroom.restore(state["rooms"][slot])

@@ -137,6 +137,31 @@ def test_another_version_does_not_use_it(stored, traded, monkeypatch, caplog):
     assert "another version" in refusal(caplog)
 
 
+class Gone:
+    """A class that the next start does not know."""
+
+
+@pytest.mark.parametrize("beside", [Gone(), "nothing"])
+def test_a_snapshot_that_cannot_be_opened_keeps_nobody_from_starting(
+    traded, tmp_path, monkeypatch, caplog, beside
+):
+    core = Core(NETWORKS)
+    found, _ = replayed(traded, core)
+    path = tmp_path / "machines.snapshot"
+    if beside == "nothing":
+        monkeypatch.setattr(room, "_pack", lambda content, networks: b"no pickle")
+    write_snapshot(path, Snapshot(core, beside, found), traded, KEY)
+    monkeypatch.delattr("tests.stem.test_snapshot.Gone")
+    assert read_snapshot(path, NETWORKS, traded, KEY) is None
+    assert "cannot be opened" in refusal(caplog)
+
+
+def test_a_snapshot_that_cannot_be_read_keeps_nobody_from_starting(traded, tmp_path, caplog):
+    (tmp_path / "machines.snapshot").mkdir()
+    assert read_snapshot(tmp_path / "machines.snapshot", NETWORKS, traded, KEY) is None
+    assert "directory" in refusal(caplog)
+
+
 def test_another_journal_does_not_take_it(stored, tmp_path, caplog):
     journal = SqliteJournal(tmp_path / "other.db")
     assert read_snapshot(stored, NETWORKS, journal, KEY) is None
