@@ -13,7 +13,10 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import lru_cache
+from sys import intern
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import msgspec
 
@@ -29,7 +32,9 @@ ZIPS_DEEP_MAX = 2
 """A zip may hold zips, as monthly collections do, but no zips of zips of zips."""
 
 UNPACKED_BYTES_MAX = 256 * 1024 * 1024
-MEMBERS_MAX = 100
+MEMBERS_MAX = 3_000
+"""A month of quarter hours, a file each, as ERCOT bundles them."""
+
 THROTTLE = b"Acceptable Use Policy Violation"
 THROTTLE_RETRY_S = 5
 PAGE_STARTS = (
@@ -126,6 +131,40 @@ def safe_xml(source: str, body: bytes) -> bytes:
     if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
         raise Malformed(source, "document types are not accepted")
     return body
+
+
+def xml_elements(source: str, body: bytes) -> Iterator[tuple[str, ET.Element]]:
+    """Every element that has children, by its tag without namespace, the root last; emptied after.
+
+    A root without children comes too. Raises Malformed.
+    """
+    safe_xml(source, body)
+    events = ET.iterparse(io.BytesIO(body))  # noqa: S314 - no document type
+    is_flat = True
+    try:
+        for _, element in events:
+            if len(element):
+                is_flat = False
+                yield local(element.tag), element
+                element.clear()
+    except ET.ParseError as error:
+        raise Malformed(source, str(error), error.position[0]) from error
+    except (LookupError, ValueError) as error:
+        raise Malformed(source, f"not XML: {error}") from error
+    if is_flat:
+        root: ET.Element = events.root  # type: ignore[attr-defined]
+        yield local(root.tag), root
+
+
+@lru_cache(maxsize=256)
+def local(tag: str) -> str:
+    """A tag without its namespace."""
+    return intern(tag.rpartition("}")[2])
+
+
+def fields(element: ET.Element) -> dict[str, str]:
+    """The texts of an element's children by their tags."""
+    return {local(child.tag): (child.text or "").strip() for child in element}
 
 
 def text(source: str, body: bytes) -> str:

@@ -2,23 +2,22 @@
 
 The columns tell the report, because names vary by report: prices with their parts (PRC_LMP,
 PRC_RTPD_LMP, PRC_INTVL_LMP, PRC_HASP_LMP), reserves (PRC_AS, AS_RESULTS, AS_REQ), demand and
-renewable forecasts, gas and greenhouse indices, corrections, public bids (see `caiso_bids`). In a
-report that nobody has listed here every column of numbers is a value. The GMT stamps are the truth;
-OPR_DT and OPR_HR only repeat them. OASIS reports errors inside a zip with HTTP 200: code 1000 is
-`NoData`, every other code `RequestRefused`. Rows come unsorted and repeat at window edges; a
-repetition with the same value is dropped, one with another value is Malformed unless a column that
-was not looked at tells the two apart.
+renewable forecasts, gas and greenhouse indices, corrections (see `caiso_corrections`) and public
+bids (see `caiso_bids`). In a report that nobody has listed here every column of numbers is a value.
+The GMT stamps are the truth; OPR_DT and OPR_HR only repeat them. XML and CSV of one report give the
+same rows but for the report's name. OASIS reports errors inside a zip with HTTP 200: code 1000 is
+`NoData`, a busy server `Throttled`, every other code `RequestRefused`. Rows come unsorted and repeat
+at window edges; a repetition with the same value is dropped, one with another value is Malformed
+unless a column that was not looked at tells the two apart.
 """
 
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from sys import intern
-from xml.etree import ElementTree as ET
 
-from cloud.feeds import caiso_bids, caiso_texts
-from cloud.feeds.archive import members, safe_xml, table
+from cloud.feeds import caiso_bids, caiso_corrections, caiso_texts
+from cloud.feeds.archive import fields, members, table, xml_elements
 from cloud.feeds.columns import index_of, is_nothing, label_columns, value_columns
 from cloud.feeds.intervals import to_ns
 from cloud.feeds.rows import (
@@ -30,11 +29,16 @@ from cloud.feeds.rows import (
     Page,
     RequestRefused,
     Row,
+    Throttled,
     micro,
 )
 
 SOURCE = "caiso"
 NO_DATA = "1000"
+BUSY = frozenset({"1003", "1009", "1010", "1012", "1015"})
+"""Time-outs, faults of the server and a group zip still in the making: the same request later."""
+
+BUSY_RETRY_S = 60
 
 STARTS = (
     *("INTERVALSTARTTIME_GMT", "INTERVAL_START_GMT", "STARTTIME_GMT", "START_DATE_GMT"),
@@ -46,10 +50,25 @@ ENDS = (
 )
 VALUES = ("MW", "PRC", "VALUE", "GHG_PRC_IDX", "PRICE", "NEW_PRC", "CORRECTED_PRC")
 PLACES = (
-    *("NODE", "NODE_ID", "RESOURCE_NAME", "TAC_AREA_NAME", "TRADING_HUB", "ANC_REGION"),
-    *("FUEL_REGION_ID", "BAA_GRP_ID", "TI_ID", "NOMOGRAM_ID", "AREA"),
+    *("NODE", "NODE_ID", "RESOURCE_NAME", "TAC_AREA_NAME", "TAC_ZONE_NAME", "TRADING_HUB"),
+    *("ANC_REGION", "FUEL_REGION_ID", "BAA_GRP_ID", "TI_ID", "TIE_NAME", "NOMOGRAM_ID", "AREA"),
 )
 """The first of these columns that a report has is its place; XML uses the later ones."""
+
+DATA_ITEMS = {
+    "LMP_PRC": "LMP",
+    "LMP_ENE_PRC": "MCE",
+    "LMP_CONG_PRC": "MCC",
+    "LMP_LOSS_PRC": "MCL",
+    "LMP_GHG_PRC": "MGHG",
+    "SP_CLR_PRC": "SR",
+    "NS_CLR_PRC": "NR",
+    "RU_CLR_PRC": "RU",
+    "RD_CLR_PRC": "RD",
+    "RMU_CLR_PRC": "RMU",
+    "RMD_CLR_PRC": "RMD",
+}
+"""XML names prices by data item alone; CSV has their types beside it, and those are the items."""
 
 ITEMS = ("LMP_TYPE", "RENEWABLE_TYPE", "ANC_TYPE", "DATA_ITEM", "XML_DATA_ITEM", "LABEL")
 MARKETS = ("MARKET_RUN_ID", "MKT_TYPE", "EXECUTION_TYPE")
@@ -113,6 +132,8 @@ def _csv(body: bytes, extra: Sequence[int]) -> Page:
     start, end = index_of(names, STARTS), index_of(names, ENDS)
     if caiso_bids.is_bids(names):
         return caiso_bids.rows(names, lines)
+    if caiso_corrections.is_corrections(names):
+        return caiso_corrections.rows(names, lines)
     if min(start, end) < 0:
         raise Malformed(SOURCE, f"no OASIS report has the columns {', '.join(names)[:200]}", first)
     value = index_of(names, VALUES)
@@ -131,6 +152,7 @@ def _csv(body: bytes, extra: Sequence[int]) -> Page:
             page.absent += 1
             continue
         named = line[item] if item >= 0 else names[value]
+        named = DATA_ITEMS.get(named, named)
         if extra:
             named = "/".join([named, *(line[one] for one in extra)])
         try:
@@ -192,51 +214,32 @@ def _telling_columns(body: bytes) -> list[int]:
 
 
 def _xml(body: bytes) -> Page:
-    safe_xml(SOURCE, body)
     page = Page()
     header: dict[str, str] = {}
-    events = ET.iterparse(io.BytesIO(body))  # noqa: S314 - no document type
-    try:
-        for _, element in events:
-            if not len(element):
-                continue
-            tag = _local(element.tag)
-            if tag == "ERROR":
-                raise _refusal(_fields(element))
-            if tag == "REPORT_HEADER":
-                header = _fields(element)
-            elif tag == "REPORT_DATA":
-                _xml_row(header, _fields(element), page)
-                element.clear()
-    except ET.ParseError as error:
-        raise Malformed(SOURCE, str(error), error.position[0]) from error
-    except (LookupError, ValueError) as error:
-        raise Malformed(SOURCE, f"not XML: {error}") from error
-    root = _local(events.root.tag)  # type: ignore[attr-defined]
-    if not page.rows and not page.absent and not any(one in root.upper() for one in ROOTS):
-        raise NotData(SOURCE, f"XML of another kind: {root}")
+    tag = ""
+    for tag, element in xml_elements(SOURCE, body):
+        if tag == "ERROR":
+            raise _refusal(fields(element))
+        if tag == "REPORT_HEADER":
+            header = fields(element)
+        elif tag == "REPORT_DATA":
+            _xml_row(header, fields(element), page)
+    if not page.rows and not page.absent and not any(one in tag.upper() for one in ROOTS):
+        raise NotData(SOURCE, f"XML of another kind: {tag}")
     return page
 
 
-def _fields(element: ET.Element) -> dict[str, str]:
-    return {_local(child.tag): (child.text or "").strip() for child in element}
-
-
-@lru_cache(maxsize=256)
-def _local(tag: str) -> str:
-    """A tag without its namespace."""
-    return intern(tag.rpartition("}")[2])
-
-
-def _refusal(fields: Mapping[str, str]) -> RequestRefused:
-    code, detail = fields.get("ERR_CODE", ""), fields.get("ERR_DESC", "an error without a text")
+def _refusal(told: Mapping[str, str]) -> RequestRefused | Throttled:
+    code, detail = told.get("ERR_CODE", ""), told.get("ERR_DESC", "an error without a text")
+    if code in BUSY:
+        return Throttled(SOURCE, BUSY_RETRY_S, f"{code}: {detail}")
     kind: Callable[[str, str, str], RequestRefused] = NoData if code == NO_DATA else RequestRefused
     return kind(SOURCE, code, detail)
 
 
-def _first(fields: Mapping[str, str], names: Iterable[str]) -> str:
+def _first(told: Mapping[str, str], names: Iterable[str]) -> str:
     for name in names:
-        found = fields.get(name)
+        found = told.get(name)
         if found:
             return found
     return ""
@@ -248,13 +251,14 @@ def _xml_row(header: Mapping[str, str], data: Mapping[str, str], page: Page) -> 
     if not value or (value[-1] not in DIGITS and is_nothing(value)):
         page.absent += 1
         return
+    named = _first(data, ITEMS)
     try:
         row = Row(
             SOURCE,
             header.get("REPORT", "OASIS"),
             intern(_first(header, MARKETS) or _first(data, MARKETS)),
             intern(_first(data, PLACES)),
-            intern(_first(data, ITEMS)),
+            intern(DATA_ITEMS.get(named, named)),
             _instant(_first(data, STARTS)),
             _instant(_first(data, ENDS)),
             micro(value),

@@ -2,7 +2,7 @@
 
 A bid curve is a list of points: MW where a step begins and its price. Each point is two rows, whose
 item is `product/number/MW` and `product/number/PRICE`; numbers count from 1 in order of MW. A self
-schedule is `product/SELFSCHED`, and the bounds of the stored energy at the hour's end are
+schedule is `product/SELFSCHED`, with its kind after it where one is named, and the bounds of the stored energy at the hour's end are
 `SOC_MIN` and `SOC_MAX` in MWh. The place is the resource's number, since names are masked. In CAISO's
 sign a negative MW charges.
 """
@@ -20,12 +20,14 @@ from cloud.feeds.rows import Malformed, Page, Row, micro
 SOURCE = "caiso"
 REPORT = "PUB_BID"
 X, Y = "SCH_BID_XAXISDATA", "SCH_BID_Y1AXISDATA"
-HOUR_STARTS = ("TIMEINTERVALSTART_GMT", "STARTTIME_GMT")
-HOUR_ENDS = ("TIMEINTERVALEND_GMT", "STOPTIME_GMT", "ENDTIME_GMT")
-BID_STARTS = ("SCH_BID_TIMEINTERVALSTART_GMT", *HOUR_STARTS)
-BID_ENDS = ("SCH_BID_TIMEINTERVALSTOP_GMT", *HOUR_ENDS)
+HOUR = ("TIMEINTERVALSTART_GMT", "TIMEINTERVALEND_GMT")
+CURVE = ("SCH_BID_TIMEINTERVALSTART_GMT", "SCH_BID_TIMEINTERVALSTOP_GMT")
+DAY = ("STARTTIME_GMT", "STOPTIME_GMT")
+"""A line tells its time in one of these pairs and leaves the others empty."""
+
+SELF = "SELFSCHED"
 SINGLE = {
-    "SELFSCHEDMW": "SELFSCHED",
+    "SELFSCHEDMW": SELF,
     "MINEOHSTATEOFCHARGE": "SOC_MIN",
     "MAXEOHSTATEOFCHARGE": "SOC_MAX",
 }
@@ -44,24 +46,28 @@ class Columns:
     market: int
     place: int
     product: int
-    hour: tuple[int, int]
-    bid: tuple[int, int]
+    hour: tuple[tuple[int, int], ...]
+    curve: tuple[tuple[int, int], ...]
+    described: int
     x: int
     y: int
     single: tuple[tuple[int, str], ...]
 
     @classmethod
     def of(cls, names: Sequence[str]) -> "Columns":
-        hour = index_of(names, HOUR_STARTS), index_of(names, HOUR_ENDS)
-        bid = index_of(names, BID_STARTS), index_of(names, BID_ENDS)
-        if min(hour) < 0:
+        hour, curve, day = (
+            (index_of(names, (start,)), index_of(names, (end,)))
+            for start, end in (HOUR, CURVE, DAY)
+        )
+        if max(min(hour), min(curve)) < 0:
             raise Malformed(SOURCE, "bids without the GMT times of their hour", 1)
         return cls(
             index_of(names, ("MARKET_RUN_ID", "MARKETTYPE")),
             index_of(names, ("RESOURCEBID_SEQ", "RESOURCE_ID")),
             index_of(names, ("MARKETPRODUCTTYPE",)),
-            hour,
-            bid,
+            (hour, curve, day),
+            (curve, hour, day),
+            index_of(names, ("PRODUCTBID_DESC",)),
             index_of(names, (X,)),
             index_of(names, (Y,)),
             tuple((index_of(names, (column,)), kind) for column, kind in SINGLE.items()),
@@ -100,11 +106,10 @@ def _line(
     """Takes one line apart; whether it said anything. Raises ValueError."""
     market, place = _cell(line, columns.market), _cell(line, columns.place)
     product = _cell(line, columns.product) or "EN"
-    hour = _span(line, columns.hour)
     said = False
     x, y = _cell(line, columns.x), _cell(line, columns.y)
     if not is_nothing(x) and not is_nothing(y):
-        span = hour if not _cell(line, columns.bid[0]) else _span(line, columns.bid)
+        span = _span(line, columns.curve)
         points = curves.setdefault((market, place, product, *span), {})
         mw, price = micro(x), micro(y)
         # Two points of one MW are a step of no width: the dearer one is where the next begins.
@@ -113,8 +118,10 @@ def _line(
     for column, kind in columns.single:
         value = _cell(line, column)
         if not is_nothing(value):
-            item = intern(f"{product}/{kind}")
-            page.keep(Row(SOURCE, REPORT, market, place, item, *hour, micro(value)), number)
+            described = _cell(line, columns.described) if kind == SELF else ""
+            item = intern("/".join(one for one in (product, kind, described) if one))
+            span = _span(line, columns.hour)
+            page.keep(Row(SOURCE, REPORT, market, place, item, *span, micro(value)), number)
             said = True
     return said
 
@@ -123,8 +130,12 @@ def _cell(line: Sequence[str], column: int) -> str:
     return intern(line[column].strip()) if column >= 0 else ""
 
 
-def _span(line: Sequence[str], columns: tuple[int, int]) -> tuple[int, int]:
-    return _instant(line[columns[0]]), _instant(line[columns[1]])
+def _span(line: Sequence[str], pairs: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The first of these times that the line has. Raises ValueError."""
+    for start, end in pairs:
+        if _cell(line, start) and _cell(line, end):
+            return _instant(line[start]), _instant(line[end])
+    raise ValueError("a bid without the GMT times of its hour")
 
 
 @lru_cache(maxsize=512)

@@ -1,9 +1,11 @@
 """EIA's API v2: JSON with a string for every value, and nulls; its first version's series too.
 
 A period is a day, a month, a quarter, a year or an hour, read as UTC unless it carries its offset.
-A weekly series names the day its week ends on. A route whose values have names of their own
-(`price` beside `price-units`) gives a row for each. `total` comes as a number or as a string; a page holds at most 5,000 rows. A 200 answer may
-be years old, so freshness is judged by period (see `quality.age_ns`), never by the fetch.
+An hour is named by its end, as in all of EIA-930. A weekly series names the day its week ends on. A
+route whose values have names of their own (`price` beside `price-units`) gives a row for each.
+`total` comes as a number or as a string; a page holds at most 5,000 rows. The browser's download of
+a route is CSV with the same columns. A 200 answer may be years old, so freshness is judged by
+period (see `quality.age_ns`), never by the fetch.
 """
 
 import re
@@ -21,6 +23,14 @@ DAY_NS = 24 * HOUR_NS
 PERIODS = {13: "%Y-%m-%dT%H", 10: "%Y-%m-%d", 7: "%Y-%m", 4: "%Y"}
 QUARTERLY = re.compile(r"\d{4}-?Q[1-4]")
 LOCAL_HOUR = re.compile(r"\d{4}-\d\d-\d\dT\d\d[+-]\d\d(:?\d\d)?")
+HISTORY_FORMS = {
+    "Day": ("%m/%d/%Y", "%Y-%m-%d"),
+    "Week of": ("%m/%d/%Y", "%Y-%m-%d"),
+    "Month": ("%b %Y", "%Y-%m"),
+    "Year": ("%Y", "%Y"),
+}
+"""What heads the times of a series' history, how they are written, and the period they mean."""
+
 PLACES = ("duoarea", "respondent", "fromba", "area", "stateid", "location", "plantCode")
 ITEMS = ("series", "seriesId", "fueltype", "type", "product", "energySourceCode", "toba")
 
@@ -35,6 +45,8 @@ def parse(body: bytes) -> Page:
 
 
 def _page(file: bytes) -> Page:
+    if file.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] not in {b"{", b"["}:
+        return _table(file)
     document = archive.document(SOURCE, file)
     if not isinstance(document, dict):
         raise Malformed(SOURCE, "not an answer of API v2")
@@ -54,6 +66,42 @@ def _page(file: bytes) -> Page:
         page.entries += 1
         _entry(entry, page, number)
     return page
+
+
+def _table(file: bytes) -> Page:
+    """A download as CSV: a route's columns as in JSON, or a series' history below its title."""
+    lines = archive.table(SOURCE, file)
+    header: list[str] = []
+    for _, names in lines:
+        header = [name.strip() for name in names]
+        if "period" in header or header[0] in HISTORY_FORMS:
+            break
+    else:
+        told = ", ".join(header)[:200]
+        raise Malformed(SOURCE, f"neither JSON nor a table with a column period: {told}", 1)
+    page = Page()
+    form = HISTORY_FORMS.get(header[0])
+    for number, line in lines:
+        if len(line) != len(header):
+            raise Malformed(SOURCE, f"{len(line)} cells under {len(header)} columns", number)
+        page.entries += 1
+        entry = dict(zip(header, line, strict=True))
+        if form is None:
+            _entry(entry, page, number)
+            continue
+        for series in header[1:]:
+            label = _history_label(line[0].strip(), *form, number)
+            _entry({"period": label, "series": series, "value": entry[series]}, page, number)
+    if not page.entries:
+        raise NoData(SOURCE, "", "a table without lines")
+    return page
+
+
+def _history_label(cell: str, read: str, write: str, number: int) -> str:
+    try:
+        return datetime.strptime(cell, read).strftime(write)  # noqa: DTZ007 - a day, no moment
+    except ValueError as error:
+        raise Malformed(SOURCE, str(error), number) from error
 
 
 def _refused(document: Mapping[str, Any]) -> None:
@@ -131,15 +179,16 @@ def period(label: str) -> tuple[int, int]:
         return _months(datetime(int(label[:4]), 3 * int(label[-1]) - 2, 1, tzinfo=UTC), 3)
     elif LOCAL_HOUR.fullmatch(label):
         hour, offset = label[:13], label[13:].replace(":", "").ljust(5, "0")
-        start = datetime.strptime(hour + offset, "%Y-%m-%dT%H%z")
-        return to_ns(start), to_ns(start) + HOUR_NS
+        end_ns = to_ns(datetime.strptime(hour + offset, "%Y-%m-%dT%H%z"))
+        return end_ns - HOUR_NS, end_ns
     form = PERIODS.get(len(label))
     if form is None:
         raise ValueError(f"{label!r} is no period")
     start = datetime.strptime(label, form).replace(tzinfo=UTC)
-    if len(label) >= 10:
-        step_ns = HOUR_NS if len(label) == 13 else DAY_NS
-        return to_ns(start), to_ns(start) + step_ns
+    if len(label) == 13:
+        return to_ns(start) - HOUR_NS, to_ns(start)
+    if len(label) == 10:
+        return to_ns(start), to_ns(start) + DAY_NS
     return _months(start, 1 if len(label) == 7 else 12)
 
 

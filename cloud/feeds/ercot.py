@@ -1,4 +1,4 @@
-"""ERCOT's public reports: CSV in a zip, the public API's JSON, and the dashboards' JSON.
+"""ERCOT's public reports: CSV or XML in a zip, the public API's JSON, and the dashboards' JSON.
 
 Labels are in Central prevailing time: a delivery date with an ending hour (and a quarter), or the
 stamp of a dispatch run, which begins its five minutes. The repeated autumn hour has DSTFlag (or
@@ -15,7 +15,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
-from cloud.feeds.archive import document, members, table
+from cloud.feeds.archive import document, fields, members, table, xml_elements
 from cloud.feeds.columns import index_of, is_nothing, label_columns, normal, value_columns, word
 from cloud.feeds.intervals import CENTRAL, HOUR_NS, NoSuchTime, from_local, hour_interval, to_ns
 from cloud.feeds.rows import (
@@ -33,6 +33,9 @@ from protos.clock import MINUTE_NS
 
 SOURCE = "ercot"
 API = "API"
+DOCUMENTS = "ListDocsByRptTypeRes"
+"""What stands above the list of a report's documents."""
+
 DASHBOARD_DAYS = ("previousDay", "currentDay", "nextDay")
 QUARTER_NS = 15 * MINUTE_NS
 DISPATCH_NS = 5 * MINUTE_NS
@@ -40,8 +43,9 @@ DAYS = ("DeliveryDate", "OperDay", "OperatingDate", "Date")
 HOURS = ("HourEnding", "DeliveryHour", "HE", "Hour")
 STAMPS = ("SCEDTimestamp", "IntervalEnding", "SCEDIntervalEndingTime", "Timestamp")
 ENDING = frozenset({"intervalending", "scedintervalendingtime"})
-FLAGS = ("DSTFlag", "RepeatedHourFlag", "DSTFlagInd")
+FLAGS = ("DSTFlag", "RepeatedHourFlag", "RepeatHourFlag", "DSTFlagInd")
 PRICES = ("SettlementPointPrice", "LMP", "MCPC", "SystemLambda")
+PRICE_ITEMS = {"mcpc": "MCPC", "systemlambda": "SystemLambda"}
 PLACES = (
     *("SettlementPoint", "SettlementPointName", "BusName", "ElectricalBus", "ResourceName"),
     *("ConstraintName", "Zone"),
@@ -64,11 +68,12 @@ def parse(body: bytes) -> Page:
     for name, file in members(SOURCE, body):
         if not file.strip():
             raise EmptyBody(SOURCE)
-        if file.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in {b"{", b"["}:
+        start = file.lstrip(b"\xef\xbb\xbf \r\n\t")[:1]
+        if start in {b"{", b"["}:
             _json(file, page)
         else:
             report = name.rpartition(".")[0].rpartition(".")[2] or "REPORT"
-            _table(report, table(SOURCE, file), page)
+            _table(report, _xml_lines(file) if start == b"<" else table(SOURCE, file), page)
     page.forget()
     if not page.rows and not page.absent:
         raise NoData(SOURCE, "", "a report without rows")
@@ -128,7 +133,7 @@ class Columns:
         price = index_of(header, PRICES)
         if price >= 0:
             self.values = [price]
-            self._named = "LMP" if normal(header[price]) != "mcpc" else "MCPC"
+            self._named = PRICE_ITEMS.get(normal(header[price]), "LMP")
         else:
             self.values = value_columns(header, sample, known)
             self._named = ""
@@ -190,12 +195,34 @@ def _local(text: str) -> datetime:
     raise ValueError(f"{text!r} is no time stamp")
 
 
+def _xml_lines(file: bytes) -> Iterator[tuple[int, list[str]]]:
+    """A report's XML as the lines of its CSV: what names an hour or a run is a line."""
+    names: list[str] = []
+    number = 0
+    for _, element in xml_elements(SOURCE, file):
+        told = fields(element)
+        if index_of(list(told), (*HOURS, *STAMPS)) < 0:
+            continue
+        number += 1
+        if not names:
+            names = list(told)
+            yield number, names
+        if not told.keys() <= set(names):
+            raise Malformed(SOURCE, "an element has fields that the first has not", number)
+        yield number, [told.get(name, "") for name in names]
+    if not names:
+        raise NotData(SOURCE, "XML without delivery hours")
+
+
 # ---- JSON ----------------------------------------------------------------------------------
 
 
 def _json(body: bytes, page: Page) -> None:
     found = document(SOURCE, body)
+    if isinstance(found, dict) and DOCUMENTS in found:
+        raise NotData(SOURCE, "a list of documents and no report; fetch one of them by its DocID")
     if isinstance(found, dict) and isinstance(found.get("fields"), list):
+        page.announced = _total(found.get("_meta"))
         _table(API, _api_lines(found), page)
         return
     if isinstance(found, dict):
@@ -221,6 +248,11 @@ def _refused(found: Mapping[str, Any]) -> None:
     if wait is not None or "rate limit" in text.lower():
         raise Throttled(SOURCE, int(wait[1]) if wait else THROTTLE_S, text)
     raise RequestRefused(SOURCE, word(found.get("statusCode")), text)
+
+
+def _total(meta: object) -> int | None:
+    total = meta.get("totalRecords") if isinstance(meta, dict) else None
+    return total if isinstance(total, int) else None
 
 
 def _api_lines(found: Mapping[str, Any]) -> Iterator[tuple[int, list[str]]]:

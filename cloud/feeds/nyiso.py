@@ -5,11 +5,13 @@ real time), loads, load forecasts and all else by its start. On the autumn day t
 is there twice and only the order of the lines tells which is which. NYISO's congestion is
 subtracted: LBMP = energy + losses - congestion, and no energy column is given. Reserve prices, fuel
 mix and interface flows are long files too: what names the line is a word, every number is a value.
-Files may begin with an empty line.
+Files may begin with an empty line. In price files an hourly label has no seconds and a five-minute
+one has; the name of a file in a zip tells an integrated real-time price from a day-ahead one.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -30,16 +32,37 @@ NUMBERS = frozenset({"ptid", "pointid", "gendptid", "facilityptid"})
 OFFSETS = {"EST": False, "EDT": True}
 """Whether the stamp is in daylight time, where a Time Zone column says so."""
 
-PRICE = "LBMP ($/MWHr)"
-PRICE_ITEMS = {
-    PRICE: "LMP",
-    "Marginal Cost Losses ($/MWHr)": "MCL",
-    "Marginal Cost Congestion ($/MWHr)": "MCC",
+PRICE_ITEMS = {"lbmp": "LMP", "marginalcostlosses": "MCL", "marginalcostcongestion": "MCC"}
+"""By how a column's normal name starts: files to 2016 break the name off within its unit."""
+
+REPORTS = {
+    "lmp": "LBMP",
+    "load": "LOAD",
+    "integratedload": "LOAD",
+    "genmw": "FUEL_MIX",
+    "flow": "FLOWS",
+    "constraintcost": "CONSTRAINTS",
+    "10minspinning": "RESERVES",
 }
+"""What a line is, by how the normal name of one of its values starts."""
+
+RUNS = {"damlbmp": "DA", "rtlbmp": "RT", "realtime": "RT"}
+"""Parts of the names of price files, and their market."""
+
+REAL_TIME_STEP_NS = 5 * MINUTE_NS
 FORMATS = ("%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M")
 
-Line = tuple[int, str, int, dict[str, str]]
-"""Line number, place, label in UTC, values by item."""
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one line says of one place, or of one zone of a wide file."""
+
+    number: int
+    place: str
+    label_ns: int
+    values: dict[str, str]
+    kind: str = ""
+    has_seconds: bool = False
 
 
 def parse(body: bytes, market: str = "", step_ns: int | None = None) -> Page:
@@ -51,29 +74,40 @@ def parse(body: bytes, market: str = "", step_ns: int | None = None) -> Page:
     """
     page = Page()
     lines: list[Line] = []
-    for _, file in members(SOURCE, body):
+    for name, file in members(SOURCE, body):
         lines.extend(_lines(file))
+        market = market or next((run for part, run in RUNS.items() if part in name.lower()), "")
     if not lines:
         raise NoData(SOURCE, "", "a file without lines")
     step = step_ns or _step(lines)
-    is_price = "LMP" in lines[0][3]
+    is_price = "LMP" in lines[0].values
     named = market or ("RT" if step < HOUR_NS else "DA" if is_price else "")
     ends = is_price and named == "RT" and step < HOUR_NS
-    report = "LBMP" if is_price else "LOAD"
-    for number, place, label_ns, values in lines:
+    report = _report(lines[0])
+    for line in lines:
         page.entries += 1
-        start_ns = label_ns - step if ends else label_ns
-        for item, cell in values.items():
+        start_ns = line.label_ns - step if ends else line.label_ns
+        for item, cell in line.values.items():
             if not cell:
                 page.absent += 1
                 continue
             try:
                 value = micro(cell)
             except ValueError as error:
-                raise Malformed(SOURCE, f"{item}: {error}", number) from error
+                raise Malformed(SOURCE, f"{item}: {error}", line.number) from error
+            named_item = f"{line.kind}/{item}" if line.kind else item
             span = (start_ns, start_ns + step)
-            page.rows.append(Row(SOURCE, report, named, place, item, *span, value))
+            page.rows.append(Row(SOURCE, report, named, line.place, named_item, *span, value))
     return page
+
+
+def _report(line: Line) -> str:
+    found = (
+        report
+        for start, report in REPORTS.items()
+        if any(normal(item).startswith(start) for item in line.values)
+    )
+    return next(found, "NYISO")
 
 
 def _lines(body: bytes) -> Iterator[Line]:
@@ -105,17 +139,22 @@ def _entry(number: int, entry: dict[str, str], stamp: str, doubled: DoubledHour)
         label_ns = _resolved(label, "", zone, doubled)
         for column, one in words.items():
             if one != ZONE:
-                yield number, column, label_ns, {"LOAD": entry[column]}
+                yield Line(number, column, label_ns, {"LOAD": entry[column]})
         return
     label_ns = _resolved(label, f"{place}/{kind}", zone, doubled)
     values = {
-        PRICE_ITEMS.get(column, column.upper()): entry[column]
+        _item(column, one): entry[column]
         for column, one in words.items()
         if one not in NAMES | KINDS | NUMBERS and one != ZONE
     }
-    if kind is not None:
-        values = {f"{kind}/{item}": cell for item, cell in values.items()}
-    yield number, "NYISO" if place is None else place, label_ns, values
+    has_seconds = entry[stamp].count(":") > 1
+    yield Line(number, place or "NYISO", label_ns, values, kind or "", has_seconds)
+
+
+def _item(column: str, name: str) -> str:
+    return next(
+        (item for part, item in PRICE_ITEMS.items() if name.startswith(part)), column.upper()
+    )
 
 
 def _resolved(label: datetime, place: str, zone: str | None, doubled: DoubledHour) -> int:
@@ -145,11 +184,19 @@ def _label(stamp: str) -> datetime:
 
 
 def _step(lines: Sequence[Line]) -> int:
-    """The commonest positive distance between labels. Raises Malformed for a single label."""
-    labels = sorted({label_ns for _, _, label_ns, _ in lines})
+    """The commonest positive distance between labels; a single label of a price tells by its form.
+
+    Raises Malformed for any other single label.
+    """
+    labels = sorted({line.label_ns for line in lines})
     distances = Counter(after - before for before, after in pairwise(labels))
+    if not distances and "LMP" in lines[0].values:
+        return REAL_TIME_STEP_NS if lines[0].has_seconds else HOUR_NS
     if not distances:
-        raise Malformed(SOURCE, "one time stamp alone does not say how long an interval is")
+        raise Malformed(
+            SOURCE,
+            "one time stamp alone does not say how long an interval is; read it with the day's others",
+        )
     commonest = max(distances.values())
     step = min(distance for distance, count in distances.items() if count == commonest)
     if step < MINUTE_NS or step > timedelta(days=1) // timedelta(microseconds=1) * 1_000:

@@ -33,16 +33,18 @@ from protos.clock import MINUTE_NS
 
 SOURCE = "pjm"
 STEPS = {
-    "hrl": HOUR_NS,
-    "fivemin": 5 * MINUTE_NS,
-    "five_min": 5 * MINUTE_NS,
-    "very_short_load_frcst": 5 * MINUTE_NS,
-    "frcstd_7_day": HOUR_NS,
-    "load_frcstd_hist": HOUR_NS,
-    "reg_prices": HOUR_NS,
-    "reserve_market_results": HOUR_NS,
-    "ancillary_services": HOUR_NS,
+    **dict.fromkeys(("fivemin", "five_min", "very_short_load_frcst", "inst_load"), 5 * MINUTE_NS),
+    **dict.fromkeys(
+        (
+            *("hrl", "hourly", "rt_da_monthly", "frcstd_7_day", "load_frcstd_hist", "gen_by_fuel"),
+            *("solar_gen", "wind_gen", "reg_prices", "reg_market_results"),
+            *("reserve_market_results", "ancillary_services"),
+        ),
+        HOUR_NS,
+    ),
 }
+"""By a part of the feed's name. The first that fits holds: rt_fivemin_hrl_lmps has five minutes."""
+
 LMP_ITEMS = {
     "total_lmp": "LMP",
     "system_energy_price": "MCE",
@@ -56,6 +58,9 @@ PLACES = (
     *("pnode_id", "area", "forecast_area", "load_area", "locale", "mkt_region", "pnode_name"),
     *("transmission_constraint", "monitored_facility", "interface_name", "tie_line", "zone"),
 )
+UNIT = "unit"
+"""Of the ancillary services: one service has a price and a ratio in one hour."""
+
 KINDS = (
     *("service", "ancillary_service", "fuel_type", "reserve_type", "product", "constraint"),
     *("contingency_facility", "schedule_type", "event_type"),
@@ -68,7 +73,9 @@ ENDS = ("datetime_ending", "forecast_datetime_ending", "forecast_hour_ending", "
 ISSUES = ("evaluated_at_datetime", "evaluated_at", "effective_datetime", "report_datetime")
 THROTTLED_WORDS = ("rate limit", "call volume quota", "quota exceeded")
 THROTTLE_S = 60
-US_STAMP = "%m/%d/%Y %I:%M:%S %p"
+US_STAMPS = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M")
+"""As Data Miner exports them, and as spreadsheets write them back."""
+
 Item = Mapping[str, Any]
 
 
@@ -76,7 +83,10 @@ def parse(body: bytes) -> Page:
     """One page of a feed. Raises FeedError."""
     page = Page()
     for _, file in archive.members(SOURCE, body):
-        if file.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in {b"{", b"["}:
+        start = file.lstrip(b"\xef\xbb\xbf \r\n\t")[:1]
+        if start == b"<":
+            raise NotData(SOURCE, "XML, which no feed is; ask Data Miner for json or csv")
+        if start in {b"{", b"["}:
             _document(archive.document(SOURCE, file), page)
         else:
             _items(_records(file), "", page)
@@ -185,7 +195,7 @@ def _typed(name: str, cell: str) -> object:
         return None
     if text.lower() in {"true", "false"}:
         return text.lower() == "true"
-    is_word = name in PLACES or name in KINDS or name in NOT_VALUES
+    is_word = name in PLACES or name in KINDS or name in NOT_VALUES or name == UNIT
     return text if is_word or not is_number(text) else Decimal(text)
 
 
@@ -198,11 +208,15 @@ class Stamps:
     issued_ns: int
 
 
+Record = tuple[int, Item, Stamps]
+"""An item with its number and its times."""
+
+
 def _items(items: Sequence[object], feed: str, page: Page) -> None:
     if not items:
         raise NoData(SOURCE, "", "a page without items")
     doubled = DoubledHour(EASTERN)
-    records: list[tuple[int, Item, Stamps]] = []
+    records: list[Record] = []
     for number, item in enumerate(items, start=1):
         if not isinstance(item, dict):
             raise Malformed(SOURCE, "an item is no record", number)
@@ -211,12 +225,17 @@ def _items(items: Sequence[object], feed: str, page: Page) -> None:
             page.absent += 1
             continue
         records.append((number, item, _stamps(item, doubled, number)))
-    step_ns = _step(feed, [stamps for _, _, stamps in records])
+    step_ns = _step(feed, records)
     for number, item, stamps in records:
         end_ns = stamps.end_ns
         if end_ns is None:
             if step_ns is None:
-                raise Malformed(SOURCE, f"feed {feed!r} gives no end of its intervals", number)
+                raise Malformed(
+                    SOURCE,
+                    f"one time alone does not say how long an interval of feed {feed!r} is; "
+                    "read the feed's JSON, which names it, or more of its times",
+                    number,
+                )
             end_ns = stamps.start_ns + step_ns
         _item(item, feed, Stamps(stamps.start_ns, end_ns, stamps.issued_ns), page, number)
 
@@ -227,7 +246,8 @@ def _item(item: Item, feed: str, stamps: Stamps, page: Page, number: int) -> Non
     place = word(item.get(place_name)) or "PJM"
     kinds = [word(item[name]) for name in KINDS if word(item.get(name)) and name != place_name]
     found = 0
-    for column, value in item.items():
+    for column, told in item.items():
+        value = _typed(column, told) if isinstance(told, str) else told
         if column in NOT_VALUES or column == place_name or isinstance(value, str | bool):
             continue
         if value is None:
@@ -236,6 +256,8 @@ def _item(item: Item, feed: str, stamps: Stamps, page: Page, number: int) -> Non
         if not isinstance(value, int | Decimal):
             raise Malformed(SOURCE, f"{column} is no number", number)
         name, market = _name(column)
+        if column == "value":
+            name = word(item.get(UNIT)) or name
         try:
             amount = micro(str(value))
         except ValueError as error:
@@ -293,12 +315,14 @@ def _series(item: Item) -> str:
     return "/".join(word(item.get(name)) for name in (*PLACES, *KINDS, *NOT_VALUES))
 
 
-def _step(feed: str, stamps: Sequence[Stamps]) -> int | None:
-    """The length of intervals whose end is not given."""
+def _step(feed: str, records: Sequence[Record]) -> int | None:
+    """The length of intervals whose end is not given: all that is day-ahead is by the hour."""
     known = next((ns for part, ns in STEPS.items() if part in feed), None)
     if known is not None:
         return known
-    starts = sorted({one.start_ns for one in stamps})
+    if records and any(column.endswith("_da") for column in records[0][1]):
+        return HOUR_NS
+    starts = sorted({stamps.start_ns for _, _, stamps in records})
     distances = Counter(after - before for before, after in pairwise(starts))
     return min(distances, key=lambda one: (-distances[one], one)) if distances else None
 
@@ -311,6 +335,12 @@ def _utc(label: object) -> int:
 def _moment(label: object) -> datetime:
     if not isinstance(label, str):
         raise TypeError(f"{label!r} is no stamp")
-    if "/" in label:
-        return datetime.strptime(label.strip(), US_STAMP)  # noqa: DTZ007 - the caller knows the zone
-    return datetime.fromisoformat(label.strip())
+    text = label.strip()
+    if "/" not in text:
+        return datetime.fromisoformat(text)
+    for form in US_STAMPS:
+        try:
+            return datetime.strptime(text, form)  # noqa: DTZ007 - the caller knows the zone
+        except ValueError:
+            continue
+    raise ValueError(f"{text!r} is no stamp")

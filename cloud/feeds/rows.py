@@ -95,7 +95,10 @@ class FeedError(Exception):
 
 
 class Throttled(FeedError):
-    """Asked too often; wait `retry_s` seconds. Told by the body: the status may say 200."""
+    """Not now: asked too often, or the source is busy. Wait `retry_s` seconds and ask the same again.
+
+    Told by the body: the status may say 200.
+    """
 
     def __init__(self, source: str, retry_s: int, detail: str) -> None:
         super().__init__(source, detail)

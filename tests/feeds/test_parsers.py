@@ -336,7 +336,7 @@ def test_a_decimal_in_json_is_not_bent_by_a_float():
         (b'{"items": 3}', Malformed),
         (pjm_page(), NoData),
         (pjm_page(7), Malformed),
-        (pjm_page(ITEM, feed="gen_by_fuel"), Malformed),
+        (pjm_page({k.replace("_da", "_x"): v for k, v in ITEM.items()}, feed="novel"), Malformed),
         (pjm_page({"total_lmp_da": 1}), Malformed),
         (pjm_page(ITEM | {"datetime_beginning_utc": 5}), Malformed),
         (pjm_page(ITEM | {"datetime_ending_utc": "2026-07-15T03:00:00"}), Malformed),
@@ -496,7 +496,7 @@ def test_a_wide_forecast_is_a_row_for_each_zone():
     [
         (PRICE_HEADER, NoData),
         ("a,b\n", Malformed),
-        (PRICE_HEADER + '"07/15/2026 00:05:00","WEST",1,2,3,4\n', Malformed),
+        ('"Time Stamp","Name","PTID","Load"\n"07/15/2026 00:05:00","WEST",1,2\n', Malformed),
         (PRICE_HEADER + '"03/08/2026 02:30:00","WEST",1,2,3,4\n', Malformed),
         (PRICE_HEADER + '"soon","WEST",1,2,3,4\n', Malformed),
         (PRICE_HEADER + '"07/15/2026 00:05:00","WEST"\n', Malformed),
