@@ -102,4 +102,12 @@ def _said(error: urllib.error.HTTPError) -> str:
         detail = json.loads(text).get("detail", text)
     except ValueError:
         detail = text
+    if isinstance(detail, list):
+        detail = "; ".join(map(_at, detail))
     return f"the aggregator refused ({error.code}): {detail}"
+
+
+def _at(one: dict[str, Any]) -> str:
+    """One thing that is wrong with a request, and where."""
+    where = ".".join(str(step) for step in one.get("loc", ()) if step != "body")
+    return f"{where}: {one.get('msg')}" if where else str(one.get("msg"))

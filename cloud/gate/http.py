@@ -5,6 +5,7 @@ token, which lies in the state directory; the page's one action, acknowledging a
 header that no foreign page can send without the browser asking first.
 """
 
+import json
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
@@ -114,6 +116,16 @@ class Acknowledgement(_Body):
     key: str
 
 
+def _refusal(error: RequestValidationError) -> Response:
+    """Where a request is wrong and how, without what was sent: not every value can be written back
+    (a NaN, half a surrogate pair).
+    """
+    told = [
+        {"type": one["type"], "loc": list(one["loc"]), "msg": one["msg"]} for one in error.errors()
+    ]
+    return Response(json.dumps({"detail": told}), 422, media_type="application/json")
+
+
 def make_http(services: HttpServices) -> FastAPI:
     """The application with all routes."""
     app = FastAPI(title="GridTokenX aggregator", docs_url=None, redoc_url=None)
@@ -124,6 +136,10 @@ def make_http(services: HttpServices) -> FastAPI:
         response: Response = await call_next(request)
         response.headers.update(SECURITY_HEADERS)
         return response
+
+    @app.exception_handler(RequestValidationError)
+    async def refused(_request: Request, error: RequestValidationError) -> Response:
+        return _refusal(error)
 
     log = PublishedLog(
         services.writer,

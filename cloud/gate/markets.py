@@ -46,10 +46,24 @@ HOUR_NS = 60 * MINUTE_NS
 ROWS_MAX = 5_000
 SPAN_NS_MAX = 31 * 24 * HOUR_NS
 STATEMENT_BYTES_MAX = 8 * 1024 * 1024
+END_NS = 1 << 62
+"""No time that is asked for lies behind this one, in 2116."""
+
 ZONES = {"caiso": PACIFIC, "pjm": EASTERN}
 AHEAD_GATES = {"caiso": time(10), "pjm": time(11)}
 PUBLISHED = {"RTM": "RTPD", "DAM": "DAM", "RT": "RT", "DA": "DA"}
 """The publications' names of the desk's markets."""
+
+
+ORDER_ADVICE = {
+    Refusal.MALFORMED: "a reserve in steps of 1000 W; a curve of 2 to 10 points that rise strictly in"
+    " power and price, from -150 to 1000 $/MWh",
+    Refusal.BAD_PRICE: "a reserve's price is 0 to 250 $ per MW and hour",
+    Refusal.UNKNOWN_OFFER: "the venue does not buy this product",
+    Refusal.BAD_INTERVAL: "an hour within the next three days",
+    Refusal.DUPLICATE_NUMBER: "this hour is bid for already; withdraw that bid first",
+}
+"""What to do about an order that the desk refuses, where the general advice is for homes."""
 
 
 class Trouble(Enum):
@@ -261,10 +275,12 @@ class Markets:
                 Trouble.NOT_FOUND,
                 f"{iso} has no market {named!r}; ask for {product.market} or {product.ahead}",
             )
-        if min(from_ns, to_ns, as_of_ns) < 0 or not 0 < span.duration_ns <= SPAN_NS_MAX:
+        are_times = all(0 <= one < END_NS for one in (from_ns, to_ns, as_of_ns))
+        if not are_times or not 0 < span.duration_ns <= SPAN_NS_MAX:
             raise MarketProblem(
                 Trouble.BAD_REQUEST,
-                "to_ns must lie after from_ns, by 31 days at most; both are ns since 1970 UTC",
+                "to_ns must lie after from_ns, by 31 days at most; they and as_of_ns are ns since"
+                " 1970 UTC",
                 Refusal.BAD_INTERVAL,
             )
         series = Series(iso, PUBLISHED[named], product.node)
@@ -319,12 +335,7 @@ class Markets:
     async def offer_ahead(self, iso: str, starts_ns: int, curve: Sequence[Segment]) -> BidView:
         """A day-ahead offer for one hour, made by the operator; the desk makes none by itself."""
         product = product_of(iso)
-        if not 0 < starts_ns < 1 << 62 or starts_ns % HOUR_NS:
-            raise MarketProblem(
-                Trouble.BAD_REQUEST,
-                "starts_ns: the start of a whole UTC hour",
-                Refusal.BAD_INTERVAL,
-            )
+        self._check_hour(starts_ns)
         gate_ns = ahead_gate_ns(iso, starts_ns)
         points = tuple(CurveSegment(one.power_w, one.price_micro_per_mwh) for one in curve)
         hint = f"{product.ahead} closes at {gate_ns} ns"
@@ -335,9 +346,25 @@ class Markets:
     ) -> BidView:
         """An offer of reserve capacity for one hour; its power is then no longer bid as energy."""
         gate_ns = starts_ns - product_of(iso).gate_lead_ns
+        self._check_hour(starts_ns)
         command = OfferReserve(iso, product, starts_ns, capacity_w, price_micro)
         sold = ", ".join(sorted(SOLD[iso]))
         return await self._order(command, f"{iso} buys {sold}; this hour closes at {gate_ns} ns")
+
+    def _check_hour(self, starts_ns: int) -> None:
+        if not 0 < starts_ns < END_NS or starts_ns % HOUR_NS:
+            raise MarketProblem(
+                Trouble.BAD_REQUEST,
+                "starts_ns: the start of a whole UTC hour, in ns since 1970",
+                Refusal.BAD_INTERVAL,
+            )
+        now_ns = self._services.clock.now_ns()
+        if starts_ns <= now_ns:
+            raise MarketProblem(
+                Trouble.CONFLICT,
+                f"GATE_CLOSED: this hour has begun; it is {now_ns} ns, offer for a later hour",
+                Refusal.GATE_CLOSED,
+            )
 
     async def _order(self, command: BidAhead | OfferReserve, hint: str) -> BidView:
         """The bid that came of an order. Raises MarketProblem with the desk's reason."""
@@ -345,9 +372,10 @@ class Markets:
         for fact in facts:
             if isinstance(fact, DeskRefused):
                 reason = Refusal(fact.reason)
-                raise MarketProblem(
-                    Trouble.CONFLICT, f"{reason.name}: {ADVICE[reason]} ({hint})", reason
-                )
+                told = ORDER_ADVICE.get(reason, ADVICE[reason])
+                if reason is Refusal.RISK_LIMIT and self._desk.rules.guard.is_halted:
+                    told = "the kill switch is on; PUT /api/risk/halt turns it off"
+                raise MarketProblem(Trouble.CONFLICT, f"{reason.name}: {told} ({hint})", reason)
         (prepared,) = [fact for fact in facts if isinstance(fact, BidPrepared)]
         return self.bid(prepared.bid_id)
 
@@ -382,7 +410,7 @@ class Markets:
 
     async def halt(self, *, is_halted: bool, reason: str) -> Risk:
         """The kill switch. Standing bids are withdrawn by whoever listens to the fact."""
-        if not 1 <= len(reason) <= 200:
+        if not reason.strip() or len(reason) > 200:
             raise MarketProblem(Trouble.BAD_REQUEST, "reason: 1 to 200 characters; it is logged")
         await self._services.writer.submit(HaltDesk(is_halted, reason))
         return self.risk()

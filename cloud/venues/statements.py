@@ -6,11 +6,14 @@ a price or a meter is taken into the next version. The shape follows what is pub
 statements (ERCOT's): operating day, version, charge codes, intervals. Pure.
 """
 
+import re
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from xml.etree import ElementTree as ET
 
 from cloud.commands import RecordAward, Statement, StatementLine
+from cloud.feeds.intervals import YEARS
 from cloud.venues.venue import BadAnswer, BadBid
 from cloud.venues.wire import (
     NotXml,
@@ -31,6 +34,11 @@ RESERVE_NAMES = {
     "pjm": {"SPIN": "SYNCHRONIZED_RESERVE", "REG": "REGULATION"},
 }
 HOURS = Decimal(60 * MINUTE_NS)
+ISO_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+VERSION_MAX = 999_999
+START_NS_MAX = 1 << 62
+CENTS_MAX = 10**13
+"""All lines of a day together, without signs: in micro-units and another currency still 64 bits."""
 
 
 @dataclass(slots=True)
@@ -110,12 +118,27 @@ def _statement(root: ET.Element) -> Statement:
     if root.tag != "Statement":
         raise BadBid(f"{root.tag} is not a statement")
     lines = [_line(element) for element in root.iterfind("Line")]
+    day = child_text(root, "OperatingDay")
+    if not ISO_DAY.fullmatch(day) or date.fromisoformat(day).year not in YEARS:
+        raise BadBid(f"OperatingDay {day!r} is no day of a market; write it as 2026-05-28")
+    if sum(abs(line.amount_cents) for line in lines) > CENTS_MAX:
+        raise BadBid(f"lines of more than {CENTS_MAX} cents together; check their unit")
     return Statement(
         child_text(root, "Venue"),
-        child_text(root, "OperatingDay"),
-        int(child_text(root, "StatementVersion")),
+        day,
+        _whole("StatementVersion", child_text(root, "StatementVersion"), VERSION_MAX),
         tuple(sorted(lines, key=lambda one: (one.charge_code, one.bid_id, one.starts_ns))),
     )
+
+
+def _whole(name: str, text: str, last: int) -> int:
+    """A number that counts or tells a time. Raises BadBid."""
+    told = text.strip()
+    if not (told.isascii() and told.isdigit() and len(told) <= len(str(last))):
+        raise BadBid(f"{name}: {text[:40]!r} is no whole number")
+    if not 1 <= int(told) <= last:
+        raise BadBid(f"{name}: {told} does not lie between 1 and {last}")
+    return int(told)
 
 
 def _line(element: ET.Element) -> StatementLine:
@@ -126,7 +149,7 @@ def _line(element: ET.Element) -> StatementLine:
     return StatementLine(
         element.get("code", ""),
         element.get("bid", ""),
-        int(element.get("start", "")),
+        _whole("the start of a line", element.get("start", ""), START_NS_MAX),
         millionths(child_text(element, "Quantity")),
         millionths(child_text(element, "Price")),
         cents,
