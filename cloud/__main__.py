@@ -88,13 +88,25 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     serve.set_defaults(run=_serve)
 
 
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 65_535):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; there are 1 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; 0 is none")
+    return int(text)
+
+
 def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     demo = commands.add_parser("demo", help="the whole journey on this machine")
     demo.add_argument("--homes", type=int, default=20)
     demo.add_argument("--slots", type=int, default=0, help="end after so many slots; 0 runs on")
     demo.add_argument("--speed", type=float, default=60.0, help="1 is real time, 60 a slot in 15 s")
     demo.add_argument("--seed", type=int, default=1)
-    demo.add_argument("--port", type=int, default=8080, help="of the console page")
+    demo.add_argument("--port", type=_port, default=8080, help="of the console page")
     demo.add_argument("--directory", type=Path, default=Path(".demo"))
     demo.add_argument("--keep", action="store_true", help="go on with the state of the last run")
     demo.add_argument("--headless", action="store_true", help="any free port, no page to open")
@@ -259,11 +271,13 @@ def _add_venue_sim(commands: "argparse._SubParsersAction[argparse.ArgumentParser
         epilog=VENUE_FAULTS,
     )
     sim.add_argument("--host", default="127.0.0.1")
-    sim.add_argument("--port", type=int, default=8090)
-    sim.add_argument("--lost-answers", type=int, default=0, help="lose every n-th bid's answer")
-    sim.add_argument("--late-awards", type=int, default=0, metavar="SECONDS")
+    sim.add_argument("--port", type=_port, default=8090)
+    sim.add_argument("--lost-answers", type=_count, default=0, help="lose every n-th bid's answer")
+    sim.add_argument("--late-awards", type=_count, default=0, metavar="SECONDS")
     sim.add_argument("--double-awards", action="store_true", help="report each award twice")
-    sim.add_argument("--session", type=int, default=900, metavar="SECONDS", help="of PJM's login")
+    sim.add_argument(
+        "--session", type=_count, default=900, metavar="SECONDS", help="of PJM's login"
+    )
     sim.set_defaults(run=_venue_sim)
 
 

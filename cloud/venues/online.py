@@ -168,7 +168,7 @@ class PjmOnline:
         answer = await self._transport.post(self._gateway, PJM_LOGIN_PATH, b"", headers)
         try:
             self._session = str(json.loads(answer.body)["tokenId"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadAnswer(self.name, "the login gave no tokenId") from error
 
 
@@ -176,7 +176,7 @@ def _signal(venue: str, body: bytes) -> int:
     """The regulation signal in an answer to telemetry. Raises BadAnswer."""
     try:
         told = json.loads(body)["signal_w"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadAnswer(venue, f"no signal: {body[:200]!r}") from error
     if type(told) is not int:
         raise BadAnswer(venue, f"no signal: {told!r} is no whole number of W")

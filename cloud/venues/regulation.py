@@ -52,7 +52,7 @@ def decode_report(body: bytes) -> Report:
         found = json.loads(body)
         numbers = [found[name] for name in ("at_ns", "power_w", "heard_per_mille")]
         bid_id = found["bid_id"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadBid(f"no telemetry: {error}") from error
     if not isinstance(bid_id, str) or any(type(one) is not int for one in numbers):
         raise BadBid("no telemetry: a bid and three whole numbers")

@@ -98,7 +98,9 @@ def replayed(paths: Sequence[Path]) -> Publication:
         except (OSError, FeedError) as error:
             raise UnusableRecording(path, str(error)) from error
         if not any(row.item == TOTAL for row in rows) or identity(rows):
-            raise UnusableRecording(path, "no prices with all their parts")
+            raise UnusableRecording(
+                path, "its prices are not there with all their parts (LMP, MCE, MCC, MCL)"
+            )
         market = RUNS.get(rows[0].market)
         if market is None:
             raise UnusableRecording(path, f"market run {rows[0].market!r} is not traded here")

@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from xml.etree import ElementTree as ET
 
 from cloud.commands import ObservePrice, RecordAward
-from cloud.feeds.intervals import PACIFIC, to_ns, trade_date, trade_day
+from cloud.feeds.intervals import PACIFIC, YEARS, to_ns, trade_date, trade_day
 from cloud.feeds.prices import observations
 from cloud.venues.days import PJM_PNODE, publication, zipped
 from cloud.venues.paper import RULES, PaperExchange
@@ -39,6 +39,9 @@ ROWS_MAX = 50_000
 SESSION_NS = 15 * MINUTE_NS
 RETENTION_DAYS = 1_186
 """About 39 months."""
+
+MARKET_YEARS = YEARS[1:-1]
+"""Those of which every day lies among the years that times are known for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,8 @@ class VenueSim:
                 for name in ("startdatetime", "enddatetime")
             )
         except ValueError:
+            return oasis_error("1002", "Invalid date format")
+        if not {start.year, end.year} <= set(MARKET_YEARS):
             return oasis_error("1002", "Invalid date format")
         return self._oasis_days(start, end, run, nodes[0], at_ns)
 
@@ -328,7 +333,10 @@ def _pjm_day(text: str) -> date:
     days = {datetime.strptime(one.split(" ")[0], "%m-%d-%Y").date() for one in (first, last)}  # noqa: DTZ007
     if len(days) != 1:
         raise ValueError("one day at a time")
-    return days.pop()
+    day = days.pop()
+    if day.year not in MARKET_YEARS:
+        raise ValueError(f"no prices of the year {day.year}")
+    return day
 
 
 def oasis_error(code: str, text: str) -> Answer:

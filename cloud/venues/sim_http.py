@@ -8,7 +8,7 @@ from datetime import date
 from typing import Annotated
 
 import uvicorn
-from fastapi import FastAPI, Header, HTTPException, Request, Response
+from fastapi import FastAPI, Header, HTTPException, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from cloud.venues.online import (
@@ -22,6 +22,8 @@ from cloud.venues.online import (
 from cloud.venues.sim import FEEDS, VenueSim
 from cloud.venues.transport import Answer
 from protos.clock import Clock
+
+Number = Annotated[int, Query(gt=-(1 << 62), lt=1 << 62)]
 
 
 def make_sim_http(sim: VenueSim, clock: Clock) -> FastAPI:
@@ -86,12 +88,12 @@ def _add_settlement(app: FastAPI, sim: VenueSim, clock: Clock) -> None:
         return _sent(sim.statement(venue, day, clock.now_ns()))
 
     @app.put("/simulate/meter")
-    async def meter(bid_id: str, starts_ns: int, energy_wh: int) -> dict[str, int]:
+    async def meter(bid_id: str, starts_ns: Number, energy_wh: Number) -> dict[str, int]:
         sim.meter(bid_id, starts_ns, energy_wh)
         return {"energy_wh": energy_wh}
 
     @app.put("/simulate/correction")
-    async def correction(feed: str, starts_ns: int, change_cents: int) -> dict[str, int]:
+    async def correction(feed: str, starts_ns: Number, change_cents: Number) -> dict[str, int]:
         """A PJM price (da_hrl_lmps, rt_hrl_lmps) or a venue's imbalance price (caiso, pjm)."""
         if feed in FEEDS:
             sim.correct(feed, starts_ns, change_cents)

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from cloud.__main__ import main
 from cloud.commands import CurveSegment
 from cloud.feeds import caiso, pjm
 from cloud.feeds.intervals import EASTERN, PACIFIC, trade_day
@@ -344,3 +345,45 @@ def test_statements_come_in_versions_that_follow_meters_and_reruns():
     assert third.version == 3
     assert third.total_cents - second.total_cents in {24, 25, 26}
     assert sim.statement("mars", datetime.now(UTC).date(), after_ns).status == 404
+
+
+# ---- what nobody should ask ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("00010101T00:00-0000", "00010102T00:00-0000"),
+        ("99991230T00:00-0000", "99991231T00:00-0000"),
+    ],
+)
+def test_a_day_of_another_age_is_an_invalid_date_to_oasis(start, end):
+    with pytest.raises(RequestRefused, match="1002"):
+        caiso.parse(asked(VenueSim(), startdatetime=start, enddatetime=end).body)
+
+
+@pytest.mark.parametrize("day", ["1-1-0001", "12-31-9999"])
+def test_a_day_of_another_age_is_a_bad_request_to_data_miner(day):
+    answer = mined(VenueSim(), datetime_beginning_ept=f"{day} 00:00 to {day} 23:59")
+    assert answer.status == 400
+
+
+def test_telemetry_nested_without_end_is_a_bad_request():
+    answer = VenueSim().telemetry("caiso", b"[" * 100_000)
+    assert (answer.status, b"no telemetry" in answer.body) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--port", "99999", "1 to 65535"),
+        ("--port", "0", "1 to 65535"),
+        ("--lost-answers", "-1", "no count"),
+        ("--late-awards", "soon", "no count"),
+    ],
+)
+def test_a_wrong_option_ends_the_simulator_before_it_starts(option, value, says, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["venue-sim", f"{option}={value}"])
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
