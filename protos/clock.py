@@ -5,7 +5,6 @@ test in none. Device time is evidence; the time in the journal is the truth. A b
 deadline is physical and uses the event loop's own time, never this clock.
 """
 
-import asyncio
 import os
 import time
 from dataclasses import dataclass
@@ -42,6 +41,13 @@ class Clock(Protocol):
         """Waits that long on this clock, so an hour may pass in a minute."""
 
 
+async def _sleep(seconds: float) -> None:
+    # Where somebody sleeps, a loop has it already; who only reckons with times starts without it.
+    import asyncio
+
+    await asyncio.sleep(max(0.0, seconds))
+
+
 class SystemClock:
     """The machine's own time."""
 
@@ -52,7 +58,7 @@ class SystemClock:
         return time.monotonic_ns()
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(max(0.0, seconds))
+        await _sleep(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ class ScaledClock:
         return int(time.monotonic_ns() * self.speed)
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(max(0.0, seconds) / self.speed)
+        await _sleep(seconds / self.speed)
 
     def environment(self) -> dict[str, str]:
         """What a child process needs in its environment to read the same time."""
