@@ -6,6 +6,7 @@ anything are values, and the rest are labels. Pure.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -15,6 +16,7 @@ NOTHING = frozenset({"", "null", "none", "nan", "na", "n/a", "-", "--", "n.a."})
 """What publishers write where there is no value, in small letters."""
 
 
+@lru_cache(maxsize=1_024)
 def normal(name: str) -> str:
     """A column's name without case, blanks and punctuation: HOUR_ENDING is Hour Ending."""
     return "".join(letter for letter in name if letter.isalnum()).lower()

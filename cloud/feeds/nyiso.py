@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import pairwise
 
 from cloud.feeds.archive import members, table
@@ -151,6 +152,7 @@ def _entry(number: int, entry: dict[str, str], stamp: str, doubled: DoubledHour)
     yield Line(number, place or "NYISO", label_ns, values, kind or "", has_seconds)
 
 
+@lru_cache(maxsize=256)
 def _item(column: str, name: str) -> str:
     return next(
         (item for part, item in PRICE_ITEMS.items() if name.startswith(part)), column.upper()

@@ -247,8 +247,13 @@ def _item(item: Item, feed: str, stamps: Stamps, page: Page, number: int) -> Non
     kinds = [word(item[name]) for name in KINDS if word(item.get(name)) and name != place_name]
     found = 0
     for column, told in item.items():
-        value = _typed(column, told) if isinstance(told, str) else told
-        if column in NOT_VALUES or column == place_name or isinstance(value, str | bool):
+        if column in NOT_VALUES or column == place_name or isinstance(told, bool):
+            continue
+        value = told
+        if isinstance(told, str):
+            # A number in quotes is one; of words and stamps, which are most, a stamp has a colon.
+            value = told if ":" in told else _typed(column, told)
+        if isinstance(value, str | bool):
             continue
         if value is None:
             page.absent += 1
