@@ -10,7 +10,7 @@ versions (`row_is_current` false) are counted as absent; components that PJM has
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -20,6 +20,7 @@ from cloud.feeds import archive
 from cloud.feeds.columns import is_nothing, is_number, word
 from cloud.feeds.intervals import EASTERN, HOUR_NS, DoubledHour, to_ns
 from cloud.feeds.rows import (
+    Contradiction,
     Malformed,
     NoData,
     NotData,
@@ -57,6 +58,7 @@ NOT_VALUES = {"pnode_id", "version_nbr", "row_is_current", "pnode_name", "type",
 PLACES = (
     *("pnode_id", "area", "forecast_area", "load_area", "locale", "mkt_region", "pnode_name"),
     *("transmission_constraint", "monitored_facility", "interface_name", "tie_line", "zone"),
+    "name",
 )
 UNIT = "unit"
 """Of the ancillary services: one service has a price and a ratio in one hour."""
@@ -70,7 +72,13 @@ STARTS = (
     *("interval_datetime_beginning", "event_start", "datetime"),
 )
 ENDS = ("datetime_ending", "forecast_datetime_ending", "forecast_hour_ending", "event_end")
-ISSUES = ("evaluated_at_datetime", "evaluated_at", "effective_datetime", "report_datetime")
+ISSUES = (
+    "evaluated_at_datetime",
+    "evaluated_at",
+    "case_approval_datetime",
+    "effective_datetime",
+    "report_datetime",
+)
 THROTTLED_WORDS = ("rate limit", "call volume quota", "quota exceeded")
 THROTTLE_S = 60
 US_STAMPS = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M")
@@ -81,20 +89,61 @@ Item = Mapping[str, Any]
 
 def parse(body: bytes) -> Page:
     """One page of a feed. Raises FeedError."""
+    try:
+        return _page(body, KINDS)
+    except Contradiction:
+        # A column of words that no feed was seen to have may tell the two values apart.
+        words = _words(body)
+        if not words:
+            raise
+        return _page(body, (*KINDS, *words))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Where the rows go, the columns that say what a value is of, and the feed where it is named."""
+
+    page: Page
+    kinds: Sequence[str]
+    feed: str = ""
+
+
+def _page(body: bytes, kinds: Sequence[str]) -> Page:
     page = Page()
+    reading = Reading(page, kinds)
     for _, file in archive.members(SOURCE, body):
         start = file.lstrip(b"\xef\xbb\xbf \r\n\t")[:1]
         if start == b"<":
             raise NotData(SOURCE, "XML, which no feed is; ask Data Miner for json or csv")
         if start in {b"{", b"["}:
-            _document(archive.document(SOURCE, file), page)
+            _document(archive.document(SOURCE, file), reading)
         else:
-            _items(_records(file), "", page)
+            _items(_records(file), reading)
     page.forget()
     return page
 
 
-def _document(document: object, page: Page) -> None:
+def _words(body: bytes) -> list[str]:
+    """The columns of words that are neither places nor kinds nor anything else that is known."""
+    known = {*PLACES, *KINDS, *NOT_VALUES, UNIT}
+    found: dict[str, None] = {}
+    for _, file in archive.members(SOURCE, body):
+        is_json = file.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in {b"{", b"["}
+        document = archive.document(SOURCE, file) if is_json else _records(file)
+        items = document.get("items") if isinstance(document, dict) else document
+        for item in items if isinstance(items, list) else []:
+            for column, told in item.items():
+                if column not in known and isinstance(told, str) and not _is_time(told):
+                    found[column] = None
+    return list(found)
+
+
+def _is_time(text: str) -> bool:
+    return ":" in text
+
+
+def _document(document: object, reading: Reading) -> None:
+    page = reading.page
     if isinstance(document, list):
         # `download=true` gives the items alone; several refusals come as a list too.
         refused = [one for one in document if isinstance(one, dict) and "errors" in one]
@@ -102,7 +151,7 @@ def _document(document: object, page: Page) -> None:
             raise refusal(refused[0])
         if not document:
             raise Malformed(SOURCE, "an empty list is no Data Miner answer")
-        _items(document, "", page)
+        _items(document, reading)
         return
     if not isinstance(document, dict):
         raise Malformed(SOURCE, "not a Data Miner answer")
@@ -114,7 +163,7 @@ def _document(document: object, page: Page) -> None:
     page.announced = _whole(document.get("totalRows"))
     page.following = links.get("next")
     feed = links.get("self", "").partition("?")[0].rstrip("/").rpartition("/")[2]
-    _items(items, feed, page)
+    _items(items, replace(reading, feed=feed))
 
 
 def _refused(document: Mapping[str, Any]) -> None:
@@ -212,7 +261,8 @@ Record = tuple[int, Item, Stamps]
 """An item with its number and its times."""
 
 
-def _items(items: Sequence[object], feed: str, page: Page) -> None:
+def _items(items: Sequence[object], reading: Reading) -> None:
+    page, feed = reading.page, reading.feed
     if not items:
         raise NoData(SOURCE, "", "a page without items")
     doubled = DoubledHour(EASTERN)
@@ -237,14 +287,18 @@ def _items(items: Sequence[object], feed: str, page: Page) -> None:
                     number,
                 )
             end_ns = stamps.start_ns + step_ns
-        _item(item, feed, Stamps(stamps.start_ns, end_ns, stamps.issued_ns), page, number)
+        whole = Stamps(stamps.start_ns, end_ns, stamps.issued_ns)
+        _item(item, whole, number, reading)
 
 
-def _item(item: Item, feed: str, stamps: Stamps, page: Page, number: int) -> None:
+def _item(item: Item, stamps: Stamps, number: int, reading: Reading) -> None:
+    page, feed = reading.page, reading.feed
     assert stamps.end_ns is not None, "an item's end is known by now"
     place_name = next((name for name in PLACES if word(item.get(name))), "")
     place = word(item.get(place_name)) or "PJM"
-    kinds = [word(item[name]) for name in KINDS if word(item.get(name)) and name != place_name]
+    kinds = [
+        word(item[name]) for name in reading.kinds if word(item.get(name)) and name != place_name
+    ]
     found = 0
     for column, told in item.items():
         if column in NOT_VALUES or column == place_name or isinstance(told, bool):
@@ -252,7 +306,7 @@ def _item(item: Item, feed: str, stamps: Stamps, page: Page, number: int) -> Non
         value = told
         if isinstance(told, str):
             # A number in quotes is one; of words and stamps, which are most, a stamp has a colon.
-            value = told if ":" in told else _typed(column, told)
+            value = told if _is_time(told) else _typed(column, told)
         if isinstance(value, str | bool):
             continue
         if value is None:

@@ -249,6 +249,39 @@ def test_a_number_in_quotes_is_a_number():
     assert row.value_micro == 55_250_000
 
 
+def test_nodes_that_have_only_a_name_are_places():
+    at = {"datetime_beginning_utc": "2026-07-15T04:00:00", "type": "HUB"}
+    items = at | {"name": "A", "five_min_rtlmp": 20.5}, at | {"name": "B", "five_min_rtlmp": 21.5}
+    rows = pjm.parse(feed("rt_unverified_fivemin_lmps", *items)).rows
+    assert [(row.place, row.value_micro) for row in rows] == [("A", 20_500_000), ("B", 21_500_000)]
+
+
+def test_two_approvals_of_one_case_stand_beside_each_other():
+    at = {"datetime_beginning_utc": "2026-07-15T04:00:00", "pnode_id": 1}
+    first = at | {"case_approval_datetime_utc": "2026-07-15T03:40:00", "itsced_lmp": 20.5}
+    later = at | {"case_approval_datetime_utc": "2026-07-15T03:50:00", "itsced_lmp": 21.5}
+    rows = pjm.parse(feed("five_min_itsced_lmps", first, later)).rows
+    assert rows[1].issued_ns - rows[0].issued_ns == 10 * MINUTE_NS
+
+
+@pytest.mark.parametrize("as_csv", [False, True])
+def test_a_column_of_words_that_nobody_listed_tells_two_values_apart(as_csv):
+    at = {"datetime_beginning_utc": "2026-07-15T04:00:00", "mw": 5}
+    items = at | {"novelty": "inner"}, at | {"novelty": "outer", "mw": 6}
+    lines = [
+        ",".join(map(str, one)) for one in (at | {"novelty": ""}, *(i.values() for i in items))
+    ]
+    hour = "\n2026-07-15T05:00:00,7,inner\n"
+    body = ("\n".join(lines) + hour).encode() if as_csv else feed("gen_by_fuel", *items)
+    rows = pjm.parse(body).rows
+    assert {row.item: row.value_micro for row in rows[:2]} == {
+        "inner/mw": 5 * MILLION,
+        "outer/mw": 6 * MILLION,
+    }
+    with pytest.raises(Malformed, match="two values"):
+        pjm.parse(feed("gen_by_fuel", at, at | {"mw": 6}))
+
+
 @pytest.mark.parametrize("label", ["7/15/2026 4:00:00 AM", "07/15/2026 04:00:00", "7/15/2026 4:00"])
 def test_a_spreadsheet_writes_the_same_hour_otherwise(label):
     body = f"datetime_beginning_utc,pnode_id,total_lmp_da\n{label},1,20.5\n"
