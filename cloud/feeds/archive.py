@@ -177,7 +177,7 @@ def text(source: str, body: bytes) -> str:
 
 def table(source: str, body: bytes) -> Iterator[tuple[int, list[str]]]:
     """The lines of a CSV file with their numbers, blank ones left out. Raises Malformed."""
-    reader = csv.reader(io.StringIO(text(source, body)))
+    reader = csv.reader(io.StringIO(text(source, body)), skipinitialspace=True)
     try:
         for cells in reader:
             if cells and (cells[0] or any(cells)):

@@ -16,10 +16,14 @@ from typing import Any
 from cloud.feeds import archive
 from cloud.feeds.columns import is_nothing, word
 from cloud.feeds.intervals import HOUR_NS, to_ns
-from cloud.feeds.rows import Malformed, NoData, Page, RequestRefused, Row, micro
+from cloud.feeds.rows import Malformed, NoData, Page, RequestRefused, Row, Throttled, micro
 
 SOURCE = "eia"
 DAY_NS = 24 * HOUR_NS
+OVER_LIMIT = "OVER_RATE_LIMIT"
+OVER_LIMIT_S = 3_600
+"""A key's requests are counted by the hour."""
+
 PERIODS = {13: "%Y-%m-%dT%H", 10: "%Y-%m-%d", 7: "%Y-%m", 4: "%Y"}
 QUARTERLY = re.compile(r"\d{4}-?Q[1-4]")
 LOCAL_HOUR = re.compile(r"\d{4}-\d\d-\d\dT\d\d[+-]\d\d(:?\d\d)?")
@@ -113,6 +117,8 @@ def _refused(document: Mapping[str, Any]) -> None:
     code, text = word(document.get("code")), word(told)
     if isinstance(told, dict):
         code, text = word(told.get("code")) or code, word(told.get("message"))
+    if code == OVER_LIMIT:
+        raise Throttled(SOURCE, OVER_LIMIT_S, f"{code}: {text}")
     raise RequestRefused(SOURCE, code, text or "an error without a text")
 
 

@@ -263,9 +263,12 @@ def _api_lines(found: Mapping[str, Any]) -> Iterator[tuple[int, list[str]]]:
         raise Malformed(SOURCE, "fields without data")
     yield 1, names
     for number, line in enumerate(data, start=1):
-        if not isinstance(line, list):
-            raise Malformed(SOURCE, "a line of data is no list", number)
-        yield number, [word(cell) for cell in line]
+        if isinstance(line, dict):
+            yield number, [word(line.get(name)) for name in names]
+        elif isinstance(line, list):
+            yield number, [word(cell) for cell in line]
+        else:
+            raise Malformed(SOURCE, "a line of data is neither list nor record", number)
 
 
 Entry = tuple[int, str, Mapping[str, Any]]
@@ -324,8 +327,10 @@ def _step(stamps: Sequence[int]) -> int:
 
 
 def _entry(at_ns: int, where: str, entry: Mapping[str, Any], step_ns: int, page: Page) -> None:
-    """One stamp's values. An hourly stamp ends its hour, any other begins its step."""
-    hourly = "hourEnding" in entry
+    """One stamp's values. An hourly stamp ends its hour, any other begins its step; a step within an
+    hour names that hour too.
+    """
+    hourly = "hourEnding" in entry and step_ns >= HOUR_NS
     span = (at_ns - HOUR_NS, at_ns) if hourly else (at_ns, at_ns + step_ns)
     for name, value in entry.items():
         if name in {"hourEnding", "epoch", "interval"} or isinstance(value, str | bool):

@@ -19,7 +19,7 @@ from itertools import pairwise
 from cloud.feeds.archive import members, table
 from cloud.feeds.columns import normal
 from cloud.feeds.intervals import EASTERN, HOUR_NS, DoubledHour, NoSuchTime, from_local
-from cloud.feeds.rows import Malformed, NoData, Page, Row, micro
+from cloud.feeds.rows import Malformed, NoData, NotData, Page, Row, micro
 from protos.clock import MINUTE_NS
 
 SOURCE = "nyiso"
@@ -99,6 +99,8 @@ def parse(body: bytes, market: str = "", step_ns: int | None = None) -> Page:
             named_item = f"{line.kind}/{item}" if line.kind else item
             span = (start_ns, start_ns + step)
             page.rows.append(Row(SOURCE, report, named, line.place, named_item, *span, value))
+    if not page.rows and not page.absent:
+        raise NotData(SOURCE, "lines of words without a number")
     return page
 
 
@@ -202,5 +204,7 @@ def _step(lines: Sequence[Line]) -> int:
     commonest = max(distances.values())
     step = min(distance for distance, count in distances.items() if count == commonest)
     if step < MINUTE_NS or step > timedelta(days=1) // timedelta(microseconds=1) * 1_000:
-        raise Malformed(SOURCE, f"an interval of {step} ns")
+        raise Malformed(
+            SOURCE, f"labels {step / 10**9:g} s apart, which no interval of a market is"
+        )
     return step

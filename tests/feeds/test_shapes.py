@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from datetime import UTC, date, datetime
+from itertools import pairwise
 
 import pytest
 
@@ -377,6 +378,35 @@ def test_a_list_of_documents_is_no_report():
         ercot.parse(json.dumps(body).encode())
 
 
+@pytest.mark.parametrize("minutes", [5, 60])
+def test_a_dashboards_stamps_are_as_far_apart_as_their_intervals_are_long(minutes):
+    entries = [
+        {"timestamp": f"2026-07-15 0{n * minutes // 60}:{n * minutes % 60:02}:00-0500",
+         "hourEnding": 1, "interval": 5 * n, "demand": 100 + n}
+        for n in range(3)
+    ]  # fmt: skip
+    rows = ercot.parse(json.dumps({"data": entries}).encode()).rows
+    assert {row.end_ns - row.start_ns for row in rows} == {minutes * MINUTE_NS}
+    assert all(after.start_ns == row.end_ns for row, after in pairwise(rows))
+    midnight_ns = trade_day(DAY, CENTRAL).start_ns
+    assert midnight_ns == (rows[0].start_ns if minutes == 5 else rows[0].end_ns)
+
+
+def test_lines_of_the_api_may_be_records():
+    fields = "deliveryDate hourEnding settlementPoint settlementPointPrice DSTFlag"
+    line = ["2026-07-15", "01:00", "HB_WEST", 20.5, False]
+    as_list = ercot.parse(api(fields, line)).rows
+    assert ercot.parse(api(fields, dict(zip(fields.split(), line, strict=True)))).rows == as_list
+    with pytest.raises(Malformed):
+        ercot.parse(api(fields, 7))
+
+
+def test_blanks_after_commas_belong_to_no_name():
+    body = f"{TIMES}, NODE, MARKET_RUN_ID, LMP_TYPE, MW\n{SPAN}, A, DAM, LMP, 5.5\n"
+    (row,) = caiso.parse(body.encode()).rows
+    assert (row.place, row.market, row.item) == ("A", "DAM", "LMP")
+
+
 # ---- NYISO ---------------------------------------------------------------------------------
 
 NYISO_HEADER = '"Time Stamp","Name","PTID","LBMP ($/MWHr)","Marginal Cost Losses ($/MWHr)","Marginal Cost Congestion ($/MWH{}"\n'
@@ -433,6 +463,12 @@ def test_a_file_of_nyiso_is_named_by_what_it_holds(columns, line, report):
     assert {row.report for row in nyiso.parse(body.encode()).rows} == {report}
 
 
+def test_a_file_of_words_is_no_silence():
+    body = "Time Stamp,Message\n07/15/2026 00:05:00,normal\n07/15/2026 00:10:00,alert\n"
+    with pytest.raises(NotData, match="without a number"):
+        nyiso.parse(body.encode())
+
+
 # ---- EIA -----------------------------------------------------------------------------------
 
 
@@ -481,3 +517,10 @@ def test_a_series_history_below_its_title_is_read(head, label, period):
 def test_a_table_of_another_kind_is_malformed():
     with pytest.raises(Malformed, match="column period"):
         eia.parse(b"a,b\n1,2\n")
+
+
+def test_a_key_that_asked_too_often_waits_an_hour():
+    error = {"error": {"code": "OVER_RATE_LIMIT", "message": "You have exceeded your rate limit."}}
+    with pytest.raises(Throttled) as raised:
+        eia.parse(json.dumps(error).encode())
+    assert raised.value.retry_s == 3_600
