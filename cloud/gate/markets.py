@@ -36,13 +36,16 @@ from cloud.store.settlements import SettlementStore
 from cloud.venues.statements import parse_statement
 from cloud.venues.venue import BadAnswer
 from cloud.vpp.bids import OFFERED, Bid, BidState, Product
-from cloud.vpp.reserves import SOLD
+from cloud.vpp.commitments import AHEAD_NS_MAX
+from cloud.vpp.curve import PRICE_CAP_MICRO, PRICE_FLOOR_MICRO, SEGMENTS_MAX, STEP_W
+from cloud.vpp.reserves import PRICE_MAX_MICRO, SOLD
 from cloud.vpp.settlement import DayAccount, Dispute, Position, SettlementPrices, shadow
 from cloud.writer import Writer
 from protos.clock import MINUTE_NS, Clock
 from protos.messages import ADVICE, Refusal
 
 HOUR_NS = 60 * MINUTE_NS
+MILLION = 1_000_000
 ROWS_MAX = 5_000
 SPAN_NS_MAX = 31 * 24 * HOUR_NS
 STATEMENT_BYTES_MAX = 8 * 1024 * 1024
@@ -56,11 +59,12 @@ PUBLISHED = {"RTM": "RTPD", "DAM": "DAM", "RT": "RT", "DA": "DA"}
 
 
 ORDER_ADVICE = {
-    Refusal.MALFORMED: "a reserve in steps of 1000 W; a curve of 2 to 10 points that rise strictly in"
-    " power and price, from -150 to 1000 $/MWh",
-    Refusal.BAD_PRICE: "a reserve's price is 0 to 250 $ per MW and hour",
+    Refusal.MALFORMED: f"a reserve in steps of {STEP_W} W; a curve of 2 to {SEGMENTS_MAX} points that"
+    f" rise strictly in power and price, from {PRICE_FLOOR_MICRO // MILLION} to"
+    f" {PRICE_CAP_MICRO // MILLION} $/MWh",
+    Refusal.BAD_PRICE: f"a reserve's price is 0 to {PRICE_MAX_MICRO // MILLION} $ per MW and hour",
     Refusal.UNKNOWN_OFFER: "the venue does not buy this product",
-    Refusal.BAD_INTERVAL: "an hour within the next three days",
+    Refusal.BAD_INTERVAL: f"an hour within the next {AHEAD_NS_MAX // (24 * HOUR_NS)} days",
     Refusal.DUPLICATE_NUMBER: "this hour is bid for already; withdraw that bid first",
 }
 """What to do about an order that the desk refuses, where the general advice is for homes."""

@@ -62,7 +62,7 @@ async def test_no_time_however_large_is_an_error_of_ours(cloud):
 IMPOSSIBLE_HOURS = [
     (HOUR_NS, 409, "this hour has begun"),
     (7, 422, "whole UTC hour"),
-    (((1 << 62) - 1) // HOUR_NS * HOUR_NS, 409, "within the next three days"),
+    (((1 << 62) - 1) // HOUR_NS * HOUR_NS, 409, "within the next 3 days"),
 ]
 
 
