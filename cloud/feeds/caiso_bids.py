@@ -2,9 +2,9 @@
 
 A bid curve is a list of points: MW where a step begins and its price. Each point is two rows, whose
 item is `product/number/MW` and `product/number/PRICE`; numbers count from 1 in order of MW. A self
-schedule is `product/SELFSCHED`, with its kind after it where one is named, and the bounds of the stored energy at the hour's end are
-`SOC_MIN` and `SOC_MAX` in MWh. The place is the resource's number, since names are masked. In CAISO's
-sign a negative MW charges.
+schedule is `product/SELFSCHED`, with its kind after it where one is named, and the bounds of the
+stored energy at the hour's end are `SOC_MIN` and `SOC_MAX` in MWh. The place is the resource's
+number, since names are masked. In CAISO's sign a negative MW charges.
 """
 
 from collections.abc import Iterator, Sequence
