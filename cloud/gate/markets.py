@@ -45,6 +45,10 @@ from protos.messages import ADVICE, Refusal
 HOUR_NS = 60 * MINUTE_NS
 ROWS_MAX = 5_000
 SPAN_NS_MAX = 31 * 24 * HOUR_NS
+STARTS_NS_END = 1 << 62
+CAPACITY_W_END = PRICE_MICRO_END = 1 << 40
+"""Whole numbers that a reserve offer may hold lie below these; the desk's own limits are far lower."""
+
 STATEMENT_BYTES_MAX = 8 * 1024 * 1024
 ZONES = {"caiso": PACIFIC, "pjm": EASTERN}
 AHEAD_GATES = {"caiso": time(10), "pjm": time(11)}
@@ -319,7 +323,7 @@ class Markets:
     async def offer_ahead(self, iso: str, starts_ns: int, curve: Sequence[Segment]) -> BidView:
         """A day-ahead offer for one hour, made by the operator; the desk makes none by itself."""
         product = product_of(iso)
-        if not 0 < starts_ns < 1 << 62 or starts_ns % HOUR_NS:
+        if not 0 < starts_ns < STARTS_NS_END or starts_ns % HOUR_NS:
             raise MarketProblem(
                 Trouble.BAD_REQUEST,
                 "starts_ns: the start of a whole UTC hour",
@@ -334,6 +338,17 @@ class Markets:
         self, iso: str, product: str, starts_ns: int, capacity_w: int, price_micro: int
     ) -> BidView:
         """An offer of reserve capacity for one hour; its power is then no longer bid as energy."""
+        outside = [
+            f"{name}: {least} or more, below {most}"
+            for name, value, least, most in (
+                ("starts_ns", starts_ns, 1, STARTS_NS_END),
+                ("capacity_w", capacity_w, 1, CAPACITY_W_END),
+                ("price_micro_per_mw_h", price_micro, 0, PRICE_MICRO_END),
+            )
+            if not least <= value < most
+        ]
+        if outside:
+            raise MarketProblem(Trouble.BAD_REQUEST, "; ".join(outside))
         gate_ns = starts_ns - product_of(iso).gate_lead_ns
         command = OfferReserve(iso, product, starts_ns, capacity_w, price_micro)
         sold = ", ".join(sorted(SOLD[iso]))
