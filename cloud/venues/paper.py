@@ -20,14 +20,13 @@ from cloud.commands import CurveSegment, ObservePrice, RecordAward
 from cloud.facts import BidPrepared
 from cloud.feeds.intervals import EASTERN, HOUR_NS, PACIFIC, to_local, to_ns
 from cloud.venues.caiso import CAISO
-from cloud.venues.days import draw
+from cloud.venues.days import reserve_price_micro
 from cloud.venues.pjm import PJM
 from cloud.venues.regulation import RegulationDesk, decode_report
 from cloud.venues.venue import ENERGY, BadBid, Codec, Offer, Storage
 from protos.clock import MINUTE_NS, SECOND_NS
 from protos.ids import effect_id
 
-RESERVE_SPREAD_CENTS = (800, 2_000)
 PARTICIPANT = "GRIDTOKENX"
 CANCELLED = "CANCELLED"
 KEEP_NS = 48 * HOUR_NS
@@ -44,6 +43,8 @@ class VenueRules:
     """Real time: bids until `gate_lead_ns` before the delivery hour."""
     ahead: str
     """Day ahead: bids until `ahead_gate_hour` prevailing time of the day before."""
+    reserves: str
+    """What the publication of reserve prices is called."""
     gate_lead_ns: int
     ahead_gate_hour: int
     award_step_ns: int
@@ -64,11 +65,21 @@ RESERVE_CAP_MICRO = 250_000_000
 REGULATION_CAP_MICRO = 100_000_000
 RULES = (
     VenueRules(
-        *(CAISO, PACIFIC, "RTM", "DAM", 75 * MINUTE_NS, 10, 15 * MINUTE_NS, 1350 * SECOND_NS),
+        *(
+            CAISO,
+            PACIFIC,
+            "RTM",
+            "DAM",
+            "DAM_AS",
+            75 * MINUTE_NS,
+            10,
+            15 * MINUTE_NS,
+            1350 * SECOND_NS,
+        ),
         reserve_caps=dict.fromkeys(("SPIN", "REG_UP", "REG_DOWN"), RESERVE_CAP_MICRO),
     ),
     VenueRules(
-        *(PJM, EASTERN, "RT", "DA", 65 * MINUTE_NS, 11, HOUR_NS, 30 * MINUTE_NS),
+        *(PJM, EASTERN, "RT", "DA", "RT_AS", 65 * MINUTE_NS, 11, HOUR_NS, 30 * MINUTE_NS),
         reserve_caps={"SPIN": RESERVE_CAP_MICRO, "REG": REGULATION_CAP_MICRO},
     ),
 )
@@ -313,16 +324,6 @@ def _check_storage(rules: VenueRules, offer: Offer) -> None:
         raise Rejected("RAMP", "the ramp rate exceeds the registered one")
     if said.soc_min_wh < registered.soc_min_wh or said.soc_max_wh > registered.soc_max_wh:
         raise Rejected("SOC_BOUNDS", "state of charge bounds outside the registered ones")
-
-
-def reserve_price_micro(venue: str, product: str, starts_ns: int) -> int:
-    """The made clearing price of a reserve in an interval, per MW and hour; the figures are invented:
-    spinning 1 to 9, regulation 4 to 24.
-    """
-    cents = draw(
-        venue, "reserve", product, starts_ns, below=RESERVE_SPREAD_CENTS[product != "SPIN"]
-    )
-    return (100 + 300 * (product != "SPIN") + cents) * 10_000
 
 
 def cleared_w(curve: Iterable[CurveSegment], price_micro_per_mwh: int) -> int:
