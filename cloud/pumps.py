@@ -38,7 +38,8 @@ AWARD_POLL_S = 60.0
 OLD_NS = 60 * MINUTE_NS
 """Prices of intervals that ended longer ago are of no use to a desk that just started."""
 
-SUBMISSIONS_MAX = 64
+SUBMISSIONS_MAX = 256
+"""Bids that wait for their venue: 25 hours of energy and of three reserves each, at both."""
 
 
 Alarm = Callable[[str, int, int, str, str], None]
@@ -114,7 +115,7 @@ class Wholesale:
 
     async def bids(self) -> None:
         """Submits what the desk prepared. Each bid has a task, so a silent venue stops no other;
-        the desk has at most one bid an hour and a day of hours, which bounds them.
+        the desk has at most one bid an hour and product and a day of hours, which bounds them.
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._withdrawals())

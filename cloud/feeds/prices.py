@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from operator import attrgetter
+from zoneinfo import ZoneInfo
 
 from cloud.commands import ObservePrice
 from cloud.feeds import caiso, pjm
@@ -27,6 +28,9 @@ REAL_TIME_LEAD_NS = 1_350 * SECOND_NS
 
 PUBLISHED = {"caiso": (PACIFIC, time(13, 0)), "pjm": (EASTERN, time(13, 30))}
 """When, on the day before, a venue publishes its day-ahead prices, in prevailing time."""
+
+AHEAD_GATES = {"caiso": (PACIFIC, time(10)), "pjm": (EASTERN, time(11))}
+"""When, on the day before, a venue's day-ahead market closes, in prevailing time."""
 
 AFTERWARDS = "RT"
 """PJM says what its reserves cleared at when the interval is over, not before it as CAISO does."""
@@ -77,6 +81,15 @@ def _known_ns(price: ObservePrice) -> int:
         return price.starts_ns + price.duration_ns
     if run in REAL_TIME:
         return price.starts_ns - REAL_TIME_LEAD_NS
-    zone, hour = PUBLISHED[price.venue]
-    eve = trade_date(price.starts_ns, zone) - timedelta(days=1)
+    return _on_the_eve(price.starts_ns, *PUBLISHED[price.venue])
+
+
+def ahead_gate_ns(venue: str, starts_ns: int) -> int:
+    """When the day-ahead market of an hour closes: by the venue's clock on the day before."""
+    zone, hour = AHEAD_GATES[venue]
+    return _on_the_eve(starts_ns, zone, hour)
+
+
+def _on_the_eve(starts_ns: int, zone: ZoneInfo, hour: time) -> int:
+    eve = trade_date(starts_ns, zone) - timedelta(days=1)
     return from_local(datetime.combine(eve, hour), zone)

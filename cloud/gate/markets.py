@@ -7,7 +7,7 @@ Decides nothing: the desk, the venues and the shadow settlement do.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date
 from enum import Enum
 from typing import Protocol
 
@@ -26,11 +26,10 @@ from cloud.feeds.intervals import (
     EASTERN,
     PACIFIC,
     Interval,
-    from_local,
     trade_date,
     trade_day,
 )
-from cloud.feeds.prices import REAL_TIME_LEAD_NS
+from cloud.feeds.prices import REAL_TIME_LEAD_NS, ahead_gate_ns
 from cloud.store.prices import AGE_MAX_NS, Known, PriceStore, Series
 from cloud.store.settlements import SettlementStore
 from cloud.venues.statements import parse_statement
@@ -51,7 +50,6 @@ CAPACITY_W_END = PRICE_MICRO_END = 1 << 40
 
 STATEMENT_BYTES_MAX = 8 * 1024 * 1024
 ZONES = {"caiso": PACIFIC, "pjm": EASTERN}
-AHEAD_GATES = {"caiso": time(10), "pjm": time(11)}
 PUBLISHED = {"RTM": "RTPD", "DAM": "DAM", "RT": "RT", "DA": "DA"}
 """The publications' names of the desk's markets."""
 
@@ -517,12 +515,6 @@ class Markets:
         ]
         unpriced = sorted({one.starts_ns for one in kept} - prices.keys())
         return shadow(iso, positions, SettlementPrices(prices, prices)), unpriced
-
-
-def ahead_gate_ns(iso: str, starts_ns: int) -> int:
-    """When the day-ahead market of an hour closes: by the venue's clock on the day before."""
-    eve = trade_date(starts_ns, ZONES[iso]) - timedelta(days=1)
-    return from_local(datetime.combine(eve, AHEAD_GATES[iso]), ZONES[iso])
 
 
 def product_of(iso: str) -> Product:

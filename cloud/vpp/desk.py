@@ -35,6 +35,7 @@ from cloud.facts import (
     Fact,
     PriceObserved,
 )
+from cloud.vpp import reserve_outlook
 from cloud.vpp.awards import Award, AwardBook, energies
 from cloud.vpp.bids import OFFERED, Bid, Product, bid_state, product_for
 from cloud.vpp.capability import HOUR_NS, Fleet, FleetCapability, heard, is_plausible
@@ -65,10 +66,11 @@ from cloud.vpp.reserves import (
     offer_objection,
     prepared_reserve,
     room_objection,
+    room_w,
     score_reserve,
     standing_awards,
 )
-from cloud.vpp.risk import Limits, exposure_micro, objection
+from cloud.vpp.risk import Limits, exposure_micro, exposure_room_wh, objection
 from cloud.vpp.sharing import Payments
 from protos.clock import MINUTE_NS
 from protos.messages import Refusal
@@ -173,6 +175,40 @@ class Desk:
             )
             for hour in range(hours)
         ]
+
+    def outlook(
+        self, venue: str, starts_ns: int, hours: int, at_ns: int
+    ) -> reserve_outlook.Outlook | Refusal:
+        """What a plan of the venue's reserves in these hours stands on, or why none may be made."""
+        product = self._product(venue)
+        if product is None or self._limits is None:
+            return Refusal.UNKNOWN_OFFER if product is None else Refusal.RISK_LIMIT
+        hours_ns = range(starts_ns, starts_ns + hours * HOUR_NS, HOUR_NS)
+        for hour_ns in (hours_ns[0], hours_ns[-1]):
+            refusal = self.rules.guard.objection(hour_ns // DAY_NS)
+            if refusal is not None:
+                return refusal
+        return reserve_outlook.outlook(
+            self._offered,
+            product,
+            self._prices,
+            self._limits,
+            hours_ns,
+            lambda hour_ns: self._able(hour_ns, at_ns),
+            lambda hour_ns: committed_micro(self._bids, self._book, hour_ns, at_ns),
+        )
+
+    def reserve_room_w(self, product: str, hour_ns: int, at_ns: int) -> int:
+        """How much of a reserve product would be taken for an hour now, by power, energy and limits."""
+        if self._limits is None:
+            return 0
+        committed = committed_micro(self._bids, self._book, hour_ns, at_ns)
+        held = room_w(product, hour_ns, self._able(hour_ns, at_ns), self._bids, at_ns)
+        # A W for an hour is a Wh.
+        return min(held, self._limits.power_max_w, exposure_room_wh(self._limits, committed))
+
+    def _product(self, venue: str) -> Product | None:
+        return next((one for one in self._offered if one.venue == venue), None)
 
     # ---- what is observed ------------------------------------------------------------------
 
@@ -357,7 +393,7 @@ class Desk:
 
     def _offer_reserve(self, command: OfferReserve, at_ns: int) -> list[Fact]:
         """A reserve offer under the same limits; its power is not offered again as energy."""
-        product = next((one for one in self._offered if one.venue == command.venue), None)
+        product = self._product(command.venue)
         refusal = offer_objection(command, product)
         hour_ns = command.starts_ns
         if refusal is None:
@@ -376,7 +412,7 @@ class Desk:
 
     def _bid_ahead(self, command: BidAhead, at_ns: int) -> list[Fact]:
         """A day-ahead offer under the same limits; its hour is then not bid for again."""
-        product = next((one for one in self._offered if one.venue == command.venue), None)
+        product = self._product(command.venue)
         hour_ns = command.starts_ns
         refusal = ahead_objection(command, product, self._decided, at_ns)
         if refusal is None:

@@ -132,24 +132,33 @@ def offer_objection(command: OfferReserve, product: Product | None) -> Refusal |
 def room_objection(
     command: OfferReserve, able: FleetCapability, bids: Mapping[str, Bid], at_ns: int
 ) -> Refusal | None:
-    """Whether the fleet has the power, `able` being what earlier reserves left of it; the whole span
-    of the hour's energy bids is spoken for.
+    """Whether the fleet has the power, `able` being what earlier reserves left of it."""
+    room = room_w(command.product, command.starts_ns, able, bids, at_ns)
+    return Refusal.NO_RESERVE if command.capacity_w > room else None
+
+
+def room_w(
+    product: str, hour_ns: int, able: FleetCapability, bids: Mapping[str, Bid], at_ns: int
+) -> int:
+    """How much of a product the hour still has room for; the whole span of the hour's energy bids is
+    spoken for.
     """
     curves = [
         bid.prepared.curve
         for bid in bids.values()
-        if bid.prepared.starts_ns == command.starts_ns
+        if bid.prepared.starts_ns == hour_ns
         and bid.prepared.product == "EN"
         and bid.may_still_clear(at_ns)
     ]
     sold_w = sum(max(0, curve[-1].power_w) for curve in curves)
     bought_w = sum(max(0, -curve[0].power_w) for curve in curves)
     # Each of W held for an hour needs no more energy than the ability was reckoned with.
-    if command.product in UP and command.capacity_w > able.discharge_w - sold_w:
-        return Refusal.NO_RESERVE
-    if command.product in DOWN and command.capacity_w > able.charge_w - bought_w:
-        return Refusal.NO_RESERVE
-    return None
+    rooms = []
+    if product in UP:
+        rooms.append(able.discharge_w - sold_w)
+    if product in DOWN:
+        rooms.append(able.charge_w - bought_w)
+    return min(rooms)
 
 
 def call_reserve(book: AwardBook, command: CallReserve) -> list[Fact]:
