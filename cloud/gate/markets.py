@@ -509,6 +509,7 @@ class Markets:
                 one.product,
                 one.market == product.ahead,
                 one.price_micro,
+                one.moved_wh,
             )
             for one in kept
             if one.starts_ns in prices

@@ -242,11 +242,22 @@ class PaperExchange:
             return reserve_price_micro(rules.codec.venue, offer.product, starts_ns)
         markets = (rules.ahead,) if offer.market == rules.ahead else (rules.market, rules.ahead)
         for market in markets:
-            series = self._prices.get((rules.codec.venue, offer.node, market), {})
-            for start_ns in (starts_ns, starts_ns // HOUR_NS * HOUR_NS):
-                price = series.get(start_ns)
-                if price is not None and starts_ns < price.starts_ns + price.duration_ns:
-                    return price.price_micro_per_mwh
+            price = self._published((rules.codec.venue, offer.node, market), starts_ns)
+            if price is not None:
+                return price
+        return None
+
+    def real_time_micro(self, venue: str, offer: Offer, starts_ns: int) -> int | None:
+        """The real-time price that covers an interval's start at an offer's node, if it is known."""
+        return self._published((venue, offer.node, self._books[venue].rules.market), starts_ns)
+
+    def _published(self, series: tuple[str, str, str], starts_ns: int) -> int | None:
+        """The published price that covers a moment."""
+        prices = self._prices.get(series, {})
+        for start_ns in (starts_ns, starts_ns // HOUR_NS * HOUR_NS):
+            price = prices.get(start_ns)
+            if price is not None and starts_ns < price.starts_ns + price.duration_ns:
+                return price.price_micro_per_mwh
         return None
 
     def _forget(self, book: Book, before_ns: int) -> None:

@@ -20,7 +20,7 @@ from cloud.venues.days import CAISO_NODE, PJM_LOCALE, PJM_PNODE, publication, zi
 from cloud.venues.paper import RULES, PaperExchange
 from cloud.venues.statements import SettlementDesk
 from cloud.venues.transport import Answer
-from cloud.venues.venue import ENERGY, BadBid
+from cloud.venues.venue import ENERGY, BadBid, Offer
 from cloud.venues.wire import add, to_bytes
 from protos.clock import MINUTE_NS, SECOND_NS
 
@@ -275,20 +275,29 @@ class VenueSim:
         for award in codec.decode_awards(self.exchange.results(venue, at_ns)):
             if trade_date(award.starts_ns, zone) != day:
                 continue
-            key = (award.bid_id, award.starts_ns)
-            made.awards[key] = award
-            self._describe(made, award)
-            made.meters_wh[key] = self._meters_wh.get(key, 0)
-            made.award_prices[award.starts_ns] = award.price_micro_per_mwh
-            change = self._reruns.get((venue, award.starts_ns), 0)
-            made.imbalance_prices[award.starts_ns] = award.price_micro_per_mwh + change
+            self._take(made, award)
         return Answer(200, {"content-type": "text/xml"}, made.publish())
 
-    def _describe(self, made: SettlementDesk, award: RecordAward) -> None:
-        """What an award was sold as, and of regulation how well it followed."""
+    def _take(self, made: SettlementDesk, award: RecordAward) -> None:
+        """One award into the next version, with its meter and its interval's prices. It waits for a
+        later version while its interval has no real-time price.
+        """
         offer = self.exchange.offer(made.venue, award.bid_id)
         if offer is None:
             return
+        real = self.exchange.real_time_micro(made.venue, offer, award.starts_ns)
+        if real is None:
+            return
+        key = (award.bid_id, award.starts_ns)
+        made.awards[key] = award
+        self._describe(made, award, offer)
+        made.meters_wh[key] = self._meters_wh.get(key, 0)
+        made.award_prices[award.starts_ns] = real
+        change = self._reruns.get((made.venue, award.starts_ns), 0)
+        made.imbalance_prices[award.starts_ns] = real + change
+
+    def _describe(self, made: SettlementDesk, award: RecordAward, offer: Offer) -> None:
+        """What an award was sold as, and of regulation how well it followed."""
         if offer.product != ENERGY:
             made.reserves[award.bid_id] = offer.product
             if offer.product != "SPIN":
