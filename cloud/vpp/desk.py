@@ -188,13 +188,14 @@ class Desk:
             refusal = self.rules.guard.objection(hour_ns // DAY_NS)
             if refusal is not None:
                 return refusal
+        seen: dict[tuple[int, int], FleetCapability] = {}
         return reserve_outlook.outlook(
             self._offered,
             product,
             self._prices,
             self._limits,
             hours_ns,
-            lambda hour_ns: self._able(hour_ns, at_ns),
+            lambda hour_ns: self._able(hour_ns, at_ns, seen),
             lambda hour_ns: committed_micro(self._bids, self._book, hour_ns, at_ns),
         )
 
@@ -382,13 +383,22 @@ class Desk:
         gate_ns = hour_ns - product.gate_lead_ns
         return prepared_energy(self._bids, product, product.market, hour_ns, gate_ns, curve)
 
-    def _able(self, hour_ns: int, at_ns: int) -> FleetCapability:
-        """What the fleet can do in an hour after all that is promised before and reserved in it."""
+    def _able(
+        self, hour_ns: int, at_ns: int, seen: dict[tuple[int, int], FleetCapability] | None = None
+    ) -> FleetCapability:
+        """What the fleet can do in an hour after all that is promised before and reserved in it.
+
+        `seen` keeps what was reckoned for other hours of the same moment.
+        """
         sold_wh, bought_wh = promised_wh(self._bids, hour_ns, at_ns)
         drawn_wh, charged_wh = self.rules.homes.between(at_ns, hour_ns)
         held = held_in(self._bids, hour_ns, at_ns)
-        sold_wh, bought_wh = sold_wh + drawn_wh + held.up_wh, bought_wh + charged_wh + held.down_wh
-        able = self._fleet.capability(at_ns, HOUR_NS, sold_wh, bought_wh)
+        taken = sold_wh + drawn_wh + held.up_wh, bought_wh + charged_wh + held.down_wh
+        able = None if seen is None else seen.get(taken)
+        if able is None:
+            able = self._fleet.capability(at_ns, HOUR_NS, *taken)
+        if seen is not None:
+            seen[taken] = able
         return held.less(able.firm if self.rules.promises_firm else able)
 
     def _offer_reserve(self, command: OfferReserve, at_ns: int) -> list[Fact]:
