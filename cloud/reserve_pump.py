@@ -94,8 +94,7 @@ class ReservePump:
         for offer in reserve_offers(outlook.venue, plan, outlook.starts_ns):
             if self._was_offered(offer):
                 continue
-            now_ns = self._clock.now_ns()
-            room_w = self._desk.reserve_room_w(offer.product, offer.starts_ns, now_ns)
+            room_w = self._desk.reserve_room_w(offer, self._clock.now_ns())
             capacity_w = min(offer.capacity_w, room_w // STEP_W * STEP_W)
             if capacity_w < POWER_MIN_W:
                 continue

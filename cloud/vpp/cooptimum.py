@@ -73,11 +73,14 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What is left for reserves by step, in W, beside the battery's own bounds; empty is no limit."""
+    """What is left for reserves by step, in W, beside the battery's own bounds; empty is no limit. In
+    the steps that are `still` no energy is traded.
+    """
 
     up_w: Sequence[int] = ()
     down_w: Sequence[int] = ()
     budgets: Sequence[Budget] = ()
+    still: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,10 @@ def joint_plan(
     hours = step_s / HOUR_S
     costs, upper = _columns(plant, prices, reserves, hours, rules)
     rows = _rows(plant, steps, hours, stored_wh, rules, reserves)
-    _add_room(rows, room or Room())
+    room = room or Room()
+    _add_room(rows, room)
+    for kind in (CHARGE, DISCHARGE):
+        upper[np.array(room.still, np.int32) * KINDS + kind] = 0
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
     solver.setOptionValue("output_flag", False)
     solver.setOptionValue("threads", 1)

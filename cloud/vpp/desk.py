@@ -199,12 +199,12 @@ class Desk:
             lambda hour_ns: committed_micro(self._bids, self._book, hour_ns, at_ns),
         )
 
-    def reserve_room_w(self, product: str, hour_ns: int, at_ns: int) -> int:
-        """How much of a reserve product would be taken for an hour now, by power, energy and limits."""
+    def reserve_room_w(self, offer: OfferReserve, at_ns: int) -> int:
+        """How much of a reserve would be taken for its hour now, by power, energy and limits."""
         if self._limits is None:
             return 0
-        committed = committed_micro(self._bids, self._book, hour_ns, at_ns)
-        held = room_w(product, hour_ns, self._able(hour_ns, at_ns), self._bids, at_ns)
+        committed = committed_micro(self._bids, self._book, offer.starts_ns, at_ns)
+        held = room_w(offer, self._able(offer.starts_ns, at_ns), self._bids, at_ns)
         # A W for an hour is a Wh.
         return min(held, self._limits.power_max_w, exposure_room_wh(self._limits, committed))
 
@@ -418,6 +418,8 @@ class Desk:
             return [DeskRefused(f"reserve/{hour_ns}", refusal)]
         exposure = exposure_micro(prepared.curve, HOUR_NS)
         self._bids[prepared.bid_id] = Bid(prepared, exposure)
+        if command.alone:
+            self._decided[hour_ns] = None
         return [prepared]
 
     def _bid_ahead(self, command: BidAhead, at_ns: int) -> list[Fact]:

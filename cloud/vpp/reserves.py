@@ -133,30 +133,31 @@ def room_objection(
     command: OfferReserve, able: FleetCapability, bids: Mapping[str, Bid], at_ns: int
 ) -> Refusal | None:
     """Whether the fleet has the power, `able` being what earlier reserves left of it."""
-    room = room_w(command.product, command.starts_ns, able, bids, at_ns)
+    room = room_w(command, able, bids, at_ns)
     return Refusal.NO_RESERVE if command.capacity_w > room else None
 
 
 def room_w(
-    product: str, hour_ns: int, able: FleetCapability, bids: Mapping[str, Bid], at_ns: int
+    command: OfferReserve, able: FleetCapability, bids: Mapping[str, Bid], at_ns: int
 ) -> int:
-    """How much of a product the hour still has room for; the whole span of the hour's energy bids is
-    spoken for.
+    """How much of an offer's product the hour still has room for; the whole span of the hour's energy
+    bids is spoken for, and what is to be alone has no room beside anything.
     """
-    curves = [
-        bid.prepared.curve
+    beside = [
+        bid.prepared
         for bid in bids.values()
-        if bid.prepared.starts_ns == hour_ns
-        and bid.prepared.product == "EN"
-        and bid.may_still_clear(at_ns)
+        if bid.prepared.starts_ns == command.starts_ns and bid.may_still_clear(at_ns)
     ]
+    if command.alone and beside:
+        return 0
+    curves = [one.curve for one in beside if one.product == "EN"]
     sold_w = sum(max(0, curve[-1].power_w) for curve in curves)
     bought_w = sum(max(0, -curve[0].power_w) for curve in curves)
     # Each of W held for an hour needs no more energy than the ability was reckoned with.
     rooms = []
-    if product in UP:
+    if command.product in UP:
         rooms.append(able.discharge_w - sold_w)
-    if product in DOWN:
+    if command.product in DOWN:
         rooms.append(able.charge_w - bought_w)
     return min(rooms)
 

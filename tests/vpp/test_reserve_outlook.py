@@ -89,7 +89,7 @@ def test_the_plans_offers_are_taken_as_far_as_the_desk_says_there_is_room():
         offers = reserve_offers("caiso", planned(found), TOMORROW)
         assert offers
         for offer in offers:
-            room_w = desk.reserve_room_w(offer.product, offer.starts_ns, AT)
+            room_w = desk.reserve_room_w(offer, AT)
             refused = desk.apply(_sized(offer, room_w + 1_000), AT)
             reasons = {Refusal.NO_RESERVE, Refusal.RISK_LIMIT, Refusal.BELOW_MINIMUM}
             assert refused[0].reason in reasons
@@ -124,4 +124,33 @@ def test_what_is_promised_already_is_not_promised_again():
         sum(most for _, most in before.exposure_wh) - 100_000
     )
     late_ns = AT + 16 * MINUTE_NS
-    assert desk.reserve_room_w("SPIN", TOMORROW, late_ns) <= 0, "nobody is heard any more"
+    assert desk.reserve_room_w(OfferReserve("caiso", "SPIN", TOMORROW, 1, 0), late_ns) <= 0, (
+        "nobody is heard any more"
+    )
+
+
+def test_an_hour_of_regulation_holds_nothing_else():
+    """A battery that follows a signal can hold no other power; spinning leaves room for energy."""
+    found = look(desk_with(homes=60))
+    plan = planned(found)
+    assert any(plan.up_w) or any(plan.down_w)
+    for power_w, *kinds in zip(plan.power_w, plan.up_w, plan.down_w, plan.spin_w, strict=True):
+        assert sum(map(bool, kinds)) <= 1
+        assert not power_w or not any(kinds[:2])
+    offers = reserve_offers("caiso", plan, TOMORROW)
+    assert all(one.alone == (one.product != "SPIN") for one in offers)
+    pairs = planned(look(desk_with(homes=60), "pjm"))
+    assert pairs.up_w == pairs.down_w
+    assert not any(spin and up for spin, up in zip(pairs.spin_w, pairs.up_w, strict=True))
+
+
+def test_the_hour_goes_to_what_earns_most_in_it():
+    def best(usd_up, usd_spin):
+        desk = desk_with(days=(), homes=60)
+        for kind, usd in (("REG_UP", usd_up), ("SPIN", usd_spin)):
+            desk.apply(reserve("caiso", kind, TOMORROW, usd), AT)
+        (offer,) = reserve_offers("caiso", planned(look(desk)), TOMORROW)
+        return offer.product
+
+    assert best(30, 5) == "REG_UP"
+    assert best(5, 30) == "SPIN"
