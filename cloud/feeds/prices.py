@@ -2,8 +2,8 @@
 
 The desk knows four energy markets by short names, CAISO's DAM and RTM and PJM's DA and RT, whatever
 the publication called them, and reserves as those with the product's name behind (DAM_AS_SPIN). A
-publication in which any price is not the sum of its parts is refused as
-a whole: which of its rows are right cannot be told.
+publication in which any price is not the sum of its parts is refused as a whole: which of its rows
+are right cannot be told.
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,9 @@
 """The day of prices that the project makes itself: a synthetic twin of a sunny spring day.
 
 Same shape as a real publication, byte for byte parseable by the same parser: CAISO's LMP and reserve
-reports as CSV in a zip, PJM's hourly LMP and five-minute reserve feeds as JSON. Components sum to the price exactly. Deterministic in
-venue, node, market and date, with no randomness but a hash. The figures are invented.
+reports as CSV in a zip, PJM's hourly LMP and five-minute reserve feeds as JSON. Components sum to the
+price exactly. Deterministic in venue, node, market and date, with no randomness but a hash. The
+figures are invented.
 """
 
 import csv
@@ -253,8 +254,9 @@ def reserve_price_micro(venue: str, product: str, starts_ns: int) -> int:
 
 
 def caiso_reserves(day: date) -> bytes:
-    """PRC_AS of one trade date, day ahead, all types and regions, as OASIS serves it. An hour's price
-    south of Path 26 is the mean of what real time will clear at, but for the fifth decimal.
+    """PRC_AS of one trade date, day ahead, as OASIS serves it, without the mileage that nobody here
+    is paid. An hour's price south of Path 26 is the mean of what real time will clear at, but for the
+    fifth decimal.
     """
     rows: list[dict[str, object]] = []
     for start_ns in trade_day(day, PACIFIC).steps(HOUR_NS):

@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import pytest
 
 from cloud.commands import (
@@ -130,6 +131,8 @@ def test_the_same_power_is_never_sold_twice_whichever_comes_first():
 def test_what_is_offered_alone_has_its_hour_for_itself():
     alone = offer("REG_UP", alone=True)
     assert decode_command(encode_command(alone)) == alone
+    as_it_was = [191, "caiso", "REG_UP", STARTS, 100_000, 5 * USD]
+    assert decode_command(msgspec.msgpack.encode(as_it_was)) == offer("REG_UP")
     desk = desk_at(AT, homes=40)
     assert [one for one in bids(desk_at(AT, homes=40), AT) if one.starts_ns == STARTS]
     (taken,) = desk.apply(alone, AT)
