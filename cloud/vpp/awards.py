@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 
 from cloud.facts import AwardMetered, LeaseIssued, ReserveMetered
-from cloud.vpp.capability import HOUR_NS, Capability, Fleet
+from cloud.vpp.capability import HOUR_NS, RAMP_W_PER_S, Capability, Fleet
 from protos.clock import MINUTE_NS, SECOND_NS, slot_at, slot_end_ns, slot_start_ns
 from protos.ids import DeviceId, effect_id
 from protos.messages import LeaseState
@@ -28,7 +28,6 @@ HOLD_NS = 5 * MINUTE_NS
 EARLY_NS = 30 * SECOND_NS
 """A lease that is over this long before its end was given up: the agent stops, the home objects."""
 
-RAMP_W_PER_S = 500
 MICRO_WH_PER_MWH = 1_000_000
 
 

@@ -68,8 +68,9 @@ from cloud.vpp.reserves import (
     score_reserve,
     standing_awards,
 )
-from cloud.vpp.risk import Limits, exposure_micro, objection
+from cloud.vpp.risk import Limits, exposure_micro, objection, storage_objection
 from cloud.vpp.sharing import Payments
+from cloud.vpp.storage import curves_beside, expected_wh, ramped, saying, swing_of
 from protos.clock import MINUTE_NS
 from protos.messages import Refusal
 
@@ -343,8 +344,9 @@ class Desk:
         refusal = objection(limits, curve, HOUR_NS, committed)
         if refusal is not None:
             return refusal
-        gate_ns = hour_ns - product.gate_lead_ns
-        return prepared_energy(self._bids, product, product.market, hour_ns, gate_ns, curve)
+        terms = (hour_ns, hour_ns - product.gate_lead_ns, curve)
+        prepared = prepared_energy(self._bids, product, product.market, *terms)
+        return self._with_storage(prepared, at_ns)
 
     def _able(self, hour_ns: int, at_ns: int) -> FleetCapability:
         """What the fleet can do in an hour after all that is promised before and reserved in it."""
@@ -353,7 +355,34 @@ class Desk:
         held = held_in(self._bids, hour_ns, at_ns)
         sold_wh, bought_wh = sold_wh + drawn_wh + held.up_wh, bought_wh + charged_wh + held.down_wh
         able = self._fleet.capability(at_ns, HOUR_NS, sold_wh, bought_wh)
-        return held.less(able.firm if self.rules.promises_firm else able)
+        left = held.less(able.firm if self.rules.promises_firm else able)
+        if not self.rules.states_storage:
+            return left
+        beside = curves_beside(self._bids, hour_ns, at_ns)
+        return ramped(left, self._fleet.storage(at_ns), beside)
+
+    def _with_storage(
+        self, prepared: BidPrepared, at_ns: int, *, from_anywhere: bool = False
+    ) -> BidPrepared | Refusal:
+        """The bid with what it says of its batteries, or why they cannot do what it offers."""
+        if not self.rules.states_storage:
+            return prepared
+        hour_ns = prepared.starts_ns
+        sold_wh, bought_wh = promised_wh(self._bids, hour_ns, at_ns)
+        drawn_wh, charged_wh = self.rules.homes.between(at_ns, hour_ns)
+        taken_wh = drawn_wh - charged_wh
+        taken_wh += expected_wh(self._bids.values(), self._book, self._expected, hour_ns, at_ns)
+        storage = self._fleet.storage(at_ns).after(
+            taken_wh, sold_wh + drawn_wh, bought_wh + charged_wh
+        )
+        swing = swing_of(prepared, curves_beside(self._bids, hour_ns, at_ns))
+        refusal = storage_objection(storage, swing, from_anywhere=from_anywhere)
+        return refusal or saying(prepared, storage)
+
+    def _expected(self, bid: BidPrepared) -> int | None:
+        """The price that an open bid's hour is expected to have."""
+        product = next(one for one in self._offered if one.venue == bid.venue)
+        return self.reference(product, bid.starts_ns, 1)[0]
 
     def _offer_reserve(self, command: OfferReserve, at_ns: int) -> list[Fact]:
         """A reserve offer under the same limits; its power is not offered again as energy."""
@@ -368,11 +397,11 @@ class Desk:
         refusal = reserve_objection(self._limits, self._bids, self._book, prepared, at_ns)
         if refusal is None:
             refusal = room_objection(command, self._able(hour_ns, at_ns), self._bids, at_ns)
-        if refusal is not None:
-            return [DeskRefused(f"reserve/{hour_ns}", refusal)]
-        exposure = exposure_micro(prepared.curve, HOUR_NS)
-        self._bids[prepared.bid_id] = Bid(prepared, exposure)
-        return [prepared]
+        outcome = refusal or self._with_storage(prepared, at_ns)
+        if isinstance(outcome, Refusal):
+            return [DeskRefused(f"reserve/{hour_ns}", outcome)]
+        self._bids[outcome.bid_id] = Bid(outcome, exposure_micro(outcome.curve, HOUR_NS))
+        return [outcome]
 
     def _bid_ahead(self, command: BidAhead, at_ns: int) -> list[Fact]:
         """A day-ahead offer under the same limits; its hour is then not bid for again."""
@@ -392,9 +421,12 @@ class Desk:
         assert product is not None, "an unknown venue was refused"
         terms = (hour_ns, command.gate_ns, command.curve)
         prepared = prepared_energy(self._bids, product, product.ahead, *terms)
+        outcome = self._with_storage(prepared, at_ns, from_anywhere=product.minds_storage)
+        if isinstance(outcome, Refusal):
+            return [DeskRefused(f"ahead/{command.venue}/{hour_ns}", outcome)]
         self._decided[hour_ns] = None
-        self._bids[prepared.bid_id] = Bid(prepared, exposure_micro(command.curve, HOUR_NS))
-        return [prepared]
+        self._bids[outcome.bid_id] = Bid(outcome, exposure_micro(command.curve, HOUR_NS))
+        return [outcome]
 
     def _meter(self, at_ns: int) -> list[Fact]:
         """The results of awards that are over."""
