@@ -320,6 +320,7 @@ class Refusal(IntEnum):
     NO_RESERVE = 141
     NOT_STORED = 160
     TOO_STEEP = 161
+    NO_BATTERY = 162
 
 
 ADVICE: dict[Refusal, str] = {
@@ -371,6 +372,7 @@ ADVICE: dict[Refusal, str] = {
     Refusal.BAD_REPLACEMENT: "replace by a limit till the gate, same slot and side; else cancel",
     Refusal.NO_RESERVE: "the fleet has not this much power and energy left for the hour; offer less",
     Refusal.NOT_STORED: "the batteries would leave their energy bounds; offer less for this hour",
+    Refusal.NO_BATTERY: "no battery was heard in the last 15 minutes; offer when the homes report",
     Refusal.TOO_STEEP: "the batteries cannot turn this fast, hour to hour included; offer less",
     Refusal.NO_RATE: "the venue pays in another currency; set [desk] rate_micro to its rate",
 }

@@ -103,7 +103,7 @@ def storage_objection(
     leaves more room. `from_anywhere` takes the store to be as full, or as empty, as would serve.
     """
     if not storage.is_sound:
-        return Refusal.NOT_STORED
+        return Refusal.NO_BATTERY
     out_wh, in_wh = storage.stored_wh - storage.soc_min_wh, storage.soc_max_wh - storage.stored_wh
     if from_anywhere:
         out_wh = in_wh = out_wh + in_wh

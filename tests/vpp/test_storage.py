@@ -209,10 +209,10 @@ HOUR_SWING = Swing(0, 0, HOUR_NS, 0, RAMP_WITHIN_NS)
         ({}, {"discharge_w": 280_000, "duration_ns": HOUR_NS // 2}, None),
         ({}, {"turn_w": 4_800_000}, None),
         ({}, {"turn_w": 4_800_001}, Refusal.TOO_STEEP),
-        ({"ramp_w_per_min": 0}, {}, Refusal.NOT_STORED),
-        ({"stored_wh": 27_999}, {}, Refusal.NOT_STORED),
-        ({"stored_wh": 280_001}, {}, Refusal.NOT_STORED),
-        ({"soc_min_wh": -1}, {}, Refusal.NOT_STORED),
+        ({"ramp_w_per_min": 0}, {}, Refusal.NO_BATTERY),
+        ({"stored_wh": 27_999}, {}, Refusal.NO_BATTERY),
+        ({"stored_wh": 280_001}, {}, Refusal.NO_BATTERY),
+        ({"soc_min_wh": -1}, {}, Refusal.NO_BATTERY),
     ],
 )
 def test_no_bid_asks_for_more_than_the_batteries_can_do(store, asked, refusal):
@@ -241,7 +241,7 @@ def test_where_the_seller_minds_it_an_offer_of_tomorrow_needs_what_was_bought_be
 def test_without_a_battery_that_is_heard_nothing_is_offered():
     for venue in ("caiso", "pjm"):
         refused = ahead(stating_desk(EVE, homes=0), venue, STARTS, -100_000, 100_000)
-        assert refused.reason == Refusal.NOT_STORED
+        assert refused.reason == Refusal.NO_BATTERY
 
 
 def test_a_big_battery_is_offered_as_far_as_its_lease_lets_it_turn():
