@@ -99,8 +99,9 @@ def storage_objection(
 ) -> Refusal | None:
     """Why the batteries could not do what is offered, or None. No storage known is none there.
 
-    Energy in and out is counted at the terminals, as the venues count it; what charging loses only
-    leaves more room. `from_anywhere` takes the store to be as full, or as empty, as would serve.
+    A Wh at the terminals counts as one in the store, as in what the fleet can hold: what charging
+    loses leaves more room, what discharging loses is not counted. `from_anywhere` takes the store to
+    be as full, or as empty, as would serve.
     """
     if not storage.is_sound:
         return Refusal.NO_BATTERY
