@@ -59,8 +59,8 @@ class VenueRules:
     reserve_caps: Mapping[str, int] = field(default_factory=dict)
     """What capacity of each reserve product may cost at most, per MW and hour."""
     needs_storage: bool = True
-    """Whether a bid that says nothing of its battery is rejected. CAISO lets its bounds away; a
-    virtual plant is nothing but batteries, so here they are asked for."""
+    """Whether a bid that says nothing of its battery is rejected. At CAISO the bounds may be left
+    out; a virtual plant is nothing but batteries, so here they are asked for."""
     minds_storage: bool = False
     """Whether the venue's own optimisation keeps a battery within its bounds. Where it does not, a
     curve must be such that any of its powers can be held for the whole hour."""
@@ -298,6 +298,7 @@ def check_offer(rules: VenueRules, offer: Offer, at_ns: int, beside: Sequence[Of
 
 
 def _check_curve(rules: VenueRules, offer: Offer) -> None:
+    """An energy curve: segments, floor, rising, cap, size."""
     if len(offer.curve) > rules.points_max:
         raise Rejected("SEGMENTS", f"a curve has at most {rules.points_max - 1} segments")
     if offer.curve[1].price_micro_per_mwh < rules.price_floor_micro:
@@ -331,7 +332,10 @@ def _check_storage(rules: VenueRules, offer: Offer, beside: Sequence[Offer]) -> 
     said = offer.storage
     if said is None:
         if rules.needs_storage or rules.registered is not None:
-            raise Rejected("STORAGE", "a storage bid says its ramp and its state of charge")
+            raise Rejected(
+                "STORAGE",
+                "a storage bid says its ramp rate, its state of charge and the bounds of it",
+            )
         return
     if said.ramp_w_per_min <= 0:
         raise Rejected("RAMP", "the ramp rate must be above zero")

@@ -69,6 +69,15 @@ def test_a_bid_that_says_half_of_it_is_no_bid(venue, name):
         CODECS[venue].decode_bid(halved)
 
 
+def test_the_slower_of_two_ramp_rates_is_the_batterys():
+    body = PJM.encode_bid(bid("pjm"), PARTICIPANT)
+    slower = body.replace(b"<ChargeRampRate>0.05<", b"<ChargeRampRate>0.04<")
+    assert slower != body
+    assert PJM.decode_bid(slower).storage == dataclasses.replace(
+        storage_of(bid("pjm")), ramp_w_per_min=40_000
+    )
+
+
 @pytest.mark.parametrize("venue", VENUES)
 @pytest.mark.parametrize(
     ("said", "registered", "code"),
