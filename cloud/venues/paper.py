@@ -73,8 +73,8 @@ REGULATION_CAP_MICRO = 100_000_000
 RULES = (
     VenueRules(
         *(CAISO, PACIFIC, "RTM", "DAM", 75 * MINUTE_NS, 10, 15 * MINUTE_NS, 1350 * SECOND_NS),
-        minds_storage=True,
         reserve_caps=dict.fromkeys(("SPIN", "REG_UP", "REG_DOWN"), RESERVE_CAP_MICRO),
+        minds_storage=True,
     ),
     VenueRules(
         *(PJM, EASTERN, "RT", "DA", 65 * MINUTE_NS, 11, HOUR_NS, 30 * MINUTE_NS),
@@ -325,38 +325,6 @@ def _check_reserve(rules: VenueRules, offer: Offer) -> None:
         raise Rejected("PRICE_CAP", "the capacity price lies outside 0 and its cap")
 
 
-def _check_storage(rules: VenueRules, offer: Offer, beside: Sequence[Offer]) -> None:
-    """Ramp and state of charge: possible in themselves, within what is registered, and such that the
-    battery can follow the curve.
-    """
-    said = offer.storage
-    if said is None:
-        if rules.needs_storage or rules.registered is not None:
-            raise Rejected(
-                "STORAGE",
-                "a storage bid says its ramp rate, its state of charge and the bounds of it",
-            )
-        return
-    if said.ramp_w_per_min <= 0:
-        raise Rejected("RAMP", "the ramp rate must be above zero")
-    if not 0 <= said.soc_min_wh <= said.stored_wh <= said.soc_max_wh:
-        raise Rejected("SOC_BOUNDS", "state of charge: 0 <= minimum <= stored <= maximum")
-    _check_registered(rules, said)
-    _check_ramp(rules, offer, said, beside)
-    if offer.product == ENERGY and not rules.minds_storage:
-        _check_energy(offer, said)
-
-
-def _check_registered(rules: VenueRules, said: Storage) -> None:
-    registered = rules.registered
-    if registered is None:
-        return
-    if said.ramp_w_per_min > registered.ramp_w_per_min:
-        raise Rejected("RAMP", "the ramp rate exceeds the registered one")
-    if said.soc_min_wh < registered.soc_min_wh or said.soc_max_wh > registered.soc_max_wh:
-        raise Rejected("SOC_BOUNDS", "state of charge bounds outside the registered ones")
-
-
 def _check_ramp(rules: VenueRules, offer: Offer, said: Storage, beside: Sequence[Offer]) -> None:
     """From any power of this hour or of those beside it to any of its own, within one interval."""
     within_ns = rules.award_step_ns if offer.product == ENERGY else RESERVE_WITHIN_NS
@@ -390,6 +358,33 @@ def _check_energy(offer: Offer, said: Storage) -> None:
             f"{decimal_text(asked)} MWh are bid for in the hour, "
             f"{decimal_text(said.soc_max_wh - said.stored_wh)} fit below the maximum",
         )
+
+
+def _check_storage(rules: VenueRules, offer: Offer, beside: Sequence[Offer]) -> None:
+    """Ramp and state of charge: possible in themselves, within what is registered, and such that the
+    battery can follow the curve.
+    """
+    said, registered = offer.storage, rules.registered
+    if said is None:
+        if rules.needs_storage or registered is not None:
+            raise Rejected(
+                "STORAGE",
+                "a storage bid says its ramp rate, its state of charge and the bounds of it",
+            )
+        return
+    if said.ramp_w_per_min <= 0:
+        raise Rejected("RAMP", "the ramp rate must be above zero")
+    if not 0 <= said.soc_min_wh <= said.stored_wh <= said.soc_max_wh:
+        raise Rejected("SOC_BOUNDS", "state of charge: 0 <= minimum <= stored <= maximum")
+    _check_ramp(rules, offer, said, beside)
+    if offer.product == ENERGY and not rules.minds_storage:
+        _check_energy(offer, said)
+    if registered is None:
+        return
+    if said.ramp_w_per_min > registered.ramp_w_per_min:
+        raise Rejected("RAMP", "the ramp rate exceeds the registered one")
+    if said.soc_min_wh < registered.soc_min_wh or said.soc_max_wh > registered.soc_max_wh:
+        raise Rejected("SOC_BOUNDS", "state of charge bounds outside the registered ones")
 
 
 def reserve_price_micro(venue: str, product: str, starts_ns: int) -> int:

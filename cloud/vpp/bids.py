@@ -27,8 +27,6 @@ class Product:
     """The venue takes real-time bids until this long before the delivery hour."""
     step_ns: int = 15 * MINUTE_NS
     """How long one real-time price holds; an award has one price."""
-    minds_storage: bool = False
-    """Whether the venue's optimisation keeps a storage within its energy limits over the day."""
 
     @property
     def series(self) -> tuple[str, str, str]:
@@ -37,7 +35,7 @@ class Product:
 
 
 OFFERED = (
-    Product("caiso", "TH_SP15_GEN-APND", "RTM", "DAM", 75 * MINUTE_NS, minds_storage=True),
+    Product("caiso", "TH_SP15_GEN-APND", "RTM", "DAM", 75 * MINUTE_NS),
     Product("pjm", "51288", "RT", "DA", 65 * MINUTE_NS, HOUR_NS),
 )
 

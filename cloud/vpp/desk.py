@@ -68,9 +68,9 @@ from cloud.vpp.reserves import (
     score_reserve,
     standing_awards,
 )
-from cloud.vpp.risk import Limits, exposure_micro, objection, storage_objection
+from cloud.vpp.risk import Limits, exposure_micro, objection
 from cloud.vpp.sharing import Payments
-from cloud.vpp.storage import curves_beside, expected_wh, ramped, saying, swing_of
+from cloud.vpp.storage import Promises, ramped, stated
 from protos.clock import MINUTE_NS
 from protos.messages import Refusal
 
@@ -358,31 +358,16 @@ class Desk:
         left = held.less(able.firm if self.rules.promises_firm else able)
         if not self.rules.states_storage:
             return left
-        beside = curves_beside(self._bids, hour_ns, at_ns)
-        return ramped(left, self._fleet.storage(at_ns), beside)
+        return ramped(left, self._fleet.storage(at_ns), self._bids, hour_ns, at_ns)
 
     def _with_storage(
-        self, prepared: BidPrepared, at_ns: int, *, from_anywhere: bool = False
+        self, prepared: BidPrepared, at_ns: int, *, is_ahead: bool = False
     ) -> BidPrepared | Refusal:
         """The bid with what it says of its batteries, or why they cannot do what it offers."""
         if not self.rules.states_storage:
             return prepared
-        hour_ns = prepared.starts_ns
-        sold_wh, bought_wh = promised_wh(self._bids, hour_ns, at_ns)
-        drawn_wh, charged_wh = self.rules.homes.between(at_ns, hour_ns)
-        taken_wh = drawn_wh - charged_wh
-        taken_wh += expected_wh(self._bids.values(), self._book, self._expected, hour_ns, at_ns)
-        storage = self._fleet.storage(at_ns).after(
-            taken_wh, sold_wh + drawn_wh, bought_wh + charged_wh
-        )
-        swing = swing_of(prepared, curves_beside(self._bids, hour_ns, at_ns))
-        refusal = storage_objection(storage, swing, from_anywhere=from_anywhere)
-        return refusal or saying(prepared, storage)
-
-    def _expected(self, bid: BidPrepared) -> int | None:
-        """The price that an open bid's hour is expected to have."""
-        product = next(one for one in self._offered if one.venue == bid.venue)
-        return self.reference(product, bid.starts_ns, 1)[0]
+        open_ = Promises(self._bids, self._book, self.rules.homes, self._prices, self._offered)
+        return stated(prepared, self._fleet.storage(at_ns), open_, at_ns, is_ahead=is_ahead)
 
     def _offer_reserve(self, command: OfferReserve, at_ns: int) -> list[Fact]:
         """A reserve offer under the same limits; its power is not offered again as energy."""
@@ -421,7 +406,7 @@ class Desk:
         assert product is not None, "an unknown venue was refused"
         terms = (hour_ns, command.gate_ns, command.curve)
         prepared = prepared_energy(self._bids, product, product.ahead, *terms)
-        outcome = self._with_storage(prepared, at_ns, from_anywhere=product.minds_storage)
+        outcome = self._with_storage(prepared, at_ns, is_ahead=True)
         if isinstance(outcome, Refusal):
             return [DeskRefused(f"ahead/{command.venue}/{hour_ns}", outcome)]
         self._decided[hour_ns] = None

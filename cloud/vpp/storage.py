@@ -7,21 +7,24 @@ hours beside it to any of its own. Where the venue's own optimisation minds the 
 day-ahead offer only has to fit the batteries, since what comes before it is the venue's to plan.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import msgspec
 
 from cloud.commands import CurveSegment
 from cloud.facts import BidPrepared, ReservePrepared
 from cloud.vpp.awards import AwardBook
-from cloud.vpp.bids import Bid
+from cloud.vpp.bids import Bid, Product
 from cloud.vpp.capability import HOUR_NS, FleetCapability, FleetStorage
+from cloud.vpp.commitments import promised_wh
 from cloud.vpp.curve import power_at
+from cloud.vpp.homes import HomeForecast
+from cloud.vpp.prices import PriceBook, reference_price
 from cloud.vpp.reserves import DOWN, UP
-from cloud.vpp.risk import Swing
+from cloud.vpp.risk import Swing, storage_objection
 from protos.clock import MINUTE_NS, SECOND_NS
+from protos.messages import Refusal
 from protos.units import energy_wh
 
 RAMP_WITHIN_NS = 15 * MINUTE_NS
@@ -30,40 +33,77 @@ RAMP_WITHIN_NS = 15 * MINUTE_NS
 RESERVE_WITHIN_NS = 10 * MINUTE_NS
 """Reserve is what can be reached in ten minutes."""
 
+MINDED = frozenset({"caiso"})
+"""The venues whose own optimisation keeps a storage within its energy limits over the day."""
+
 Curves = Sequence[Sequence[CurveSegment]]
-AnyBid = TypeVar("AnyBid", bound=BidPrepared)
 
 
-def expected_wh(
-    bids: Iterable[Bid],
-    book: AwardBook,
-    price_of: Callable[[BidPrepared], int | None],
-    before_ns: int,
-    at_ns: int,
-) -> int:
-    """Energy in Wh that is expected to go out from now to an hour's start; negative comes in.
+@dataclass(frozen=True, slots=True)
+class Promises:
+    """All that may move energy before an hour, and the prices it is expected to move at."""
 
-    `price_of` gives the price that a bid's hour is expected to have. A reserve is not expected to be
-    called.
-    """
-    total = 0
-    for bid in bids:
+    bids: Mapping[str, Bid]
+    book: AwardBook
+    homes: HomeForecast
+    prices: PriceBook
+    offered: Sequence[Product]
+
+    def expected_wh(self, before_ns: int, at_ns: int) -> int:
+        """Energy in Wh that bids are expected to take out from now to an hour's start; negative is
+        put in. A reserve is not expected to be called.
+        """
+        return sum(
+            self._expected_of(bid, at_ns)
+            for bid in self.bids.values()
+            if bid.prepared.product == "EN"
+            and bid.prepared.starts_ns < before_ns
+            and bid.may_still_clear(at_ns)
+        )
+
+    def _expected_of(self, bid: Bid, at_ns: int) -> int:
         prepared = bid.prepared
-        if prepared.product != "EN" or prepared.starts_ns >= before_ns:
-            continue
-        if not bid.may_still_clear(at_ns):
-            continue
         from_ns = max(at_ns, prepared.starts_ns)
-        open_ns = bid.ends_ns - from_ns
-        for award in book.running.values():
+        open_ns, total_wh = bid.ends_ns - from_ns, 0
+        for award in self.book.running.values():
             if award.bid_id == prepared.bid_id:
                 awarded_ns = max(0, award.ends_ns - max(from_ns, award.starts_ns))
-                total += energy_wh(award.power_w, awarded_ns)
+                total_wh += energy_wh(award.power_w, awarded_ns)
                 open_ns -= awarded_ns
-        price = price_of(prepared)
+        price = self._price_of(prepared)
         if price is not None:
-            total += energy_wh(power_at(prepared.curve, price), open_ns)
-    return total
+            total_wh += energy_wh(power_at(prepared.curve, price), open_ns)
+        return total_wh
+
+    def _price_of(self, prepared: BidPrepared) -> int | None:
+        """The price that an open bid's hour is expected to have."""
+        product = next(one for one in self.offered if one.venue == prepared.venue)
+        markets = (product.ahead, product.market)
+        return reference_price(
+            self.prices, product.venue, product.node, *markets, prepared.starts_ns
+        )
+
+
+def stated(
+    prepared: BidPrepared,
+    now: FleetStorage,
+    promises: Promises,
+    at_ns: int,
+    *,
+    is_ahead: bool,
+) -> BidPrepared | Refusal:
+    """The bid with what it says of its batteries, which are `now` as they are; or why they could not
+    do what it offers.
+    """
+    hour_ns = prepared.starts_ns
+    sold_wh, bought_wh = promised_wh(promises.bids, hour_ns, at_ns)
+    drawn_wh, charged_wh = promises.homes.between(at_ns, hour_ns)
+    taken_wh = promises.expected_wh(hour_ns, at_ns) + drawn_wh - charged_wh
+    storage = now.after(taken_wh, sold_wh + drawn_wh, bought_wh + charged_wh)
+    swing = swing_of(prepared, curves_beside(promises.bids, hour_ns, at_ns))
+    minded = is_ahead and prepared.venue in MINDED
+    refusal = storage_objection(storage, swing, from_anywhere=minded)
+    return refusal or saying(prepared, storage)
 
 
 def curves_beside(bids: Mapping[str, Bid], hour_ns: int, at_ns: int) -> Curves:
@@ -77,14 +117,20 @@ def curves_beside(bids: Mapping[str, Bid], hour_ns: int, at_ns: int) -> Curves:
     ]
 
 
-def ramped(able: FleetCapability, storage: FleetStorage, beside: Curves) -> FleetCapability:
-    """What is left of a fleet's power if it is to turn from any power of this hour, or of the hours
-    beside it, to any other of this hour within an award's time.
+def ramped(
+    able: FleetCapability,
+    storage: FleetStorage,
+    bids: Mapping[str, Bid],
+    hour_ns: int,
+    at_ns: int,
+) -> FleetCapability:
+    """What is left of a fleet's power for an hour if it is to turn from any power of this hour, or of
+    the hours beside it, to any other of this hour within an award's time.
 
     Each way gets half of that swing, so that the next hour can have as much.
     """
     reach_w = storage.ramp_w_per_min * RAMP_WITHIN_NS // MINUTE_NS
-    bought_w, sold_w = _widest(beside)
+    bought_w, sold_w = _widest(curves_beside(bids, hour_ns, at_ns))
     charge_w = max(0, min(reach_w // 2, reach_w - sold_w))
     discharge_w = max(0, min(reach_w // 2, reach_w - bought_w))
     return replace(
@@ -109,8 +155,8 @@ def swing_of(prepared: BidPrepared, beside: Curves) -> Swing:
     return Swing(charge_w, discharge_w, prepared.duration_ns, turn_w, RAMP_WITHIN_NS)
 
 
-def saying(prepared: AnyBid, storage: FleetStorage) -> AnyBid:
-    """The bid with what it says of its batteries."""
+def saying(prepared: BidPrepared, storage: FleetStorage) -> BidPrepared:
+    """The bid, of whatever kind, with what it says of its batteries."""
     return msgspec.structs.replace(prepared, **asdict(storage))
 
 

@@ -22,6 +22,9 @@ STORED = {
 }
 """What a bid of CURVE says of its batteries: either way there is more than it asks for."""
 
+SILENT = dict.fromkeys(STORED, 0)
+"""What a bid of an older journal says: nothing."""
+
 
 def utc_ns(*moment: int) -> int:
     return int(datetime(*moment, tzinfo=UTC).timestamp()) * SECOND_NS

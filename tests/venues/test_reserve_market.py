@@ -1,6 +1,7 @@
 """Reserves at the venue: offered, checked, awarded, followed every four seconds, and settled."""
 
 import asyncio
+import dataclasses
 import random
 from datetime import date
 
@@ -12,18 +13,18 @@ from cloud.facts import Awarded, ReservePrepared, Telemetry
 from cloud.feeds.intervals import EASTERN, PACIFIC, trade_date
 from cloud.regulation_pump import RegulationPump
 from cloud.venues.caiso import CAISO
-from cloud.venues.paper import PARTICIPANT, PaperExchange
+from cloud.venues.paper import PARTICIPANT, RULES, PaperExchange, Rejected, check_offer
 from cloud.venues.performance import SAMPLE_NS
 from cloud.venues.pjm import PJM
 from cloud.venues.regulation import Report, decode_report, encode_report, signal_w
 from cloud.venues.shell import PaperVenue
 from cloud.venues.sim import VenueSim
 from cloud.venues.statements import SettlementDesk, parse_statement
-from cloud.venues.venue import BadAnswer, BadBid, storage_of
+from cloud.venues.venue import BadAnswer, BadBid, Storage
 from cloud.vpp.settlement import DayAccount, Position, SettlementPrices, shadow
 from protos.clock import MINUTE_NS, SECOND_NS
 from protos.units import energy_wh
-from tests.venues.bidding import HOUR_NS, NOON, USD, HandClock, bid
+from tests.venues.bidding import HOUR_NS, NOON, SILENT, USD, HandClock, bid
 from tests.venues.cutting import online, served
 from tests.vpp.fleet import device
 
@@ -35,6 +36,8 @@ KINDS = [
     ("pjm", "REG"),
 ]
 CODECS = {"caiso": CAISO, "pjm": PJM}
+BY_NAME = {rules.codec.venue: rules for rules in RULES}
+STORAGE = Storage(50_000, 20_000, 380_000, 200_000)
 
 
 def reserve(venue="pjm", product="REG", capacity_w=200_000, usd=0, **changes):
@@ -55,7 +58,7 @@ def taken(venue, product, **changes):
 def test_a_reserve_offer_survives_the_wire(venue, product):
     sent = reserve(venue, product)
     offer = CODECS[venue].decode_bid(CODECS[venue].encode_bid(sent, PARTICIPANT))
-    assert (offer.product, offer.storage, offer.curve) == (product, storage_of(sent), sent.curve)
+    assert (offer.product, offer.storage, offer.curve) == (product, STORAGE, sent.curve)
     assert (offer.bid_id, offer.starts_ns) == (sent.bid_id, sent.starts_ns)
 
 
@@ -90,6 +93,36 @@ def test_a_reserve_offer_against_the_rules_is_rejected(venue, product, changes, 
     _, _, reply = taken(venue, product, **changes)
     assert not reply.accepted
     assert reply.reason.startswith(code)
+
+
+@pytest.mark.parametrize("venue", ["caiso", "pjm"])
+@pytest.mark.parametrize(
+    ("changes", "registered", "code"),
+    [
+        (SILENT, None, "STORAGE"),
+        (SILENT, STORAGE, "STORAGE"),
+        ({"ramp_w_per_min": -1}, None, "RAMP"),
+        ({"ramp_w_per_min": 1_000}, None, "RAMP"),
+        ({"ramp_w_per_min": 50_001}, STORAGE, "RAMP"),
+        ({"soc_min_wh": 19_999}, STORAGE, "SOC_BOUNDS"),
+        ({"soc_max_wh": 380_001}, STORAGE, "SOC_BOUNDS"),
+        ({"soc_min_wh": 200_001}, None, "SOC_BOUNDS"),
+        ({"soc_max_wh": 199_999}, None, "SOC_BOUNDS"),
+        ({"soc_min_wh": -1}, None, "SOC_BOUNDS"),
+        ({}, STORAGE, ""),
+        ({}, None, ""),
+    ],
+)
+def test_ramp_and_state_of_charge_must_be_possible_and_registered(venue, changes, registered, code):
+    rules = dataclasses.replace(BY_NAME[venue], registered=registered)
+    sent = bid(venue, **changes)
+    offer = CODECS[venue].decode_bid(CODECS[venue].encode_bid(sent, PARTICIPANT))
+    try:
+        check_offer(rules, offer, sent.gate_ns)
+        found = ""
+    except Rejected as error:
+        found = error.code
+    assert found == code
 
 
 # ---- four seconds --------------------------------------------------------------------------
