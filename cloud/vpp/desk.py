@@ -346,7 +346,7 @@ class Desk:
             return refusal
         terms = (hour_ns, hour_ns - product.gate_lead_ns, curve)
         prepared = prepared_energy(self._bids, product, product.market, *terms)
-        return self._with_storage(prepared, at_ns)
+        return self._said(prepared, at_ns)
 
     def _able(self, hour_ns: int, at_ns: int) -> FleetCapability:
         """What the fleet can do in an hour after all that is promised before and reserved in it."""
@@ -360,14 +360,12 @@ class Desk:
             return left
         return ramped(left, self._fleet.storage(at_ns), self._bids, hour_ns, at_ns)
 
-    def _with_storage(
-        self, prepared: BidPrepared, at_ns: int, *, is_ahead: bool = False
-    ) -> BidPrepared | Refusal:
+    def _said(self, bid: BidPrepared, at_ns: int, *, ahead: bool = False) -> BidPrepared | Refusal:
         """The bid with what it says of its batteries, or why they cannot do what it offers."""
         if not self.rules.states_storage:
-            return prepared
+            return bid
         open_ = Promises(self._bids, self._book, self.rules.homes, self._prices, self._offered)
-        return stated(prepared, self._fleet.storage(at_ns), open_, at_ns, is_ahead=is_ahead)
+        return stated(bid, self._fleet.storage(at_ns), open_, at_ns, is_ahead=ahead)
 
     def _offer_reserve(self, command: OfferReserve, at_ns: int) -> list[Fact]:
         """A reserve offer under the same limits; its power is not offered again as energy."""
@@ -382,7 +380,7 @@ class Desk:
         refusal = reserve_objection(self._limits, self._bids, self._book, prepared, at_ns)
         if refusal is None:
             refusal = room_objection(command, self._able(hour_ns, at_ns), self._bids, at_ns)
-        outcome = refusal or self._with_storage(prepared, at_ns)
+        outcome = refusal or self._said(prepared, at_ns)
         if isinstance(outcome, Refusal):
             return [DeskRefused(f"reserve/{hour_ns}", outcome)]
         self._bids[outcome.bid_id] = Bid(outcome, exposure_micro(outcome.curve, HOUR_NS))
@@ -406,7 +404,7 @@ class Desk:
         assert product is not None, "an unknown venue was refused"
         terms = (hour_ns, command.gate_ns, command.curve)
         prepared = prepared_energy(self._bids, product, product.ahead, *terms)
-        outcome = self._with_storage(prepared, at_ns, is_ahead=True)
+        outcome = self._said(prepared, at_ns, ahead=True)
         if isinstance(outcome, Refusal):
             return [DeskRefused(f"ahead/{command.venue}/{hour_ns}", outcome)]
         self._decided[hour_ns] = None
