@@ -327,6 +327,8 @@ class Desk:
         if halted is not None:
             return halted
         able = self._able(hour_ns, at_ns)
+        if self.rules.states_storage:
+            able = ramped(able, self._fleet.storage(at_ns), self._bids, hour_ns, at_ns)
         if able.widest_w < limits.power_min_w:
             return Refusal.BELOW_MINIMUM
         path = reference_path(
@@ -355,17 +357,7 @@ class Desk:
         held = held_in(self._bids, hour_ns, at_ns)
         sold_wh, bought_wh = sold_wh + drawn_wh + held.up_wh, bought_wh + charged_wh + held.down_wh
         able = self._fleet.capability(at_ns, HOUR_NS, sold_wh, bought_wh)
-        left = held.less(able.firm if self.rules.promises_firm else able)
-        if not self.rules.states_storage:
-            return left
-        return ramped(left, self._fleet.storage(at_ns), self._bids, hour_ns, at_ns)
-
-    def _said(self, bid: BidPrepared, at_ns: int, *, ahead: bool = False) -> BidPrepared | Refusal:
-        """The bid with what it says of its batteries, or why they cannot do what it offers."""
-        if not self.rules.states_storage:
-            return bid
-        open_ = Promises(self._bids, self._book, self.rules.homes, self._prices, self._offered)
-        return stated(bid, self._fleet.storage(at_ns), open_, at_ns, is_ahead=ahead)
+        return held.less(able.firm if self.rules.promises_firm else able)
 
     def _offer_reserve(self, command: OfferReserve, at_ns: int) -> list[Fact]:
         """A reserve offer under the same limits; its power is not offered again as energy."""
@@ -410,6 +402,13 @@ class Desk:
         self._decided[hour_ns] = None
         self._bids[outcome.bid_id] = Bid(outcome, exposure_micro(command.curve, HOUR_NS))
         return [outcome]
+
+    def _said(self, bid: BidPrepared, at_ns: int, *, ahead: bool = False) -> BidPrepared | Refusal:
+        """The bid with what it says of its batteries, or why they cannot do what it offers."""
+        if not self.rules.states_storage:
+            return bid
+        open_ = Promises(self._bids, self._book, self.rules.homes, self._prices, self._offered)
+        return stated(bid, self._fleet.storage(at_ns), open_, at_ns, is_ahead=ahead)
 
     def _meter(self, at_ns: int) -> list[Fact]:
         """The results of awards that are over."""

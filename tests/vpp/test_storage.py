@@ -22,6 +22,7 @@ from cloud.commands import (
 from cloud.facts import (
     BidPrepared,
     DeskRefused,
+    ReservePrepared,
     StorageStated,
     decode_fact,
     encode_fact,
@@ -279,8 +280,10 @@ def test_reserves_say_their_batteries_too_and_need_the_energy_of_their_call():
     desk = desk_at(AT, homes=0)
     for command in (battery(0, 500, **sizes), ON):
         desk.apply(command, AT)
-    (refused,) = desk.apply(OfferReserve("caiso", "REG_UP", STARTS, 226_000, USD), AT)
-    assert refused.reason == Refusal.NO_RESERVE
+    (refused,) = desk.apply(OfferReserve("caiso", "REG_UP", STARTS, 301_000, USD), AT)
+    assert refused.reason == Refusal.TOO_STEEP, "its lease turns 30 kW a minute, for ten minutes"
+    (found,) = desk.apply(OfferReserve("caiso", "REG_UP", STARTS, 300_000, USD), AT)
+    assert isinstance(found, ReservePrepared)
 
 
 # ---- what comes back -----------------------------------------------------------------------
