@@ -70,7 +70,7 @@ from cloud.vpp.reserves import (
 )
 from cloud.vpp.risk import Limits, exposure_micro, objection
 from cloud.vpp.sharing import Payments
-from cloud.vpp.storage import Promises, ramped, stated
+from cloud.vpp.storage import AnyBid, Promises, ramped, stated
 from protos.clock import MINUTE_NS
 from protos.messages import Refusal
 
@@ -348,7 +348,8 @@ class Desk:
             return refusal
         terms = (hour_ns, hour_ns - product.gate_lead_ns, curve)
         prepared = prepared_energy(self._bids, product, product.market, *terms)
-        return self._said(prepared, at_ns)
+        prepared, unfit = self._said(prepared, at_ns)
+        return unfit or prepared
 
     def _able(self, hour_ns: int, at_ns: int) -> FleetCapability:
         """What the fleet can do in an hour after all that is promised before and reserved in it."""
@@ -368,15 +369,16 @@ class Desk:
             refusal = self.rules.guard.objection(hour_ns // DAY_NS)
         if refusal is not None or product is None or self._limits is None:
             return [DeskRefused(f"reserve/{hour_ns}", refusal or Refusal.RISK_LIMIT)]
-        prepared = prepared_reserve(command, product, self._bids)
+        prepared, unfit = self._said(prepared_reserve(command, product, self._bids), at_ns)
         refusal = reserve_objection(self._limits, self._bids, self._book, prepared, at_ns)
         if refusal is None:
             refusal = room_objection(command, self._able(hour_ns, at_ns), self._bids, at_ns)
-        outcome = refusal or self._said(prepared, at_ns)
-        if isinstance(outcome, Refusal):
-            return [DeskRefused(f"reserve/{hour_ns}", outcome)]
-        self._bids[outcome.bid_id] = Bid(outcome, exposure_micro(outcome.curve, HOUR_NS))
-        return [outcome]
+        refusal = refusal or unfit
+        if refusal is not None:
+            return [DeskRefused(f"reserve/{hour_ns}", refusal)]
+        exposure = exposure_micro(prepared.curve, HOUR_NS)
+        self._bids[prepared.bid_id] = Bid(prepared, exposure)
+        return [prepared]
 
     def _bid_ahead(self, command: BidAhead, at_ns: int) -> list[Fact]:
         """A day-ahead offer under the same limits; its hour is then not bid for again."""
@@ -396,19 +398,21 @@ class Desk:
         assert product is not None, "an unknown venue was refused"
         terms = (hour_ns, command.gate_ns, command.curve)
         prepared = prepared_energy(self._bids, product, product.ahead, *terms)
-        outcome = self._said(prepared, at_ns, ahead=True)
-        if isinstance(outcome, Refusal):
-            return [DeskRefused(f"ahead/{command.venue}/{hour_ns}", outcome)]
+        prepared, unfit = self._said(prepared, at_ns, is_ahead=True)
+        if unfit is not None:
+            return [DeskRefused(f"ahead/{command.venue}/{hour_ns}", unfit)]
         self._decided[hour_ns] = None
-        self._bids[outcome.bid_id] = Bid(outcome, exposure_micro(command.curve, HOUR_NS))
-        return [outcome]
+        self._bids[prepared.bid_id] = Bid(prepared, exposure_micro(command.curve, HOUR_NS))
+        return [prepared]
 
-    def _said(self, bid: BidPrepared, at_ns: int, *, ahead: bool = False) -> BidPrepared | Refusal:
-        """The bid with what it says of its batteries, or why they cannot do what it offers."""
+    def _said(
+        self, bid: AnyBid, at_ns: int, *, is_ahead: bool = False
+    ) -> tuple[AnyBid, Refusal | None]:
+        """The bid with what it says of its batteries, and why they cannot do what it offers."""
         if not self.rules.states_storage:
-            return bid
+            return bid, None
         open_ = Promises(self._bids, self._book, self.rules.homes, self._prices, self._offered)
-        return stated(bid, self._fleet.storage(at_ns), open_, at_ns, is_ahead=ahead)
+        return stated(bid, self._fleet.storage(at_ns), open_, at_ns, is_ahead=is_ahead)
 
     def _meter(self, at_ns: int) -> list[Fact]:
         """The results of awards that are over."""

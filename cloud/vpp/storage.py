@@ -9,6 +9,7 @@ day-ahead offer only has to fit the batteries, since what comes before it is the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
 
 import msgspec
 
@@ -37,6 +38,7 @@ MINDED = frozenset({"caiso"})
 """The venues whose own optimisation keeps a storage within its energy limits over the day."""
 
 Curves = Sequence[Sequence[CurveSegment]]
+AnyBid = TypeVar("AnyBid", bound=BidPrepared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +87,15 @@ class Promises:
 
 
 def stated(
-    prepared: BidPrepared,
+    prepared: AnyBid,
     now: FleetStorage,
     promises: Promises,
     at_ns: int,
     *,
     is_ahead: bool,
-) -> BidPrepared | Refusal:
-    """The bid with what it says of its batteries, which are `now` as they are; or why they could not
-    do what it offers.
+) -> tuple[AnyBid, Refusal | None]:
+    """The bid with what it says of its batteries, which are `now` as they are; and why they could not
+    do what it offers, if so.
     """
     hour_ns = prepared.starts_ns
     sold_wh, bought_wh = promised_wh(promises.bids, hour_ns, at_ns)
@@ -102,8 +104,7 @@ def stated(
     storage = now.after(taken_wh, sold_wh + drawn_wh, bought_wh + charged_wh)
     swing = swing_of(prepared, curves_beside(promises.bids, hour_ns, at_ns))
     minded = is_ahead and prepared.venue in MINDED
-    refusal = storage_objection(storage, swing, from_anywhere=minded)
-    return refusal or saying(prepared, storage)
+    return saying(prepared, storage), storage_objection(storage, swing, from_anywhere=minded)
 
 
 def curves_beside(bids: Mapping[str, Bid], hour_ns: int, at_ns: int) -> Curves:
@@ -155,8 +156,8 @@ def swing_of(prepared: BidPrepared, beside: Curves) -> Swing:
     return Swing(charge_w, discharge_w, prepared.duration_ns, turn_w, RAMP_WITHIN_NS)
 
 
-def saying(prepared: BidPrepared, storage: FleetStorage) -> BidPrepared:
-    """The bid, of whatever kind, with what it says of its batteries."""
+def saying(prepared: AnyBid, storage: FleetStorage) -> AnyBid:
+    """The bid with what it says of its batteries."""
     return msgspec.structs.replace(prepared, **asdict(storage))
 
 
