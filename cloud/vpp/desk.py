@@ -33,7 +33,6 @@ from cloud.facts import (
     DeskOpened,
     DeskRefused,
     Fact,
-    PriceObserved,
 )
 from cloud.vpp.awards import Award, AwardBook, energies
 from cloud.vpp.bids import OFFERED, Bid, Product, bid_state, product_for
@@ -53,8 +52,7 @@ from cloud.vpp.prices import (
     DAY_NS,
     MEMORY_NS,
     PriceBook,
-    Published,
-    price_objection,
+    observe_price,
     reference_path,
     reference_price,
 )
@@ -110,7 +108,7 @@ class Desk:
             case ObserveFleet():
                 return self._observe_fleet(command, at_ns)
             case ObservePrice():
-                return self._observe_price(command)
+                return observe_price(self._prices, command)
             case RecordLease():
                 return self._record_lease(command, at_ns)
             case RecordReply():
@@ -187,21 +185,6 @@ class Desk:
             self._opened_ns = at_ns
         self._limits = limits
         return [DeskOpened(command.power_max_w, command.exposure_max_micro, command.power_min_w)]
-
-    def _observe_price(self, command: ObservePrice) -> list[Fact]:
-        subject = f"price/{command.venue}/{command.node}"
-        refusal = price_objection(command)
-        if refusal is not None:
-            return [DeskRefused(subject, refusal)]
-        series = (command.venue, command.node, command.market)
-        price = Published(command.duration_ns, command.price_micro_per_mwh)
-        if not self._prices.observe(series, command.starts_ns, price):
-            return []
-        return [
-            PriceObserved(
-                *series, command.starts_ns, command.duration_ns, command.price_micro_per_mwh
-            )
-        ]
 
     def _observe_fleet(self, command: ObserveFleet, at_ns: int) -> list[Fact]:
         battery = heard(command, at_ns)
