@@ -701,8 +701,9 @@ class PromiseFirm(DeskCommand, frozen=True, array_like=True, tag=65):
 
 
 class StateStorage(DeskCommand, frozen=True, array_like=True, tag=210):
-    """Whether bids say their storage and must be within what it can hold and how fast it can turn.
-    Off in journals that are older than this command, whose bids must come out as they did.
+    """Whether bids say their storage and must be within what it can hold and how fast it can turn,
+    and whether what running awards stray by counts at once against the day's limit. Off in journals
+    that are older than this command, whose bids must come out as they did.
     """
 
     is_on: bool

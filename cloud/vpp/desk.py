@@ -391,11 +391,16 @@ class Desk:
     def _said(
         self, bid: AnyBid, at_ns: int, *, is_ahead: bool = False
     ) -> tuple[AnyBid, Refusal | None]:
-        """The bid with what it says of its batteries, and why they cannot do what it offers."""
+        """The bid with what it says of its batteries, and why they cannot do what it offers, or why
+        the day strays too far for another.
+        """
         if not self.rules.states_storage:
             return bid, None
+        day = bid.starts_ns // DAY_NS
+        straying = self.rules.guard.objection(day, self._book.strayed_wh(day, at_ns))
         open_ = Promises(self._bids, self._book, self.rules.homes, self._prices, self._offered)
-        return stated(bid, self._fleet.storage(at_ns), open_, at_ns, is_ahead=is_ahead)
+        bid, unfit = stated(bid, self._fleet.storage(at_ns), open_, at_ns, is_ahead=is_ahead)
+        return bid, straying or unfit
 
     def _meter(self, at_ns: int) -> list[Fact]:
         """The results of awards that are over."""

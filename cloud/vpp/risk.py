@@ -7,7 +7,8 @@ a metered award what was not delivered remains.
 Energy: where bids say their storage, none asks for more than is stored above its minimum, or fits
 below its maximum, for as long as it may run; nor for a quicker turn than the batteries can make.
 Never lets a curve pass that is not a rising staircase. A day that has strayed or lost more than its
-limit makes no more bids, and while the kill switch is on nothing is bid or dispatched: an award
+limit makes no more bids (where bids say their storage, awards that still run count as far as they
+have strayed), and while the kill switch is on nothing is bid or dispatched: an award
 that was given cannot be stopped out of, so what is limited is what may still be added.
 """
 
@@ -149,12 +150,15 @@ class Guard:
         account.deviation_wh += abs(delivered_wh - awarded_wh)
         account.revenue_micro += revenue_micro
 
-    def objection(self, day: int) -> Refusal | None:
-        """Why no bid may be added for this day, or None."""
+    def objection(self, day: int, straying_wh: int = 0) -> Refusal | None:
+        """Why no bid may be added for this day, or None. `straying_wh` is by how much its awards
+        stray that are not metered yet.
+        """
         so_far = self.days.get(day, Day())
         if self.is_halted:
             return Refusal.RISK_LIMIT
-        if self.deviation_max_wh and so_far.deviation_wh >= self.deviation_max_wh:
+        strayed_wh = so_far.deviation_wh + straying_wh
+        if self.deviation_max_wh and strayed_wh >= self.deviation_max_wh:
             return Refusal.RISK_LIMIT
         if self.loss_max_micro and -so_far.revenue_micro >= self.loss_max_micro:
             return Refusal.RISK_LIMIT

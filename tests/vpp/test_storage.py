@@ -9,10 +9,12 @@ import pytest
 from cloud.commands import (
     AdvanceDesk,
     BidAhead,
+    CallReserve,
     CurveSegment,
     ForecastHomes,
     LimitDay,
     OfferReserve,
+    OpenDesk,
     RecordAward,
     RecordReply,
     StateStorage,
@@ -20,6 +22,7 @@ from cloud.commands import (
     encode_command,
 )
 from cloud.facts import (
+    BidHeldBack,
     BidPrepared,
     DeskRefused,
     ReservePrepared,
@@ -284,6 +287,59 @@ def test_reserves_say_their_batteries_too_and_need_the_energy_of_their_call():
     assert refused.reason == Refusal.TOO_STEEP, "its lease turns 30 kW a minute, for ten minutes"
     (found,) = desk.apply(OfferReserve("caiso", "REG_UP", STARTS, 300_000, USD), AT)
     assert isinstance(found, ReservePrepared)
+
+
+# ---- the day's deviation -------------------------------------------------------------------
+
+
+def hour_after_an_award(power_w, delivered_w, *, told=True, limit_wh=10 * KWH):
+    """What comes of 20:00, which is bid for while an award of 18:00 is followed by so much."""
+    desk = desk_at(AT, homes=60, soc=700)
+    desk.apply(OpenDesk(110_000, 10_000 * USD, 100_000), AT)
+    if told:
+        desk.apply(ON, AT)
+    bid = evening_bid(desk)
+    desk.apply(LimitDay(limit_wh, 0), AT)
+    desk.apply(RecordReply(bid.bid_id, True, "REF", ""), AT)
+    desk.apply(RecordAward(bid.bid_id, STARTS, HOUR_NS, power_w, 120 * USD), AT)
+    found = []
+    for minute in range(-2, 44):
+        at = STARTS + minute * MINUTE_NS
+        for number in range(60):
+            desk.apply(battery(number, 700, 0 if minute < 0 else delivered_w), at)
+        found += desk.apply(AdvanceDesk(), at)
+    decided = [one for one in found if isinstance(one, BidPrepared | BidHeldBack)]
+    return [one for one in decided if one.starts_ns == STARTS + 2 * HOUR_NS]
+
+
+@pytest.mark.parametrize(
+    ("power_w", "delivered_w"), [(60_000, 0), (60_000, -1_000), (-60_000, 0), (60_000, 2_000)]
+)
+def test_an_award_that_strays_stops_the_days_bids_before_it_is_metered(power_w, delivered_w):
+    (held,) = hour_after_an_award(power_w, delivered_w)
+    assert held == BidHeldBack("caiso", STARTS + 2 * HOUR_NS, Refusal.RISK_LIMIT)
+    assert isinstance(hour_after_an_award(power_w, delivered_w, told=False)[0], BidPrepared)
+    assert isinstance(hour_after_an_award(power_w, delivered_w, limit_wh=0)[0], BidPrepared)
+
+
+def test_an_award_that_is_followed_stops_nothing():
+    assert isinstance(hour_after_an_award(60_000, 1_000)[0], BidPrepared)
+
+
+@pytest.mark.parametrize(("called_w", "refused"), [(100_000, True), (0, False)])
+def test_a_call_of_a_reserve_that_strays_counts_too_and_its_capacity_does_not(called_w, refused):
+    desk = stating_desk(homes=60)
+    desk.apply(LimitDay(10 * KWH, 0), AT)
+    (bid,) = desk.apply(OfferReserve("caiso", "SPIN", STARTS, 100_000, USD), AT)
+    desk.apply(RecordReply(bid.bid_id, True, "REF", ""), AT)
+    desk.apply(RecordAward(bid.bid_id, STARTS, HOUR_NS, 100_000, 5 * USD), AT)
+    desk.apply(CallReserve(bid.bid_id, STARTS, 30 * MINUTE_NS, called_w), STARTS)
+    at = STARTS + 10 * MINUTE_NS
+    for number in range(60):
+        desk.apply(battery(number), at)
+    (found,) = desk.apply(OfferReserve("caiso", "SPIN", STARTS + 4 * HOUR_NS, 100_000, USD), at)
+    assert isinstance(found, DeskRefused) == refused
+    assert not refused or found.reason == Refusal.RISK_LIMIT
 
 
 # ---- what comes back -----------------------------------------------------------------------
