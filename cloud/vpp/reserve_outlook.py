@@ -15,7 +15,7 @@ from cloud.vpp.curve import WEAR_MICRO_PER_MWH
 from cloud.vpp.optimum import Plant
 from cloud.vpp.prices import DAY_NS, PriceBook, reference_price, reserve_price
 from cloud.vpp.reserves import SOLD
-from cloud.vpp.risk import Limits, exposure_room_wh
+from cloud.vpp.risk import Guard, Limits, exposure_room_wh
 from protos.messages import Refusal
 
 Prices = tuple[int | None, ...]
@@ -45,12 +45,17 @@ def outlook(
     offered: tuple[Product, ...],
     product: Product,
     book: PriceBook,
-    limits: Limits,
+    bounds: tuple[Limits, Guard],
     hours_ns: range,
     able_in: Callable[[int], FleetCapability],
     committed_micro: Callable[[int], int],
 ) -> Outlook | Refusal:
     """The outlook for these hours (starts in ns); why there is none where nothing could be offered."""
+    limits, guard = bounds
+    for hour_ns in (hours_ns[0], hours_ns[-1]):
+        refusal = guard.objection(hour_ns // DAY_NS)
+        if refusal is not None:
+            return refusal
     able = [able_in(hour_ns) for hour_ns in hours_ns]
     most_w = limits.power_max_w
     up_w = tuple(min(one.discharge_w, most_w) for one in able)

@@ -11,6 +11,7 @@ from cloud.commands import (
     OfferReserve,
     OpenDesk,
     RecordCancellation,
+    StateStorage,
     decode_command,
 )
 from cloud.facts import ReservePrepared
@@ -42,6 +43,7 @@ async def desk(stem):
 
 async def open_desk(stem, exposure_usd=10_000):
     await stem.writer.submit(OpenDesk(500_000, exposure_usd * USD, 100_000))
+    await stem.writer.submit(StateStorage(is_on=True))
     await heard(stem)
 
 

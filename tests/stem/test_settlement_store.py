@@ -2,6 +2,8 @@
 
 import sqlite3
 
+from msgspec.structs import asdict
+
 from cloud.facts import Awarded, ReserveMetered, ReservePrepared
 from cloud.store.settlements import SettlementStore
 from tests.venues.bidding import HOUR_NS, NOON, USD, bid
@@ -17,9 +19,7 @@ INSERT INTO position VALUES ('old', 1, 'pjm', 100000, 5000000, 90000);
 
 
 def prepared():
-    energy = bid("pjm")
-    values = [getattr(energy, name) for name in energy.__struct_fields__]
-    return ReservePrepared(*values, "REG", 3_600)
+    return ReservePrepared(**asdict(bid("pjm")), reserve="REG", call_s=3_600)
 
 
 def test_what_a_reserves_calls_moved_is_kept_beside_what_it_is_paid_for(tmp_path):

@@ -18,6 +18,7 @@ from cloud.commands import (
     OpenAccount,
     OpenDesk,
     RecordLease,
+    StateStorage,
 )
 from cloud.facts import (
     Awarded,
@@ -175,6 +176,7 @@ async def opened(venue, tmp_path, sim, clock, url):
         venue, stem, sim, online(venue, url, tmp_path, clock, OASIS_GAP_S), MarketStores(tmp_path)
     )
     await house.send(OpenDesk(500_000, 20_000 * USD, 100_000))
+    await house.send(StateStorage(is_on=True))
     for home in house.homes:
         await house.send(OpenAccount(AccountId(f"home-{home.number}"), "prosumer", "tiny"))
     return house
