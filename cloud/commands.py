@@ -700,6 +700,15 @@ class PromiseFirm(DeskCommand, frozen=True, array_like=True, tag=65):
     is_on: bool
 
 
+class StateStorage(DeskCommand, frozen=True, array_like=True, tag=210):
+    """Whether bids say their storage and must be within what it can hold and how fast it can turn,
+    and whether what running awards stray by counts at once against the day's limit. Off in journals
+    that are older than this command, whose bids must come out as they did.
+    """
+
+    is_on: bool
+
+
 class DeclareCurrencies(DeskCommand, frozen=True, array_like=True, tag=190):
     """Which money the zones and the venues count in, and what the rate between them is.
 
@@ -716,7 +725,9 @@ class DeclareCurrencies(DeskCommand, frozen=True, array_like=True, tag=190):
 
 class OfferReserve(DeskCommand, frozen=True, array_like=True, tag=191):
     """An offer of reserve capacity for one hour, planned outside and rounded: SPIN, REG_UP, REG_DOWN
-    or REG (up and down alike). The price is for a MW held for an hour.
+    or REG (up and down alike). The price is for a MW held for an hour. With `alone` nothing else
+    may be offered for that hour yet, and no energy is bid beside it: a battery that follows a signal
+    holds no other power.
     """
 
     venue: str
@@ -724,6 +735,7 @@ class OfferReserve(DeskCommand, frozen=True, array_like=True, tag=191):
     starts_ns: int
     capacity_w: int
     price_micro_per_mw_h: int
+    alone: bool = False
 
 
 class CallReserve(DeskCommand, frozen=True, array_like=True, tag=192):
@@ -950,6 +962,7 @@ AnyCommand = (
     | BidAhead
     | ForecastHomes
     | PromiseFirm
+    | StateStorage
     | DeclareCurrencies
     | OfferReserve
     | CallReserve

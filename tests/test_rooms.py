@@ -21,12 +21,12 @@ PURE = [
 ]
 NOT_PURE = {
     "__main__.py", "app.py", "audit.py", "bench.py", "config.py", "congestion_pump.py", "demo.py", "gridwork.py", "homes_pump.py",
-    "naming.py", "pumps.py", "remote.py", "replay.py", "service.py", "snapshot.py", "start.py", "writer.py", "shipped.py",
+    "naming.py", "pumps.py", "remote.py", "replay.py", "reserve_pump.py", "service.py", "snapshot.py", "start.py", "writer.py", "shipped.py",
 }  # fmt: skip
 AMBIENT = {"asyncio", "socket", "sqlite3", "grpc", "time", "random", "logging", "os", "secrets"}
 PORTS = {
     # What only one room may touch, and which room that is.
-    "sqlite3": ("cloud/store", "cloud/demo.py", "edge/outbox.py", "edge/envelopes.py"),
+    "sqlite3": ("cloud/store", "cloud/demo/", "edge/outbox.py", "edge/envelopes.py"),
     "serial": ("edge/devices", "edge/simulator", "edge/scan.py", "edge/doctor.py"),
     "fastapi": ("cloud/gate", "cloud/venues/sim_http.py"),
     "uvicorn": ("cloud/app.py", "cloud/venues/sim_http.py"),

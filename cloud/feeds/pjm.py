@@ -30,7 +30,7 @@ from cloud.feeds.rows import (
     Throttled,
     micro,
 )
-from protos.clock import MINUTE_NS
+from protos.clock import MINUTE_NS, SECOND_NS
 
 SOURCE = "pjm"
 STEPS = {
@@ -39,12 +39,15 @@ STEPS = {
         (
             *("hrl", "hourly", "rt_da_monthly", "frcstd_7_day", "load_frcstd_hist", "gen_by_fuel"),
             *("solar_gen", "wind_gen", "reg_prices", "reg_market_results"),
-            *("reserve_market_results", "ancillary_services"),
+            *("da_reserve_market_results", "ancillary_services"),
         ),
         HOUR_NS,
     ),
 }
 """By a part of the feed's name. The first that fits holds: rt_fivemin_hrl_lmps has five minutes."""
+
+FINER = {"reserve_market_results": (1_662_004_800 * SECOND_NS, HOUR_NS, 5 * MINUTE_NS)}
+"""A feed that was hourly until a moment (2022-09-01 in Eastern time) and is finer since."""
 
 LMP_ITEMS = {
     "total_lmp": "LMP",
@@ -382,6 +385,9 @@ def _step(feed: str, records: Sequence[Record]) -> int | None:
     if records and any(column.endswith("_da") for column in records[0][1]):
         return HOUR_NS
     starts = sorted({stamps.start_ns for _, _, stamps in records})
+    if feed in FINER:
+        since_ns, before, after = FINER[feed]
+        return after if starts and starts[0] >= since_ns else before
     distances = Counter(after - before for before, after in pairwise(starts))
     return min(distances, key=lambda one: (-distances[one], one)) if distances else None
 

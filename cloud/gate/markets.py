@@ -1,13 +1,12 @@
 """What the wholesale side shows and takes, for REST and gRPC alike: records in, records out.
 
-Each answer is a frozen record whose names are those on the wire; money and energy are integers in
-the unit their name ends with. What is asked wrongly is a `MarketProblem` that says what to do.
-Decides nothing: the desk, the venues and the shadow settlement do.
+The answers are the records of `market_views`. What is asked wrongly is a `MarketProblem` that says
+what to do. Decides nothing: the desk, the venues and the shadow settlement do.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date
 from enum import Enum
 from typing import Protocol
 
@@ -26,12 +25,24 @@ from cloud.feeds.intervals import (
     EASTERN,
     PACIFIC,
     Interval,
-    from_local,
     trade_date,
     trade_day,
 )
-from cloud.feeds.prices import REAL_TIME_LEAD_NS
-from cloud.store.prices import AGE_MAX_NS, Known, PriceStore, Series
+from cloud.feeds.prices import REAL_TIME_LEAD_NS, ahead_gate_ns
+from cloud.gate.market_views import (
+    BidView,
+    Forecast,
+    Market,
+    Prices,
+    Risk,
+    Segment,
+    SettlementView,
+    StatementDay,
+    bid_view,
+    dispute_view,
+    price_view,
+)
+from cloud.store.prices import AGE_MAX_NS, PriceStore, Series
 from cloud.store.settlements import SettlementStore
 from cloud.venues.statements import parse_statement
 from cloud.venues.venue import BadAnswer
@@ -39,7 +50,7 @@ from cloud.vpp.bids import OFFERED, Bid, BidState, Product
 from cloud.vpp.commitments import AHEAD_NS_MAX
 from cloud.vpp.curve import PRICE_CAP_MICRO, PRICE_FLOOR_MICRO, SEGMENTS_MAX, STEP_W
 from cloud.vpp.reserves import PRICE_MAX_MICRO, SOLD
-from cloud.vpp.settlement import DayAccount, Dispute, Position, SettlementPrices, shadow
+from cloud.vpp.settlement import DayAccount, Position, SettlementPrices, shadow
 from cloud.writer import Writer
 from protos.clock import MINUTE_NS, Clock
 from protos.messages import ADVICE, Refusal
@@ -48,12 +59,12 @@ HOUR_NS = 60 * MINUTE_NS
 MILLION = 1_000_000
 ROWS_MAX = 5_000
 SPAN_NS_MAX = 31 * 24 * HOUR_NS
-STATEMENT_BYTES_MAX = 8 * 1024 * 1024
-END_NS = 1 << 62
-"""No time that is asked for lies behind this one, in 2116."""
+STARTS_NS_END = 1 << 62
+CAPACITY_W_END = PRICE_MICRO_END = 1 << 40
+"""Whole numbers that a reserve offer may hold lie below these; the desk's own limits are far lower."""
 
+STATEMENT_BYTES_MAX = 8 * 1024 * 1024
 ZONES = {"caiso": PACIFIC, "pjm": EASTERN}
-AHEAD_GATES = {"caiso": time(10), "pjm": time(11)}
 PUBLISHED = {"RTM": "RTPD", "DAM": "DAM", "RT": "RT", "DA": "DA"}
 """The publications' names of the desk's markets."""
 
@@ -87,128 +98,6 @@ class MarketProblem(Exception):
         self.trouble = trouble
         self.text = text
         self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class Market:
-    """What is sold at one ISO, and how fresh what is known of it is."""
-
-    iso: str
-    node: str
-    real_time: str
-    day_ahead: str
-    step_ns: int
-    next_gate_ns: int
-    price_age_ns: int | None
-    is_stale: bool
-    missing_intervals: int
-    """Of today's real-time prices up to now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    starts_ns: int
-    ends_ns: int
-    price_micro_per_mwh: int
-    version: int
-    seen_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    iso: str
-    node: str
-    market: str
-    age_ns: int | None
-    prices: list[Price]
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """Null where nothing at all is known of an hour."""
-
-    iso: str
-    node: str
-    starts_ns: int
-    step_ns: int
-    price_micro_per_mwh: list[int | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Positive power discharges."""
-
-    power_w: int
-    price_micro_per_mwh: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stated:
-    version: int
-    amount_micro: int
-
-
-@dataclass(frozen=True, slots=True)
-class BidView:
-    bid_id: str
-    iso: str
-    node: str
-    market: str
-    state: str
-    starts_ns: int
-    duration_ns: int
-    gate_ns: int
-    curve: list[Segment]
-    reason: str
-    awards: int
-    revenue_micro: int
-    statement: Stated | None
-
-
-@dataclass(frozen=True, slots=True)
-class StatementDay:
-    iso: str
-    day: str
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class DisputeView:
-    charge_code: str
-    bid_id: str
-    starts_ns: int
-    reason: str
-    cents: int
-    since_version: int
-
-
-@dataclass(frozen=True, slots=True)
-class SettlementView:
-    iso: str
-    day: str
-    versions: list[int]
-    stated_cents: int
-    expected_cents: int
-    difference_cents: int
-    unpriced_intervals: list[int]
-    disputes: list[DisputeView]
-
-
-@dataclass(frozen=True, slots=True)
-class Risk:
-    """The desk's limits and what of today's they have used; 0 is no limit."""
-
-    is_open: bool
-    is_halted: bool
-    power_max_w: int
-    exposure_max_micro: int
-    power_min_w: int
-    deviation_max_wh: int
-    loss_max_micro: int
-    soc_min_per_mille: int
-    soc_max_per_mille: int
-    deviation_wh: int
-    revenue_micro: int
 
 
 class Withdrawals(Protocol):
@@ -279,7 +168,7 @@ class Markets:
                 Trouble.NOT_FOUND,
                 f"{iso} has no market {named!r}; ask for {product.market} or {product.ahead}",
             )
-        are_times = all(0 <= one < END_NS for one in (from_ns, to_ns, as_of_ns))
+        are_times = all(0 <= one < STARTS_NS_END for one in (from_ns, to_ns, as_of_ns))
         if not are_times or not 0 < span.duration_ns <= SPAN_NS_MAX:
             raise MarketProblem(
                 Trouble.BAD_REQUEST,
@@ -294,7 +183,7 @@ class Markets:
             span = Interval(start_ns, known_ns)
         found = self._services.prices.as_of(series, span, as_of_ns or now_ns)
         age_ns = self._services.prices.age_ns(series, now_ns)
-        rows = [_price(one) for one in found[:ROWS_MAX]]
+        rows = [price_view(one) for one in found[:ROWS_MAX]]
         return Prices(iso, product.node, PUBLISHED[named], age_ns, rows)
 
     def forecast(self, iso: str, hours: int) -> Forecast:
@@ -349,6 +238,17 @@ class Markets:
         self, iso: str, product: str, starts_ns: int, capacity_w: int, price_micro: int
     ) -> BidView:
         """An offer of reserve capacity for one hour; its power is then no longer bid as energy."""
+        outside = [
+            f"{name}: {least} or more, below {most}"
+            for name, value, least, most in (
+                ("starts_ns", starts_ns, 1, STARTS_NS_END),
+                ("capacity_w", capacity_w, 1, CAPACITY_W_END),
+                ("price_micro_per_mw_h", price_micro, 0, PRICE_MICRO_END),
+            )
+            if not least <= value < most
+        ]
+        if outside:
+            raise MarketProblem(Trouble.BAD_REQUEST, "; ".join(outside))
         gate_ns = starts_ns - product_of(iso).gate_lead_ns
         self._check_hour(starts_ns)
         command = OfferReserve(iso, product, starts_ns, capacity_w, price_micro)
@@ -356,7 +256,7 @@ class Markets:
         return await self._order(command, f"{iso} buys {sold}; this hour closes at {gate_ns} ns")
 
     def _check_hour(self, starts_ns: int) -> None:
-        if not 0 < starts_ns < END_NS or starts_ns % HOUR_NS:
+        if not 0 < starts_ns < STARTS_NS_END or starts_ns % HOUR_NS:
             raise MarketProblem(
                 Trouble.BAD_REQUEST,
                 "starts_ns: the start of a whole UTC hour, in ns since 1970",
@@ -508,7 +408,7 @@ class Markets:
             expected_cents,
             newest.total_cents - expected_cents,
             unpriced,
-            [_dispute(one) for one in account.open_disputes],
+            [dispute_view(one) for one in account.open_disputes],
         )
 
     def _expected(self, iso: str, day: date) -> tuple[tuple[StatementLine, ...], list[int]]:
@@ -528,6 +428,7 @@ class Markets:
                 one.product,
                 one.market == product.ahead,
                 one.price_micro,
+                one.moved_wh,
             )
             for one in kept
             if one.starts_ns in prices
@@ -536,49 +437,8 @@ class Markets:
         return shadow(iso, positions, SettlementPrices(prices, prices)), unpriced
 
 
-def ahead_gate_ns(iso: str, starts_ns: int) -> int:
-    """When the day-ahead market of an hour closes: by the venue's clock on the day before."""
-    eve = trade_date(starts_ns, ZONES[iso]) - timedelta(days=1)
-    return from_local(datetime.combine(eve, AHEAD_GATES[iso]), ZONES[iso])
-
-
 def product_of(iso: str) -> Product:
     found = next((product for product in OFFERED if product.venue == iso), None)
     if found is None:
         raise MarketProblem(Trouble.NOT_FOUND, f"no market {iso!r}; there are {', '.join(ZONES)}")
     return found
-
-
-def bid_view(bid: Bid) -> BidView:
-    prepared = bid.prepared
-    return BidView(
-        prepared.bid_id,
-        prepared.venue,
-        prepared.node,
-        prepared.market,
-        bid.state.value,
-        prepared.starts_ns,
-        prepared.duration_ns,
-        prepared.gate_ns,
-        [Segment(one.power_w, one.price_micro_per_mwh) for one in prepared.curve],
-        "" if bid.answer is None else bid.answer[2],
-        bid.awards,
-        bid.revenue_micro,
-        None if bid.statement is None else Stated(*bid.statement),
-    )
-
-
-def _price(known: Known) -> Price:
-    return Price(known.start_ns, known.end_ns, known.value_micro, known.version, known.seen_ns)
-
-
-def _dispute(dispute: Dispute) -> DisputeView:
-    code, bid_id, starts_ns = dispute.difference.key
-    return DisputeView(
-        code,
-        bid_id,
-        starts_ns,
-        dispute.difference.reason.value,
-        dispute.difference.cents,
-        dispute.opened_version,
-    )

@@ -14,20 +14,22 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from cloud.commands import LimitDay
 from cloud.gate.market_news import MarketNews, TooManyListeners
-from cloud.gate.markets import (
-    PUBLISHED,
-    STATEMENT_BYTES_MAX,
+from cloud.gate.market_views import (
     BidView,
     Forecast,
     Market,
-    MarketProblem,
-    Markets,
-    MarketServices,
     Prices,
     Risk,
     Segment,
     SettlementView,
     StatementDay,
+)
+from cloud.gate.markets import (
+    PUBLISHED,
+    STATEMENT_BYTES_MAX,
+    MarketProblem,
+    Markets,
+    MarketServices,
 )
 
 __all__ = ["PUBLISHED", "MarketServices", "markets_router"]
@@ -58,9 +60,9 @@ class ReserveOffer(BaseModel):
     model_config = ConfigDict(extra="forbid")
     iso: str
     product: str
-    starts_ns: int = Field(gt=0, lt=1 << 62)
-    capacity_w: int = Field(gt=0, lt=1 << 40)
-    price_micro_per_mw_h: int = Field(ge=0, lt=1 << 40)
+    starts_ns: int
+    capacity_w: int
+    price_micro_per_mw_h: int
 
 
 class AheadOffer(BaseModel):

@@ -13,14 +13,8 @@ from typing import Any, TypeVar
 import grpc
 
 from cloud.gate.market_news import MarketNews, TooManyListeners
-from cloud.gate.markets import (
-    BidView,
-    MarketProblem,
-    Markets,
-    MarketServices,
-    SettlementView,
-    Trouble,
-)
+from cloud.gate.market_views import BidView, SettlementView
+from cloud.gate.markets import MarketProblem, Markets, MarketServices, Trouble
 from cloud.gate.peers import authority_of
 from cloud.gate.utility import abort
 from protos import vpp_pb2 as pb
@@ -92,6 +86,19 @@ class VppGate(vpp_pb2_grpc.VppServiceServicer):
         await self._reader(context)
         found = await _asked(context, lambda: self._markets.bid(request.bid_id))
         return pb.GetBidResponse(bid=_bid(found))
+
+    async def OfferReserve(  # noqa: N802
+        self, request: pb.OfferReserveRequest, context: Any
+    ) -> pb.OfferReserveResponse:
+        await self._operator(context)
+        terms = (request.product, request.starts_ns, request.capacity_w)
+        price_micro = request.price_micro_per_mw_h
+        try:
+            found = await self._markets.offer_reserve(request.iso, *terms, price_micro)
+        except MarketProblem as problem:
+            await _refuse(context, problem)
+            raise
+        return pb.OfferReserveResponse(bid=_bid(found))
 
     async def WithdrawBid(  # noqa: N802
         self, request: pb.WithdrawBidRequest, context: Any

@@ -33,8 +33,8 @@ from cloud.facts import (
     DeskOpened,
     DeskRefused,
     Fact,
-    PriceObserved,
 )
+from cloud.vpp import reserve_outlook
 from cloud.vpp.awards import Award, AwardBook, energies
 from cloud.vpp.bids import OFFERED, Bid, Product, bid_state, product_for
 from cloud.vpp.capability import HOUR_NS, Fleet, FleetCapability, heard, is_plausible
@@ -53,8 +53,7 @@ from cloud.vpp.prices import (
     DAY_NS,
     MEMORY_NS,
     PriceBook,
-    Published,
-    price_objection,
+    observe_price,
     reference_path,
     reference_price,
 )
@@ -65,11 +64,13 @@ from cloud.vpp.reserves import (
     offer_objection,
     prepared_reserve,
     room_objection,
+    room_w,
     score_reserve,
     standing_awards,
 )
-from cloud.vpp.risk import Limits, exposure_micro, objection
+from cloud.vpp.risk import Limits, exposure_micro, exposure_room_wh, objection
 from cloud.vpp.sharing import Payments
+from cloud.vpp.storage import AnyBid, Promises, ramped, stated
 from protos.clock import MINUTE_NS
 from protos.messages import Refusal
 
@@ -109,7 +110,7 @@ class Desk:
             case ObserveFleet():
                 return self._observe_fleet(command, at_ns)
             case ObservePrice():
-                return self._observe_price(command)
+                return observe_price(self._prices, command)
             case RecordLease():
                 return self._record_lease(command, at_ns)
             case RecordReply():
@@ -174,6 +175,37 @@ class Desk:
             for hour in range(hours)
         ]
 
+    def outlook(
+        self, venue: str, starts_ns: int, hours: int, at_ns: int
+    ) -> reserve_outlook.Outlook | Refusal:
+        """What a plan of the venue's reserves in these hours stands on, or why none may be made."""
+        product = self._product(venue)
+        if product is None or self._limits is None:
+            return Refusal.UNKNOWN_OFFER if product is None else Refusal.RISK_LIMIT
+        hours_ns = range(starts_ns, starts_ns + hours * HOUR_NS, HOUR_NS)
+        seen: dict[tuple[int, int], FleetCapability] = {}
+        return reserve_outlook.outlook(
+            self._offered,
+            product,
+            self._prices,
+            (self._limits, self.rules.guard),
+            hours_ns,
+            lambda hour_ns: self._able(hour_ns, at_ns, seen),
+            lambda hour_ns: committed_micro(self._bids, self._book, hour_ns, at_ns),
+        )
+
+    def reserve_room_w(self, offer: OfferReserve, at_ns: int) -> int:
+        """How much of a reserve would be taken for its hour now, by power, energy and limits."""
+        if self._limits is None:
+            return 0
+        committed = committed_micro(self._bids, self._book, offer.starts_ns, at_ns)
+        held = room_w(offer, self._able(offer.starts_ns, at_ns), self._bids, at_ns)
+        # A W for an hour is a Wh.
+        return min(held, self._limits.power_max_w, exposure_room_wh(self._limits, committed))
+
+    def _product(self, venue: str) -> Product | None:
+        return next((one for one in self._offered if one.venue == venue), None)
+
     # ---- what is observed ------------------------------------------------------------------
 
     def _open(self, command: OpenDesk, at_ns: int) -> list[Fact]:
@@ -186,21 +218,6 @@ class Desk:
             self._opened_ns = at_ns
         self._limits = limits
         return [DeskOpened(command.power_max_w, command.exposure_max_micro, command.power_min_w)]
-
-    def _observe_price(self, command: ObservePrice) -> list[Fact]:
-        subject = f"price/{command.venue}/{command.node}"
-        refusal = price_objection(command)
-        if refusal is not None:
-            return [DeskRefused(subject, refusal)]
-        series = (command.venue, command.node, command.market)
-        price = Published(command.duration_ns, command.price_micro_per_mwh)
-        if not self._prices.observe(series, command.starts_ns, price):
-            return []
-        return [
-            PriceObserved(
-                *series, command.starts_ns, command.duration_ns, command.price_micro_per_mwh
-            )
-        ]
 
     def _observe_fleet(self, command: ObserveFleet, at_ns: int) -> list[Fact]:
         battery = heard(command, at_ns)
@@ -326,6 +343,8 @@ class Desk:
         if halted is not None:
             return halted
         able = self._able(hour_ns, at_ns)
+        if self.rules.states_storage:
+            able = ramped(able, self._fleet.storage(at_ns), self._bids, hour_ns, at_ns)
         if able.widest_w < limits.power_min_w:
             return Refusal.BELOW_MINIMUM
         path = reference_path(
@@ -343,40 +362,54 @@ class Desk:
         refusal = objection(limits, curve, HOUR_NS, committed)
         if refusal is not None:
             return refusal
-        gate_ns = hour_ns - product.gate_lead_ns
-        return prepared_energy(self._bids, product, product.market, hour_ns, gate_ns, curve)
+        terms = (hour_ns, hour_ns - product.gate_lead_ns, curve)
+        prepared = prepared_energy(self._bids, product, product.market, *terms)
+        prepared, unfit = self._said(prepared, at_ns)
+        return unfit or prepared
 
-    def _able(self, hour_ns: int, at_ns: int) -> FleetCapability:
-        """What the fleet can do in an hour after all that is promised before and reserved in it."""
+    def _able(
+        self, hour_ns: int, at_ns: int, seen: dict[tuple[int, int], FleetCapability] | None = None
+    ) -> FleetCapability:
+        """What the fleet can do in an hour after all that is promised before and reserved in it.
+
+        `seen` keeps what was reckoned for other hours of the same moment.
+        """
         sold_wh, bought_wh = promised_wh(self._bids, hour_ns, at_ns)
         drawn_wh, charged_wh = self.rules.homes.between(at_ns, hour_ns)
         held = held_in(self._bids, hour_ns, at_ns)
-        sold_wh, bought_wh = sold_wh + drawn_wh + held.up_wh, bought_wh + charged_wh + held.down_wh
-        able = self._fleet.capability(at_ns, HOUR_NS, sold_wh, bought_wh)
+        taken = sold_wh + drawn_wh + held.up_wh, bought_wh + charged_wh + held.down_wh
+        able = None if seen is None else seen.get(taken)
+        if able is None:
+            able = self._fleet.capability(at_ns, HOUR_NS, *taken)
+        if seen is not None:
+            seen[taken] = able
         return held.less(able.firm if self.rules.promises_firm else able)
 
     def _offer_reserve(self, command: OfferReserve, at_ns: int) -> list[Fact]:
         """A reserve offer under the same limits; its power is not offered again as energy."""
-        product = next((one for one in self._offered if one.venue == command.venue), None)
+        product = self._product(command.venue)
         refusal = offer_objection(command, product)
         hour_ns = command.starts_ns
         if refusal is None:
             refusal = self.rules.guard.objection(hour_ns // DAY_NS)
         if refusal is not None or product is None or self._limits is None:
             return [DeskRefused(f"reserve/{hour_ns}", refusal or Refusal.RISK_LIMIT)]
-        prepared = prepared_reserve(command, product, self._bids)
+        prepared, unfit = self._said(prepared_reserve(command, product, self._bids), at_ns)
         refusal = reserve_objection(self._limits, self._bids, self._book, prepared, at_ns)
         if refusal is None:
             refusal = room_objection(command, self._able(hour_ns, at_ns), self._bids, at_ns)
+        refusal = refusal or unfit
         if refusal is not None:
             return [DeskRefused(f"reserve/{hour_ns}", refusal)]
         exposure = exposure_micro(prepared.curve, HOUR_NS)
         self._bids[prepared.bid_id] = Bid(prepared, exposure)
+        if command.alone:
+            self._decided[hour_ns] = None
         return [prepared]
 
     def _bid_ahead(self, command: BidAhead, at_ns: int) -> list[Fact]:
         """A day-ahead offer under the same limits; its hour is then not bid for again."""
-        product = next((one for one in self._offered if one.venue == command.venue), None)
+        product = self._product(command.venue)
         hour_ns = command.starts_ns
         refusal = ahead_objection(command, product, self._decided, at_ns)
         if refusal is None:
@@ -392,9 +425,26 @@ class Desk:
         assert product is not None, "an unknown venue was refused"
         terms = (hour_ns, command.gate_ns, command.curve)
         prepared = prepared_energy(self._bids, product, product.ahead, *terms)
+        prepared, unfit = self._said(prepared, at_ns, is_ahead=True)
+        if unfit is not None:
+            return [DeskRefused(f"ahead/{command.venue}/{hour_ns}", unfit)]
         self._decided[hour_ns] = None
         self._bids[prepared.bid_id] = Bid(prepared, exposure_micro(command.curve, HOUR_NS))
         return [prepared]
+
+    def _said(
+        self, bid: AnyBid, at_ns: int, *, is_ahead: bool = False
+    ) -> tuple[AnyBid, Refusal | None]:
+        """The bid with what it says of its batteries, and why they cannot do what it offers, or why
+        the day strays too far for another.
+        """
+        if not self.rules.states_storage:
+            return bid, None
+        day = bid.starts_ns // DAY_NS
+        straying = self.rules.guard.objection(day, self._book.strayed_wh(day, at_ns))
+        open_ = Promises(self._bids, self._book, self.rules.homes, self._prices, self._offered)
+        bid, unfit = stated(bid, self._fleet.storage(at_ns), open_, at_ns, is_ahead=is_ahead)
+        return bid, straying or unfit
 
     def _meter(self, at_ns: int) -> list[Fact]:
         """The results of awards that are over."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from cloud.commands import ObservePrice
+from cloud.facts import DeskRefused, Fact, PriceObserved
 from cloud.vpp.capability import HOUR_NS
 from protos.clock import MINUTE_NS
 from protos.messages import Refusal
@@ -126,6 +127,20 @@ def spreads(
     return newest_ns, run[::-1]
 
 
+def observe_price(book: PriceBook, command: ObservePrice) -> list[Fact]:
+    """Takes a published price into the book; what changes nothing says nothing."""
+    subject = f"price/{command.venue}/{command.node}"
+    refusal = price_objection(command)
+    if refusal is not None:
+        return [DeskRefused(subject, refusal)]
+    series = (command.venue, command.node, command.market)
+    price = Published(command.duration_ns, command.price_micro_per_mwh)
+    if not book.observe(series, command.starts_ns, price):
+        return []
+    terms = (command.starts_ns, command.duration_ns, command.price_micro_per_mwh)
+    return [PriceObserved(*series, *terms)]
+
+
 def reference_price(
     book: PriceBook, venue: str, node: str, ahead: str, real_time: str, starts_ns: int
 ) -> int | None:
@@ -135,6 +150,14 @@ def reference_price(
         if price is None:
             price = book.same_hour_mean((venue, node, market), starts_ns)
     return price
+
+
+def reserve_price(book: PriceBook, series: tuple[str, str, str], starts_ns: int) -> int | None:
+    """What a MW of reserve is expected to be paid in one hour: the published price, else the mean of
+    the last seven days' at this hour.
+    """
+    price = book.hour_price(series, starts_ns)
+    return book.same_hour_mean(series, starts_ns) if price is None else price
 
 
 def reference_path(
