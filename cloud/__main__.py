@@ -281,7 +281,8 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from cloud.demo import DemoOptions, run_demo
+    from cloud.demo.processes import DemoOptions
+    from cloud.demo.run import run_demo
 
     return run_demo(
         DemoOptions(

@@ -21,6 +21,7 @@ from cloud.commands import (
     OpenZone,
     PromiseFirm,
     SealBlock,
+    StateStorage,
     ZoneRules,
 )
 from cloud.config import CloudConfig, ZoneConfig
@@ -233,6 +234,8 @@ class App:
                 OpenDesk(desk.power_max_w, desk.exposure_max_micro, desk.power_min_w)
             )
             await self.writer.submit(PromiseFirm(is_on=True))
+        if not self.core.desk.rules.states_storage:
+            await self.writer.submit(StateStorage(is_on=True))
         zones = sorted({zone.currency for zone in self.config.zones})
         rate = self.config.desk.rate_micro if len(zones) == 1 else 0
         await self.writer.submit(

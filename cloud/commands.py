@@ -700,6 +700,15 @@ class PromiseFirm(DeskCommand, frozen=True, array_like=True, tag=65):
     is_on: bool
 
 
+class StateStorage(DeskCommand, frozen=True, array_like=True, tag=210):
+    """Whether bids say their storage and must be within what it can hold and how fast it can turn,
+    and whether what running awards stray by counts at once against the day's limit. Off in journals
+    that are older than this command, whose bids must come out as they did.
+    """
+
+    is_on: bool
+
+
 class DeclareCurrencies(DeskCommand, frozen=True, array_like=True, tag=190):
     """Which money the zones and the venues count in, and what the rate between them is.
 
@@ -950,6 +959,7 @@ AnyCommand = (
     | BidAhead
     | ForecastHomes
     | PromiseFirm
+    | StateStorage
     | DeclareCurrencies
     | OfferReserve
     | CallReserve

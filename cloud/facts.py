@@ -596,7 +596,22 @@ class PriceObserved(Fact, frozen=True, array_like=True, tag=51):
     price_micro_per_mwh: int
 
 
-class BidPrepared(Fact, frozen=True, array_like=True, tag=52):
+class StorageSaid(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """What a bid says of the batteries behind it, all of them taken as one store.
+
+    `stored_wh` is the energy expected in them when the hour starts, and the bounds are what it may
+    be used between, the owners' reserves below and the limits above being kept: 0 <= minimum <=
+    stored <= maximum. `ramp_w_per_min` is how fast their power can change; 0 is a bid of an older
+    journal, which says nothing. By keyword, so that they stand at the end of every kind of bid.
+    """
+
+    stored_wh: int = 0
+    soc_min_wh: int = 0
+    soc_max_wh: int = 0
+    ramp_w_per_min: int = 0
+
+
+class BidPrepared(Fact, StorageSaid, frozen=True, array_like=True, tag=52):
     """A bid that passed the risk limits and is to be submitted before its gate."""
 
     bid_id: str
@@ -718,6 +733,12 @@ class RevenueStated(Fact, frozen=True, array_like=True, tag=64):
 
 
 class FirmPromised(Fact, frozen=True, array_like=True, tag=65):
+    is_on: bool
+
+
+class StorageStated(Fact, frozen=True, array_like=True, tag=210):
+    """From here on bids say their storage, or no longer."""
+
     is_on: bool
 
 
@@ -1000,6 +1021,7 @@ AnyFact = (
     | SharingSet
     | RevenueStated
     | FirmPromised
+    | StorageStated
     | CurrenciesDeclared
     | ReservePrepared
     | ReserveCalled

@@ -86,17 +86,24 @@ class Wholesale:
         self._halted = asyncio.Event()
 
     def restore(self) -> None:
-        """After a restart: accepted bids stand again, unanswered ones are submitted again."""
+        """After a restart: accepted bids stand again, unanswered ones are submitted again. Under the
+        kill switch what can still be withdrawn is, and nothing is submitted.
+        """
         desk = self._writer.core.desk
-        bids = desk.live_bids(self._clock.now_ns())
+        now_ns = self._clock.now_ns()
+        bids = desk.live_bids(now_ns)
         self.regulation.listen([*(bid.prepared for bid in bids), *desk.reserve_awards()], 0)
+        is_halted = desk.rules.guard.is_halted
         for bid in bids:
             if bid.cancelled:
                 continue
-            if bid.answer is None:
+            goes = is_halted and bid.cancellation_objection(now_ns) is None
+            if bid.answer is None and not goes:
                 self._prepared.put_nowait((bid.prepared, bid.submitted))
-            elif bid.answer[0]:
+            elif bid.answer is not None and bid.answer[0]:
                 self._exchange.restore(bid.prepared)
+        if is_halted:
+            self._halted.set()
 
     def listen(self, facts: Sequence[Fact], _at_ns: int) -> None:
         """New bids are queued; the queue holds more than the desk can have open hours."""

@@ -318,6 +318,9 @@ class Refusal(IntEnum):
     BAD_REPLACEMENT = 120
     NO_RATE = 140
     NO_RESERVE = 141
+    NOT_STORED = 160
+    TOO_STEEP = 161
+    NO_BATTERY = 162
 
 
 ADVICE: dict[Refusal, str] = {
@@ -368,6 +371,9 @@ ADVICE: dict[Refusal, str] = {
     Refusal.ORDERS_PER_TRADE: "too many offers for this slot for what was traded; leave some open",
     Refusal.BAD_REPLACEMENT: "replace by a limit till the gate, same slot and side; else cancel",
     Refusal.NO_RESERVE: "the fleet has not this much power and energy left for the hour; offer less",
+    Refusal.NOT_STORED: "the batteries would leave their energy bounds; offer less for this hour",
+    Refusal.NO_BATTERY: "no battery was heard in the last 15 minutes; offer when the homes report",
+    Refusal.TOO_STEEP: "the batteries cannot turn this fast, hour to hour included; offer less",
     Refusal.NO_RATE: "the venue pays in another currency; set [desk] rate_micro to its rate",
 }
 """What the sender can do about each refusal."""

@@ -1,8 +1,7 @@
 """What the wholesale side shows and takes, for REST and gRPC alike: records in, records out.
 
-Each answer is a frozen record whose names are those on the wire; money and energy are integers in
-the unit their name ends with. What is asked wrongly is a `MarketProblem` that says what to do.
-Decides nothing: the desk, the venues and the shadow settlement do.
+The answers are the records of `market_views`. What is asked wrongly is a `MarketProblem` that says
+what to do. Decides nothing: the desk, the venues and the shadow settlement do.
 """
 
 from collections.abc import Sequence
@@ -31,13 +30,26 @@ from cloud.feeds.intervals import (
     trade_day,
 )
 from cloud.feeds.prices import REAL_TIME_LEAD_NS
-from cloud.store.prices import AGE_MAX_NS, Known, PriceStore, Series
+from cloud.gate.market_views import (
+    BidView,
+    Forecast,
+    Market,
+    Prices,
+    Risk,
+    Segment,
+    SettlementView,
+    StatementDay,
+    bid_view,
+    dispute_view,
+    price_view,
+)
+from cloud.store.prices import AGE_MAX_NS, PriceStore, Series
 from cloud.store.settlements import SettlementStore
 from cloud.venues.statements import parse_statement
 from cloud.venues.venue import BadAnswer
 from cloud.vpp.bids import OFFERED, Bid, BidState, Product
 from cloud.vpp.reserves import SOLD
-from cloud.vpp.settlement import DayAccount, Dispute, Position, SettlementPrices, shadow
+from cloud.vpp.settlement import DayAccount, Position, SettlementPrices, shadow
 from cloud.writer import Writer
 from protos.clock import MINUTE_NS, Clock
 from protos.messages import ADVICE, Refusal
@@ -69,128 +81,6 @@ class MarketProblem(Exception):
         self.trouble = trouble
         self.text = text
         self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class Market:
-    """What is sold at one ISO, and how fresh what is known of it is."""
-
-    iso: str
-    node: str
-    real_time: str
-    day_ahead: str
-    step_ns: int
-    next_gate_ns: int
-    price_age_ns: int | None
-    is_stale: bool
-    missing_intervals: int
-    """Of today's real-time prices up to now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    starts_ns: int
-    ends_ns: int
-    price_micro_per_mwh: int
-    version: int
-    seen_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    iso: str
-    node: str
-    market: str
-    age_ns: int | None
-    prices: list[Price]
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """Null where nothing at all is known of an hour."""
-
-    iso: str
-    node: str
-    starts_ns: int
-    step_ns: int
-    price_micro_per_mwh: list[int | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Positive power discharges."""
-
-    power_w: int
-    price_micro_per_mwh: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stated:
-    version: int
-    amount_micro: int
-
-
-@dataclass(frozen=True, slots=True)
-class BidView:
-    bid_id: str
-    iso: str
-    node: str
-    market: str
-    state: str
-    starts_ns: int
-    duration_ns: int
-    gate_ns: int
-    curve: list[Segment]
-    reason: str
-    awards: int
-    revenue_micro: int
-    statement: Stated | None
-
-
-@dataclass(frozen=True, slots=True)
-class StatementDay:
-    iso: str
-    day: str
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class DisputeView:
-    charge_code: str
-    bid_id: str
-    starts_ns: int
-    reason: str
-    cents: int
-    since_version: int
-
-
-@dataclass(frozen=True, slots=True)
-class SettlementView:
-    iso: str
-    day: str
-    versions: list[int]
-    stated_cents: int
-    expected_cents: int
-    difference_cents: int
-    unpriced_intervals: list[int]
-    disputes: list[DisputeView]
-
-
-@dataclass(frozen=True, slots=True)
-class Risk:
-    """The desk's limits and what of today's they have used; 0 is no limit."""
-
-    is_open: bool
-    is_halted: bool
-    power_max_w: int
-    exposure_max_micro: int
-    power_min_w: int
-    deviation_max_wh: int
-    loss_max_micro: int
-    soc_min_per_mille: int
-    soc_max_per_mille: int
-    deviation_wh: int
-    revenue_micro: int
 
 
 class Withdrawals(Protocol):
@@ -274,7 +164,7 @@ class Markets:
             span = Interval(start_ns, known_ns)
         found = self._services.prices.as_of(series, span, as_of_ns or now_ns)
         age_ns = self._services.prices.age_ns(series, now_ns)
-        rows = [_price(one) for one in found[:ROWS_MAX]]
+        rows = [price_view(one) for one in found[:ROWS_MAX]]
         return Prices(iso, product.node, PUBLISHED[named], age_ns, rows)
 
     def forecast(self, iso: str, hours: int) -> Forecast:
@@ -476,7 +366,7 @@ class Markets:
             expected_cents,
             newest.total_cents - expected_cents,
             unpriced,
-            [_dispute(one) for one in account.open_disputes],
+            [dispute_view(one) for one in account.open_disputes],
         )
 
     def _expected(self, iso: str, day: date) -> tuple[tuple[StatementLine, ...], list[int]]:
@@ -515,38 +405,3 @@ def product_of(iso: str) -> Product:
     if found is None:
         raise MarketProblem(Trouble.NOT_FOUND, f"no market {iso!r}; there are {', '.join(ZONES)}")
     return found
-
-
-def bid_view(bid: Bid) -> BidView:
-    prepared = bid.prepared
-    return BidView(
-        prepared.bid_id,
-        prepared.venue,
-        prepared.node,
-        prepared.market,
-        bid.state.value,
-        prepared.starts_ns,
-        prepared.duration_ns,
-        prepared.gate_ns,
-        [Segment(one.power_w, one.price_micro_per_mwh) for one in prepared.curve],
-        "" if bid.answer is None else bid.answer[2],
-        bid.awards,
-        bid.revenue_micro,
-        None if bid.statement is None else Stated(*bid.statement),
-    )
-
-
-def _price(known: Known) -> Price:
-    return Price(known.start_ns, known.end_ns, known.value_micro, known.version, known.seen_ns)
-
-
-def _dispute(dispute: Dispute) -> DisputeView:
-    code, bid_id, starts_ns = dispute.difference.key
-    return DisputeView(
-        code,
-        bid_id,
-        starts_ns,
-        dispute.difference.reason.value,
-        dispute.difference.cents,
-        dispute.opened_version,
-    )

@@ -14,20 +14,22 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from cloud.commands import LimitDay
 from cloud.gate.market_news import MarketNews, TooManyListeners
-from cloud.gate.markets import (
-    PUBLISHED,
-    STATEMENT_BYTES_MAX,
+from cloud.gate.market_views import (
     BidView,
     Forecast,
     Market,
-    MarketProblem,
-    Markets,
-    MarketServices,
     Prices,
     Risk,
     Segment,
     SettlementView,
     StatementDay,
+)
+from cloud.gate.markets import (
+    PUBLISHED,
+    STATEMENT_BYTES_MAX,
+    MarketProblem,
+    Markets,
+    MarketServices,
 )
 
 __all__ = ["PUBLISHED", "MarketServices", "markets_router"]

@@ -13,14 +13,8 @@ from typing import Any, TypeVar
 import grpc
 
 from cloud.gate.market_news import MarketNews, TooManyListeners
-from cloud.gate.markets import (
-    BidView,
-    MarketProblem,
-    Markets,
-    MarketServices,
-    SettlementView,
-    Trouble,
-)
+from cloud.gate.market_views import BidView, SettlementView
+from cloud.gate.markets import MarketProblem, Markets, MarketServices, Trouble
 from cloud.gate.peers import authority_of
 from cloud.gate.utility import abort
 from protos import vpp_pb2 as pb

@@ -3,6 +3,12 @@
 Unverified: CAISO's schemas are not public. Element names follow what is public: the RawBidSet of
 the same vendor's other markets and CAISO's published clean bids (negative MW charges). Signature,
 compression and SOAP belong to a transport, not here. Pure: bytes from values and back.
+
+Of a storage (a non-generator resource) public are: the hourly bounds of the state of charge at the
+hour's end, published with the clean bids as MINEOHSTATEOFCHARGE and MAXEOHSTATEOFCHARGE; a ramp rate
+curve; and that an initial state of charge belongs to a day-ahead bid. Unverified: their elements'
+spelling, and that the last stands in every hour's bid here, also in real time, where CAISO itself
+takes it from telemetry.
 """
 
 from collections.abc import Sequence
@@ -12,7 +18,7 @@ from xml.etree import ElementTree as ET
 from cloud.commands import RecordAward, RecordReply
 from cloud.facts import BidPrepared
 from cloud.feeds.intervals import PACIFIC, to_local, to_ns
-from cloud.venues.venue import BadAnswer, BadBid, Offer, Storage, VenueError
+from cloud.venues.venue import BadAnswer, BadBid, Offer, Storage, VenueError, storage_of
 from cloud.venues.wire import (
     NotXml,
     add,
@@ -58,9 +64,7 @@ class CaisoCodec:
 
     venue = "caiso"
 
-    def encode_bid(
-        self, bid: BidPrepared, participant: str, storage: Storage | None = None
-    ) -> bytes:
+    def encode_bid(self, bid: BidPrepared, participant: str) -> bytes:
         root = ET.Element("RawBidSet", {"xmlns": NAMESPACE})
         header = add(root, "MessageHeader")
         add(header, "Source", participant)
@@ -80,12 +84,14 @@ class CaisoCodec:
             point = add(curve, "CurveSchedData")
             add(point, "xAxisData", x)
             add(point, "y1AxisData", y)
+        storage = storage_of(bid)
         if storage is not None:
             ramp = add(add(generating, "RampRateCurve"), "CurveData")
             add(ramp, "xAxisData", decimal_text(bid.curve[-1].power_w))
             add(ramp, "y1AxisData", decimal_text(storage.ramp_w_per_min))
             add(generating, "minEOHStateOfCharge", decimal_text(storage.soc_min_wh))
             add(generating, "maxEOHStateOfCharge", decimal_text(storage.soc_max_wh))
+            add(generating, "initialStateOfCharge", decimal_text(storage.stored_wh))
         return to_bytes(root)
 
     def decode_bid(self, body: bytes) -> Offer:
@@ -205,8 +211,13 @@ class CaisoCodec:
 
 
 def _storage(generating: ET.Element) -> Storage | None:
-    """Ramp and state of charge, where the bid says them; all three or none. Raises BadBid."""
-    paths = ("RampRateCurve/CurveData/y1AxisData", "minEOHStateOfCharge", "maxEOHStateOfCharge")
+    """Ramp and state of charge, where the bid says them; all four or none. Raises BadBid."""
+    paths = (
+        "RampRateCurve/CurveData/y1AxisData",
+        "minEOHStateOfCharge",
+        "maxEOHStateOfCharge",
+        "initialStateOfCharge",
+    )
     if not any(generating.find(path) is not None for path in paths):
         return None
     return Storage(*(millionths(child_text(generating, path)) for path in paths))

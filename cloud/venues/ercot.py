@@ -5,6 +5,10 @@ they are checked where the schema is present. ERCOT takes sales and purchases ap
 set, so a curve that does both is two messages. MW travel with one decimal, so sizes are whole
 100 kW, rounded towards zero; prices with two. A sale's points rise in price, a purchase's fall, ten
 at most. The request's header stands here; signature and certificate are the transport's. Pure.
+
+An offer says nothing of a battery. Its state of charge is part of the resource's operating plan (COP,
+NPRR 1186): for each hour minimum, maximum and what is planned at its beginning, in MWh with one
+decimal, and minimum <= planned <= maximum, or ERCOT rejects the plan. Its ramp rate is registered.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,13 +18,14 @@ from xml.etree import ElementTree as ET
 from cloud.commands import CurveSegment
 from cloud.facts import BidPrepared
 from cloud.feeds.intervals import CENTRAL, to_local
-from cloud.venues.venue import BadBid
+from cloud.venues.venue import BadBid, Storage, storage_of
 from cloud.venues.wire import add, decimal_text, to_bytes
 
 NAMESPACE = "http://www.ercot.com/schema/2007-06/nodal/ews"
 MESSAGE_NAMESPACE = f"{NAMESPACE}/message"
 POINTS_MAX = 10
 STEP_W = 100_000
+STEP_WH = 100_000
 BID_ID_MAX = 12
 CENT_MICRO = 10_000
 
@@ -94,10 +99,61 @@ def _bid_set(
     add(prices, "curveStyle", "CURVE")
     for power_w, price in points:
         data = add(prices, "CurveData")
-        add(data, "xvalue", f"{power_w // STEP_W // 10}.{power_w // STEP_W % 10}")
+        add(data, "xvalue", _one_decimal(power_w // STEP_W))
         rounded = price // CENT_MICRO * CENT_MICRO if kind == "EnergyBid" else price
         add(data, "y1value", decimal_text(-(-rounded // CENT_MICRO) * CENT_MICRO))
     return root
+
+
+def encode_plan(bid: BidPrepared, resource: str) -> bytes:
+    """The operating plan of a storage resource for the bid's hour, as a BidSet with one COP.
+
+    Sizes are rounded inward: less power, narrower bounds. The emergency limits are the sustained
+    ones; that ERCOT takes a negative `lel` of a resource that charges is unverified. Raises BadBid
+    where the bid says no storage, or so little that nothing is left of its bounds.
+    """
+    storage = storage_of(bid)
+    if storage is None:
+        raise BadBid("an operating plan needs the bid's storage: stored energy, bounds and ramp")
+    starts, ends = (
+        prevailing_text(one) for one in (bid.starts_ns, bid.starts_ns + bid.duration_ns)
+    )
+    root = ET.Element("BidSet", {"xmlns": NAMESPACE})
+    add(root, "tradingDate", to_local(bid.starts_ns, CENTRAL).date().isoformat())
+    plan = add(root, "COP")
+    add(plan, "externalId", bid.bid_id)
+    add(plan, "resource", resource)
+    status = add(plan, "ResourceStatus")
+    limits = add(plan, "Limits")
+    for one in (status, limits):
+        add(one, "startTime", starts)
+        add(one, "endTime", ends)
+    add(status, "operatingMode", "ON")
+    high = max(0, bid.curve[-1].power_w) // STEP_W
+    low = -(max(0, -bid.curve[0].power_w) // STEP_W)
+    for tag, steps in (("hsl", high), ("lsl", low), ("hel", high), ("lel", low)):
+        add(limits, tag, _one_decimal(steps))
+    least, stored, most = _whole_energies(storage)
+    for tag, steps in (("maxSOC", most), ("minSOC", least), ("targetBeginSOC", stored)):
+        add(limits, tag, _one_decimal(steps))
+    return to_bytes(root)
+
+
+def _whole_energies(storage: Storage) -> tuple[int, int, int]:
+    """Minimum, stored and maximum in whole 100 kWh, bounds rounded inward. Raises BadBid."""
+    least = -(-storage.soc_min_wh // STEP_WH)
+    most = storage.soc_max_wh // STEP_WH
+    if least > most:
+        raise BadBid(
+            f"no tenth of a MWh lies between {decimal_text(storage.soc_min_wh)} and "
+            f"{decimal_text(storage.soc_max_wh)} MWh; wait for more homes"
+        )
+    return least, max(least, min(most, storage.stored_wh // STEP_WH)), most
+
+
+def _one_decimal(tenths: int) -> str:
+    sign = "-" if tenths < 0 else ""
+    return f"{sign}{abs(tenths) // 10}.{abs(tenths) % 10}"
 
 
 def request(bid_set: bytes, at_ns: int, source: str, user: str, message_id: str) -> bytes:

@@ -10,7 +10,7 @@ Idempotency: the same bid id with the same bytes gets the same answer at any tim
 gate; another bid for the same resource and hour, before the gate, replaces the one before.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
@@ -24,8 +24,10 @@ from cloud.venues.days import draw
 from cloud.venues.pjm import PJM
 from cloud.venues.regulation import RegulationDesk, decode_report
 from cloud.venues.venue import ENERGY, BadBid, Codec, Offer, Storage
+from cloud.venues.wire import decimal_text
 from protos.clock import MINUTE_NS, SECOND_NS
 from protos.ids import effect_id
+from protos.units import energy_wh
 
 RESERVE_SPREAD_CENTS = (800, 2_000)
 PARTICIPANT = "GRIDTOKENX"
@@ -56,6 +58,12 @@ class VenueRules:
     power_min_w: int = 100_000
     reserve_caps: Mapping[str, int] = field(default_factory=dict)
     """What capacity of each reserve product may cost at most, per MW and hour."""
+    needs_storage: bool = True
+    """Whether a bid that says nothing of its battery is rejected. At CAISO the bounds may be left
+    out; a virtual plant is nothing but batteries, so here they are asked for."""
+    minds_storage: bool = False
+    """Whether the venue's own optimisation keeps a battery within its bounds. Where it does not, a
+    curve must be such that any of its powers can be held for the whole hour."""
     registered: Storage | None = None
     """The battery as it is registered; None where the venue does not check."""
 
@@ -66,14 +74,23 @@ RULES = (
     VenueRules(
         *(CAISO, PACIFIC, "RTM", "DAM", 75 * MINUTE_NS, 10, 15 * MINUTE_NS, 1350 * SECOND_NS),
         reserve_caps=dict.fromkeys(("SPIN", "REG_UP", "REG_DOWN"), RESERVE_CAP_MICRO),
+        minds_storage=True,
     ),
     VenueRules(
         *(PJM, EASTERN, "RT", "DA", 65 * MINUTE_NS, 11, HOUR_NS, 30 * MINUTE_NS),
         reserve_caps={"SPIN": RESERVE_CAP_MICRO, "REG": REGULATION_CAP_MICRO},
     ),
 )
-"""CAISO caps ancillary service bids at 250 a MW and hour, PJM regulation at 100. Gate times, caps and the ten segments are the venues' own; the floor, the day-ahead hours and
-the award times are common knowledge that no public text was found for."""
+"""CAISO caps ancillary service bids at 250 a MW and hour, PJM regulation at 100. Gate times, caps and
+the ten segments are the venues' own; the floor, the day-ahead hours and the award times are common
+knowledge that no public text was found for.
+
+CAISO's optimisation keeps a non-generator resource within its energy limits, so its bid may be wider
+than the energy in it; in PJM's storage model the seller minds the state of charge. That the gateways
+answer a breach of these rules by rejecting the bid is unverified: what they check is not public."""
+
+RESERVE_WITHIN_NS = 10 * MINUTE_NS
+"""Spinning reserve and regulation are what a resource reaches in ten minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +213,16 @@ class PaperExchange:
             if known.body_sha256 == sha256(body).digest():
                 return known
             raise Rejected("DUPLICATE_ID", "this bid id was used for a different bid")
-        check_offer(book.rules, offer, at_ns)
+        check_offer(book.rules, offer, at_ns, self._beside(book, offer))
         return self._admit(book, offer, body)
+
+    def _beside(self, book: Book, offer: Offer) -> list[Offer]:
+        """The energy bids that stand for the hours before and after."""
+        slots = [
+            (offer.node, offer.market, ENERGY, offer.starts_ns + step)
+            for step in (-HOUR_NS, HOUR_NS)
+        ]
+        return [book.taken[book.standing[slot]].offer for slot in slots if slot in book.standing]
 
     def _admit(self, book: Book, offer: Offer, body: bytes) -> Taken:
         codec = book.rules.codec
@@ -255,18 +280,25 @@ def deadline_ns(rules: VenueRules, offer: Offer) -> int:
     return to_ns(eve.replace(hour=rules.ahead_gate_hour, minute=0, second=0, microsecond=0))
 
 
-def check_offer(rules: VenueRules, offer: Offer, at_ns: int) -> None:
-    """The venue's rules in its order: interval, deadline, curve, caps, size. Raises Rejected."""
+def check_offer(rules: VenueRules, offer: Offer, at_ns: int, beside: Sequence[Offer] = ()) -> None:
+    """The venue's rules in its order: interval, deadline, curve, caps, size, storage. `beside` are
+    the energy bids that stand for the hours before and after. Raises Rejected.
+    """
     if offer.duration_ns != HOUR_NS or offer.starts_ns % HOUR_NS:
         raise Rejected("INTERVAL", "a bid is for one whole trading hour")
     if at_ns > deadline_ns(rules, offer):
         raise Rejected("GATE_CLOSED", "the market for this trading hour is closed")
     if offer.starts_ns > at_ns + HORIZON_NS:
         raise Rejected("INTERVAL", "the trading hour is more than seven days ahead")
-    _check_storage(rules, offer)
-    if offer.product != ENERGY:
+    if offer.product == ENERGY:
+        _check_curve(rules, offer)
+    else:
         _check_reserve(rules, offer)
-        return
+    _check_storage(rules, offer, beside)
+
+
+def _check_curve(rules: VenueRules, offer: Offer) -> None:
+    """An energy curve: segments, floor, rising, cap, size."""
     if len(offer.curve) > rules.points_max:
         raise Rejected("SEGMENTS", f"a curve has at most {rules.points_max - 1} segments")
     if offer.curve[1].price_micro_per_mwh < rules.price_floor_micro:
@@ -293,20 +325,60 @@ def _check_reserve(rules: VenueRules, offer: Offer) -> None:
         raise Rejected("PRICE_CAP", "the capacity price lies outside 0 and its cap")
 
 
-def _check_storage(rules: VenueRules, offer: Offer) -> None:
-    """Ramp and state of charge: within what is registered, and a ramp that follows the curve."""
+def _check_ramp(rules: VenueRules, offer: Offer, said: Storage, beside: Sequence[Offer]) -> None:
+    """From any power of this hour or of those beside it to any of its own, within one interval."""
+    within_ns = rules.award_step_ns if offer.product == ENERGY else RESERVE_WITHIN_NS
+    reach_w = said.ramp_w_per_min * within_ns // MINUTE_NS
+    low_w, high_w = min(0, offer.curve[0].power_w), max(0, offer.curve[-1].power_w)
+    curves = [one.curve for one in beside] if offer.product == ENERGY else []
+    lowest_w = min([low_w, *(curve[0].power_w for curve in curves)])
+    highest_w = max([high_w, *(curve[-1].power_w for curve in curves)])
+    turn_w = max(high_w - lowest_w, highest_w - low_w)
+    if turn_w > reach_w:
+        raise Rejected(
+            "RAMP",
+            f"the curves of this hour and those beside it ask for a turn of {decimal_text(turn_w)} "
+            f"MW; the ramp rate follows {decimal_text(reach_w)} MW in {within_ns // MINUTE_NS} min",
+        )
+
+
+def _check_energy(offer: Offer, said: Storage) -> None:
+    """Each power of the curve can be held for the whole hour."""
+    asked = energy_wh(max(0, offer.curve[-1].power_w), offer.duration_ns)
+    if asked > said.stored_wh - said.soc_min_wh:
+        raise Rejected(
+            "SOC",
+            f"{decimal_text(asked)} MWh are offered for the hour, "
+            f"{decimal_text(said.stored_wh - said.soc_min_wh)} are stored above the minimum",
+        )
+    asked = energy_wh(max(0, -offer.curve[0].power_w), offer.duration_ns)
+    if asked > said.soc_max_wh - said.stored_wh:
+        raise Rejected(
+            "SOC",
+            f"{decimal_text(asked)} MWh are bid for in the hour, "
+            f"{decimal_text(said.soc_max_wh - said.stored_wh)} fit below the maximum",
+        )
+
+
+def _check_storage(rules: VenueRules, offer: Offer, beside: Sequence[Offer]) -> None:
+    """Ramp and state of charge: possible in themselves, within what is registered, and such that the
+    battery can follow the curve.
+    """
     said, registered = offer.storage, rules.registered
     if said is None:
-        if registered is not None:
-            raise Rejected("STORAGE", "a storage bid says its ramp and its state of charge")
+        if rules.needs_storage or registered is not None:
+            raise Rejected(
+                "STORAGE",
+                "a storage bid says its ramp rate, its state of charge and the bounds of it",
+            )
         return
     if said.ramp_w_per_min <= 0:
         raise Rejected("RAMP", "the ramp rate must be above zero")
-    if not 0 <= said.soc_min_wh <= said.soc_max_wh:
-        raise Rejected("SOC_BOUNDS", "state of charge: 0 <= minimum <= maximum")
-    span_w = offer.curve[-1].power_w - min(0, offer.curve[0].power_w)
-    if span_w * MINUTE_NS > said.ramp_w_per_min * rules.award_step_ns:
-        raise Rejected("RAMP", "the curve is wider than the ramp rate follows in one interval")
+    if not 0 <= said.soc_min_wh <= said.stored_wh <= said.soc_max_wh:
+        raise Rejected("SOC_BOUNDS", "state of charge: 0 <= minimum <= stored <= maximum")
+    _check_ramp(rules, offer, said, beside)
+    if offer.product == ENERGY and not rules.minds_storage:
+        _check_energy(offer, said)
     if registered is None:
         return
     if said.ramp_w_per_min > registered.ramp_w_per_min:

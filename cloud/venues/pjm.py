@@ -1,7 +1,9 @@
 """PJM's real-time hourly offer as XML in the shape of a Markets Gateway SubmitRequest.
 
 Unverified: PJM's schemas are not public. Namespace, SubmitRequest, `hour` and `isDuplicateHour`
-are as publicly described; the offer's inner names follow the demand bid's. A home fleet enters
+are as publicly described; the offer's inner names follow the demand bid's, and a storage's the
+tariff's terms for the energy storage resource model (charge and discharge ramp rate, minimum and
+maximum state of charge), whose spelling as elements is a guess. A home fleet enters
 PJM as demand response until its DER aggregation rules take effect (2028-02-02), which changes the
 registration and not this shape's arithmetic. Pure: bytes from values and back.
 """
@@ -13,7 +15,15 @@ from xml.etree import ElementTree as ET
 from cloud.commands import RecordAward, RecordReply
 from cloud.facts import BidPrepared
 from cloud.feeds.intervals import EASTERN, HOUR_NS, NoSuchTime, hour_ending, hour_interval
-from cloud.venues.venue import BadAnswer, BadBid, Offer, SessionExpired, Storage, VenueError
+from cloud.venues.venue import (
+    BadAnswer,
+    BadBid,
+    Offer,
+    SessionExpired,
+    Storage,
+    VenueError,
+    storage_of,
+)
 from cloud.venues.wire import (
     NotXml,
     add,
@@ -39,9 +49,7 @@ class PjmCodec:
 
     venue = "pjm"
 
-    def encode_bid(
-        self, bid: BidPrepared, participant: str, storage: Storage | None = None
-    ) -> bytes:
+    def encode_bid(self, bid: BidPrepared, participant: str) -> bytes:
         if bid.starts_ns % HOUR_NS or bid.duration_ns != HOUR_NS:
             raise BadBid("an offer is for one whole hour")
         envelope, request = _envelope("SubmitRequest")
@@ -56,10 +64,13 @@ class PjmCodec:
             point = add(hourly, "OfferPoint")
             add(point, "MW", x)
             add(point, "Price", y)
+        storage = storage_of(bid)
         if storage is not None:
-            add(hourly, "RampRate", decimal_text(storage.ramp_w_per_min))
+            add(hourly, "ChargeRampRate", decimal_text(storage.ramp_w_per_min))
+            add(hourly, "DischargeRampRate", decimal_text(storage.ramp_w_per_min))
             add(hourly, "MinStateOfCharge", decimal_text(storage.soc_min_wh))
             add(hourly, "MaxStateOfCharge", decimal_text(storage.soc_max_wh))
+            add(hourly, "StateOfCharge", decimal_text(storage.stored_wh))
         return to_bytes(envelope)
 
     def decode_bid(self, body: bytes) -> Offer:
@@ -210,11 +221,18 @@ def _hour_start(day: str, hourly: ET.Element) -> int:
 
 
 def _storage(hourly: ET.Element) -> Storage | None:
-    """Ramp and state of charge, where the offer says them; all three or none. Raises BadBid."""
-    paths = ("RampRate", "MinStateOfCharge", "MaxStateOfCharge")
+    """Ramp and state of charge, where the offer says them; all five or none. Raises BadBid."""
+    paths = (
+        "ChargeRampRate",
+        "DischargeRampRate",
+        "MinStateOfCharge",
+        "MaxStateOfCharge",
+        "StateOfCharge",
+    )
     if not any(hourly.find(path) is not None for path in paths):
         return None
-    return Storage(*(millionths(child_text(hourly, path)) for path in paths))
+    up, down, *energies = (millionths(child_text(hourly, path)) for path in paths)
+    return Storage(min(up, down), *energies)
 
 
 def _award(result: ET.Element) -> RecordAward:

@@ -48,12 +48,21 @@ ENERGY = "EN"
 @dataclass(frozen=True, slots=True)
 class Storage:
     """What a bid says of its battery, and what a venue has registered of it: ramp in W per minute,
-    state of charge at the hour's end in Wh.
+    the energy it stays between in Wh, and the energy expected in it at the hour's start (of a
+    registered one, nothing).
     """
 
     ramp_w_per_min: int
     soc_min_wh: int
     soc_max_wh: int
+    stored_wh: int = 0
+
+
+def storage_of(bid: BidPrepared) -> Storage | None:
+    """What a bid says of its battery; None for one of an older journal, which said nothing."""
+    if bid.ramp_w_per_min == 0:
+        return None
+    return Storage(bid.ramp_w_per_min, bid.soc_min_wh, bid.soc_max_wh, bid.stored_wh)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +112,7 @@ class Codec(Protocol):
     @property
     def venue(self) -> str: ...
 
-    def encode_bid(
-        self, bid: BidPrepared, participant: str, storage: Storage | None = None
-    ) -> bytes: ...
+    def encode_bid(self, bid: BidPrepared, participant: str) -> bytes: ...
     def decode_bid(self, body: bytes) -> Offer:
         """Raises BadBid in the venue's own words."""
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 
 from cloud.facts import AwardMetered, LeaseIssued, ReserveMetered
-from cloud.vpp.capability import HOUR_NS, Capability, Fleet
+from cloud.vpp.capability import HOUR_NS, RAMP_W_PER_S, Capability, Fleet
+from cloud.vpp.prices import DAY_NS
 from protos.clock import MINUTE_NS, SECOND_NS, slot_at, slot_end_ns, slot_start_ns
 from protos.ids import DeviceId, effect_id
 from protos.messages import LeaseState
@@ -28,7 +29,6 @@ HOLD_NS = 5 * MINUTE_NS
 EARLY_NS = 30 * SECOND_NS
 """A lease that is over this long before its end was given up: the agent stops, the home objects."""
 
-RAMP_W_PER_S = 500
 MICRO_WH_PER_MWH = 1_000_000
 
 
@@ -57,6 +57,10 @@ class Meter:
         self.total += self._held(at_ns, starts_ns, ends_ns)
         if at_ns >= self.last_ns:
             self.last_ns, self.last_w = at_ns, power_w
+
+    def total_at(self, at_ns: int, starts_ns: int, ends_ns: int) -> int:
+        """The sum so far, the newest measurement being held as long as it may; changes nothing."""
+        return self.total + self._held(at_ns, starts_ns, ends_ns)
 
     def _held(self, at_ns: int, starts_ns: int, ends_ns: int) -> int:
         since = max(self.last_ns, starts_ns)
@@ -143,6 +147,14 @@ class Award:
         meter = self.meters.get(device)
         if meter is not None:
             meter.measure(at_ns, power_w, self.starts_ns, self.ends_ns)
+
+    def strayed_wh(self, at_ns: int) -> int:
+        """How far what was delivered by now lies from what had to be, an amount >= 0."""
+        due_wh = energy_wh(self.power_w, max(0, min(at_ns, self.ends_ns) - self.starts_ns))
+        totals = [
+            meter.total_at(at_ns, self.starts_ns, self.ends_ns) for meter in self.meters.values()
+        ]
+        return abs(energy_wh(sum(totals), 1) - due_wh)
 
     def outcome(self) -> AwardMetered | ReserveMetered:
         """What is said of it, once METER_GRACE_NS has passed."""
@@ -290,6 +302,11 @@ class AwardBook:
             (key[1], key[1] + done.terms[0]) for key, done in self.finished.items() if key[0] == bid
         ]
         return any(start < ends_ns and starts_ns < end for start, end in taken)
+
+    def strayed_wh(self, day: int, at_ns: int) -> int:
+        """How far the awards of a UTC day of delivery that are not metered yet have strayed."""
+        running = [one for one in self.running.values() if one.starts_ns // DAY_NS == day]
+        return sum(one.strayed_wh(at_ns) for one in running)
 
     def finish(self, at_ns: int) -> list[tuple[Award, AwardMetered | ReserveMetered]]:
         """Ends the awards that were over METER_GRACE_NS ago, and says what became of each."""

@@ -156,4 +156,10 @@ def bid_state(bid: Bid) -> object:
         bid.revenue_micro,
         None if bid.statement is None else list(bid.statement),
         sorted(bid.delivered_wh.items()),
+        [
+            prepared.stored_wh,
+            prepared.soc_min_wh,
+            prepared.soc_max_wh,
+            prepared.ramp_w_per_min,
+        ],
     ]

@@ -23,6 +23,10 @@ FRESH_NS = 15 * MINUTE_NS
 RESERVE_PER_MILLE = 100
 """Of a battery's capacity, kept for the home and never sold."""
 
+RAMP_W_PER_S = 500
+"""How fast a lease lets one gateway's battery change its power."""
+
+RAMP_W_PER_MIN = RAMP_W_PER_S * 60
 HOUR_NS = 60 * MINUTE_NS
 
 
@@ -81,6 +85,33 @@ class FleetCapability:
     @property
     def widest_w(self) -> int:
         return max(self.charge_w, self.discharge_w)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetStorage:
+    """The fleet's batteries as one store: energy in Wh, absolute, with 0 <= minimum <= stored <=
+    maximum <= capacity, and how fast its power can change, in W per minute.
+    """
+
+    stored_wh: int
+    soc_min_wh: int
+    soc_max_wh: int
+    ramp_w_per_min: int
+
+    @property
+    def is_sound(self) -> bool:
+        bounds_hold = 0 <= self.soc_min_wh <= self.stored_wh <= self.soc_max_wh
+        return bounds_hold and self.ramp_w_per_min > 0
+
+    def after(self, taken_wh: int, sold_wh: int, bought_wh: int) -> "FleetStorage":
+        """The store once `taken_wh` has gone out of it (negative: come in), by what is expected.
+
+        `sold_wh` and `bought_wh`, amounts >= 0, are the most that may have gone out and come in:
+        what is expected lies between them and within the bounds.
+        """
+        least = max(self.soc_min_wh, self.stored_wh - sold_wh)
+        most = min(self.soc_max_wh, self.stored_wh + bought_wh)
+        return replace(self, stored_wh=max(least, min(most, self.stored_wh - taken_wh)))
 
 
 def power_for(energy_wh: int, duration_ns: int) -> int:
@@ -209,6 +240,25 @@ class Fleet:
             sum(battery.max_discharge_w for battery in batteries),
             self._firm_w(batteries, charge),
             self._firm_w(batteries, discharge),
+        )
+
+    def storage(self, at_ns: int) -> "FleetStorage":
+        """All heard batteries taken as one store, as they are now.
+
+        A battery below its reserve can give nothing, and one that is above its limit can take
+        nothing: it then bounds the store where it stands.
+        """
+        batteries = self.fresh(at_ns)
+        stored_wh = sum(battery.stored_above_wh(0) for battery in batteries)
+        ramps = [
+            min(RAMP_W_PER_MIN, battery.max_charge_w + battery.max_discharge_w)
+            for battery in batteries
+        ]
+        return FleetStorage(
+            stored_wh,
+            stored_wh - sum(self.stored_wh(battery) for battery in batteries),
+            stored_wh + sum(self.room_wh(battery) for battery in batteries),
+            sum(ramps),
         )
 
     def _firm_w(self, batteries: Sequence[Battery], powers_w: Sequence[int]) -> int:

@@ -33,7 +33,6 @@ from cloud.facts import (
     DeskOpened,
     DeskRefused,
     Fact,
-    PriceObserved,
 )
 from cloud.vpp.awards import Award, AwardBook, energies
 from cloud.vpp.bids import OFFERED, Bid, Product, bid_state, product_for
@@ -53,8 +52,7 @@ from cloud.vpp.prices import (
     DAY_NS,
     MEMORY_NS,
     PriceBook,
-    Published,
-    price_objection,
+    observe_price,
     reference_path,
     reference_price,
 )
@@ -70,6 +68,7 @@ from cloud.vpp.reserves import (
 )
 from cloud.vpp.risk import Limits, exposure_micro, objection
 from cloud.vpp.sharing import Payments
+from cloud.vpp.storage import AnyBid, Promises, ramped, stated
 from protos.clock import MINUTE_NS
 from protos.messages import Refusal
 
@@ -109,7 +108,7 @@ class Desk:
             case ObserveFleet():
                 return self._observe_fleet(command, at_ns)
             case ObservePrice():
-                return self._observe_price(command)
+                return observe_price(self._prices, command)
             case RecordLease():
                 return self._record_lease(command, at_ns)
             case RecordReply():
@@ -186,21 +185,6 @@ class Desk:
             self._opened_ns = at_ns
         self._limits = limits
         return [DeskOpened(command.power_max_w, command.exposure_max_micro, command.power_min_w)]
-
-    def _observe_price(self, command: ObservePrice) -> list[Fact]:
-        subject = f"price/{command.venue}/{command.node}"
-        refusal = price_objection(command)
-        if refusal is not None:
-            return [DeskRefused(subject, refusal)]
-        series = (command.venue, command.node, command.market)
-        price = Published(command.duration_ns, command.price_micro_per_mwh)
-        if not self._prices.observe(series, command.starts_ns, price):
-            return []
-        return [
-            PriceObserved(
-                *series, command.starts_ns, command.duration_ns, command.price_micro_per_mwh
-            )
-        ]
 
     def _observe_fleet(self, command: ObserveFleet, at_ns: int) -> list[Fact]:
         battery = heard(command, at_ns)
@@ -326,6 +310,8 @@ class Desk:
         if halted is not None:
             return halted
         able = self._able(hour_ns, at_ns)
+        if self.rules.states_storage:
+            able = ramped(able, self._fleet.storage(at_ns), self._bids, hour_ns, at_ns)
         if able.widest_w < limits.power_min_w:
             return Refusal.BELOW_MINIMUM
         path = reference_path(
@@ -343,8 +329,10 @@ class Desk:
         refusal = objection(limits, curve, HOUR_NS, committed)
         if refusal is not None:
             return refusal
-        gate_ns = hour_ns - product.gate_lead_ns
-        return prepared_energy(self._bids, product, product.market, hour_ns, gate_ns, curve)
+        terms = (hour_ns, hour_ns - product.gate_lead_ns, curve)
+        prepared = prepared_energy(self._bids, product, product.market, *terms)
+        prepared, unfit = self._said(prepared, at_ns)
+        return unfit or prepared
 
     def _able(self, hour_ns: int, at_ns: int) -> FleetCapability:
         """What the fleet can do in an hour after all that is promised before and reserved in it."""
@@ -364,10 +352,11 @@ class Desk:
             refusal = self.rules.guard.objection(hour_ns // DAY_NS)
         if refusal is not None or product is None or self._limits is None:
             return [DeskRefused(f"reserve/{hour_ns}", refusal or Refusal.RISK_LIMIT)]
-        prepared = prepared_reserve(command, product, self._bids)
+        prepared, unfit = self._said(prepared_reserve(command, product, self._bids), at_ns)
         refusal = reserve_objection(self._limits, self._bids, self._book, prepared, at_ns)
         if refusal is None:
             refusal = room_objection(command, self._able(hour_ns, at_ns), self._bids, at_ns)
+        refusal = refusal or unfit
         if refusal is not None:
             return [DeskRefused(f"reserve/{hour_ns}", refusal)]
         exposure = exposure_micro(prepared.curve, HOUR_NS)
@@ -392,9 +381,26 @@ class Desk:
         assert product is not None, "an unknown venue was refused"
         terms = (hour_ns, command.gate_ns, command.curve)
         prepared = prepared_energy(self._bids, product, product.ahead, *terms)
+        prepared, unfit = self._said(prepared, at_ns, is_ahead=True)
+        if unfit is not None:
+            return [DeskRefused(f"ahead/{command.venue}/{hour_ns}", unfit)]
         self._decided[hour_ns] = None
         self._bids[prepared.bid_id] = Bid(prepared, exposure_micro(command.curve, HOUR_NS))
         return [prepared]
+
+    def _said(
+        self, bid: AnyBid, at_ns: int, *, is_ahead: bool = False
+    ) -> tuple[AnyBid, Refusal | None]:
+        """The bid with what it says of its batteries, and why they cannot do what it offers, or why
+        the day strays too far for another.
+        """
+        if not self.rules.states_storage:
+            return bid, None
+        day = bid.starts_ns // DAY_NS
+        straying = self.rules.guard.objection(day, self._book.strayed_wh(day, at_ns))
+        open_ = Promises(self._bids, self._book, self.rules.homes, self._prices, self._offered)
+        bid, unfit = stated(bid, self._fleet.storage(at_ns), open_, at_ns, is_ahead=is_ahead)
+        return bid, straying or unfit
 
     def _meter(self, at_ns: int) -> list[Fact]:
         """The results of awards that are over."""

@@ -1,4 +1,5 @@
-"""What the operator tells the desk: kill switch, limits of a day, sharing, and the homes' forecast.
+"""What the operator tells the desk: kill switch, limits of a day, sharing, the homes' forecast, and
+how a bid is made.
 
 Each is a command; what changes nothing says nothing, and what contradicts itself is refused and
 changes nothing.
@@ -11,6 +12,7 @@ from cloud.commands import (
     LimitDay,
     PromiseFirm,
     SetSharing,
+    StateStorage,
 )
 from cloud.facts import (
     CurrenciesDeclared,
@@ -20,6 +22,7 @@ from cloud.facts import (
     Fact,
     FirmPromised,
     SharingSet,
+    StorageStated,
 )
 from cloud.vpp import homes, sharing
 from cloud.vpp.capability import Fleet
@@ -27,7 +30,15 @@ from cloud.vpp.homes import HomeForecast
 from cloud.vpp.risk import Guard
 from protos.messages import Refusal
 
-Rule = HaltDesk | LimitDay | SetSharing | ForecastHomes | PromiseFirm | DeclareCurrencies
+Rule = (
+    HaltDesk
+    | LimitDay
+    | SetSharing
+    | ForecastHomes
+    | PromiseFirm
+    | StateStorage
+    | DeclareCurrencies
+)
 
 
 class OperatorRules:
@@ -38,6 +49,7 @@ class OperatorRules:
         self.sharing = sharing.Sharing()
         self.homes = HomeForecast()
         self.promises_firm = False
+        self.states_storage = False
 
     def apply(self, command: Rule, fleet: Fleet) -> list[Fact]:
         """Takes a rule over; `fleet` is told the bounds of the state of charge."""
@@ -53,6 +65,11 @@ class OperatorRules:
                     return []
                 self.promises_firm = is_on
                 return [FirmPromised(is_on)]
+            case StateStorage(is_on=is_on):
+                if is_on == self.states_storage:
+                    return []
+                self.states_storage = is_on
+                return [StorageStated(is_on)]
             case ForecastHomes():
                 if not homes.are_sound(command.drawn_wh, command.charged_wh):
                     return [DeskRefused("forecast", Refusal.BAD_ENERGY)]
@@ -100,4 +117,5 @@ class OperatorRules:
             self.sharing.state(),
             self.homes.state(),
             self.promises_firm,
+            self.states_storage,
         ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from cloud.commands import ObservePrice
+from cloud.facts import DeskRefused, Fact, PriceObserved
 from cloud.vpp.capability import HOUR_NS
 from protos.clock import MINUTE_NS
 from protos.messages import Refusal
@@ -124,6 +125,20 @@ def spreads(
             newest_ns = starts_ns
         run.append(real[starts_ns].price_micro_per_mwh - hour.price_micro_per_mwh)
     return newest_ns, run[::-1]
+
+
+def observe_price(book: PriceBook, command: ObservePrice) -> list[Fact]:
+    """Takes a published price into the book; what changes nothing says nothing."""
+    subject = f"price/{command.venue}/{command.node}"
+    refusal = price_objection(command)
+    if refusal is not None:
+        return [DeskRefused(subject, refusal)]
+    series = (command.venue, command.node, command.market)
+    price = Published(command.duration_ns, command.price_micro_per_mwh)
+    if not book.observe(series, command.starts_ns, price):
+        return []
+    terms = (command.starts_ns, command.duration_ns, command.price_micro_per_mwh)
+    return [PriceObserved(*series, *terms)]
 
 
 def reference_price(

@@ -230,6 +230,10 @@ class ReserveAward(Award):
         self.call = Award(self.bid_id, self.venue, command.starts_ns, *terms)
         return None
 
+    def strayed_wh(self, at_ns: int) -> int:
+        so_far = 0 if self.call is None else self.call.strayed_wh(at_ns)
+        return abs(self.given_wh - self.called_wh) + so_far
+
     def _close_call(self) -> None:
         if self.call is not None:
             result = self.call.metered()

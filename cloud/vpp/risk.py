@@ -4,8 +4,11 @@ Power: no interval's bid or award is larger than the limit. Exposure: what a day
 at the worst, which for a sale is buying all of it back at the venue's hard cap (an award is a
 physical duty, it cannot be stopped out of) and for a purchase is paying the highest price bid; of
 a metered award what was not delivered remains.
+Energy: where bids say their storage, none asks for more than is stored above its minimum, or fits
+below its maximum, for as long as it may run; nor for a quicker turn than the batteries can make.
 Never lets a curve pass that is not a rising staircase. A day that has strayed or lost more than its
-limit makes no more bids, and while the kill switch is on nothing is bid or dispatched: an award
+limit makes no more bids (where bids say their storage, awards that still run count as far as they
+have strayed), and while the kill switch is on nothing is bid or dispatched: an award
 that was given cannot be stopped out of, so what is limited is what may still be added.
 """
 
@@ -14,7 +17,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from cloud.commands import CurveSegment
+from cloud.vpp.capability import FleetStorage
 from cloud.vpp.curve import is_well_formed
+from protos.clock import MINUTE_NS
 from protos.messages import Refusal
 from protos.units import energy_wh
 
@@ -77,6 +82,42 @@ def objection(
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Swing:
+    """The most that a bid may ask of its batteries: so much power either way, amounts >= 0, for
+    `duration_ns`, and a change of power of `turn_w` within `turn_ns`.
+    """
+
+    charge_w: int
+    discharge_w: int
+    duration_ns: int
+    turn_w: int
+    turn_ns: int
+
+
+def storage_objection(
+    storage: FleetStorage, swing: Swing, *, from_anywhere: bool = False
+) -> Refusal | None:
+    """Why the batteries could not do what is offered, or None. No storage known is none there.
+
+    A Wh at the terminals counts as one in the store, as in what the fleet can hold: what charging
+    loses leaves more room, what discharging loses is not counted. `from_anywhere` takes the store to
+    be as full, or as empty, as would serve.
+    """
+    if not storage.is_sound:
+        return Refusal.NO_BATTERY
+    out_wh, in_wh = storage.stored_wh - storage.soc_min_wh, storage.soc_max_wh - storage.stored_wh
+    if from_anywhere:
+        out_wh = in_wh = out_wh + in_wh
+    if energy_wh(swing.discharge_w, swing.duration_ns) > out_wh:
+        return Refusal.NOT_STORED
+    if energy_wh(swing.charge_w, swing.duration_ns) > in_wh:
+        return Refusal.NOT_STORED
+    if swing.turn_w * MINUTE_NS > storage.ramp_w_per_min * swing.turn_ns:
+        return Refusal.TOO_STEEP
+    return None
+
+
 @dataclass(slots=True)
 class Day:
     """What one UTC day of delivery has strayed and lost so far."""
@@ -109,12 +150,15 @@ class Guard:
         account.deviation_wh += abs(delivered_wh - awarded_wh)
         account.revenue_micro += revenue_micro
 
-    def objection(self, day: int) -> Refusal | None:
-        """Why no bid may be added for this day, or None."""
+    def objection(self, day: int, straying_wh: int = 0) -> Refusal | None:
+        """Why no bid may be added for this day, or None. `straying_wh` is by how much its awards
+        stray that are not metered yet.
+        """
         so_far = self.days.get(day, Day())
         if self.is_halted:
             return Refusal.RISK_LIMIT
-        if self.deviation_max_wh and so_far.deviation_wh >= self.deviation_max_wh:
+        strayed_wh = so_far.deviation_wh + straying_wh
+        if self.deviation_max_wh and strayed_wh >= self.deviation_max_wh:
             return Refusal.RISK_LIMIT
         if self.loss_max_micro and -so_far.revenue_micro >= self.loss_max_micro:
             return Refusal.RISK_LIMIT

@@ -42,11 +42,13 @@ from cloud.venues.statements import SettlementDesk, parse_statement
 from cloud.venues.years import HARD_PLACES, PLACES, make_prices
 from cloud.vpp import backtest
 from cloud.vpp.bids import OFFERED
+from cloud.vpp.capability import FleetStorage
 from cloud.vpp.cooptimum import ReservePrices, joint_plan
 from cloud.vpp.hourly import _staircase
 from cloud.vpp.optimum import Plant, best_plan
-from cloud.vpp.risk import Limits, objection
+from cloud.vpp.risk import Limits, objection, storage_objection
 from cloud.vpp.settlement import DayAccount
+from cloud.vpp.storage import saying, swing_of
 from protos.clock import MINUTE_NS, SECOND_NS
 from tests.venues.bidding import HandClock, bid
 from tests.venues.cutting import Gateway, Wire, killed_at, online, served
@@ -247,27 +249,57 @@ def _alarmed(rows, span, now_ns):
 
 
 def illegal(cases):
-    """Generated decisions, bids that came of them, and bids that a venue's rules refuse."""
+    """Generated decisions: bids that came of them, those of them that a venue's rules refuse; then
+    what was held back for its batteries, and what of that the venue would have refused.
+    """
     draw = np.random.default_rng(8)
     limits = Limits(500_000, 10_000 * USD, 100_000)
-    starts_ns = bid().starts_ns
-    made = refused = 0
+    counts = dict.fromkeys(("made", "refused", "held", "rightly"), 0)
     for number in range(cases):
-        product, rules, codec = (OFFERED[number % 2], RULES[number % 2], (CAISO, PJM)[number % 2])
         curve = _any_curve(draw)
         if curve == () or objection(limits, curve, HOUR_NS, 0) is not None:
             continue
-        made += 1
-        prepared = BidPrepared(
-            f"b{number}", product.venue, product.node, product.market, starts_ns, HOUR_NS,
-            starts_ns - product.gate_lead_ns, curve,
-        )  # fmt: skip
-        try:
-            offer = codec.decode_bid(codec.encode_bid(prepared, PARTICIPANT))
-            check_offer(rules, offer, prepared.gate_ns)
-        except (Rejected, ValueError):
-            refused += 1
-    return made, refused
+        store, beside = _any_store(draw), _any_curve(draw) if number % 3 == 0 else ()
+        prepared = saying(_energy(number % 2, f"b{number}", curve), store)
+        swing = swing_of(prepared, [beside] if beside else [])
+        refused = _refuses(number % 2, prepared, beside)
+        if storage_objection(store, swing) is None:
+            counts["made"] += 1
+            counts["refused"] += refused
+        else:
+            counts["held"] += 1
+            counts["rightly"] += refused
+    return counts
+
+
+def _energy(which, name, curve, hours_later=0):
+    """A real-time bid of one of the two venues."""
+    product = OFFERED[which]
+    starts_ns = bid().starts_ns + hours_later * HOUR_NS
+    gate_ns = starts_ns - product.gate_lead_ns
+    where = (product.venue, product.node, product.market)
+    return BidPrepared(name, *where, starts_ns, HOUR_NS, gate_ns, curve)
+
+
+def _refuses(which, prepared, beside):
+    """Whether the venue refuses a bid, `beside` being the curve that stands for the hour after."""
+    rules, codec = RULES[which], (CAISO, PJM)[which]
+    try:
+        others = [_read(codec, _energy(which, "beside", beside, 1))] if beside else []
+        check_offer(rules, _read(codec, prepared), prepared.gate_ns, others)
+    except (Rejected, ValueError):
+        return True
+    return False
+
+
+def _read(codec, prepared):
+    return codec.decode_bid(codec.encode_bid(prepared, PARTICIPANT))
+
+
+def _any_store(draw):
+    """Batteries of any charge, and now and then too few or too slow for what is offered."""
+    least, stored, most = sorted(int(one) for one in draw.integers(0, 2_500_001, 3))
+    return FleetStorage(stored, least, most, int(draw.integers(0, 200_001)))
 
 
 def _any_curve(draw):

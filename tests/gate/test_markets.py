@@ -19,6 +19,7 @@ from cloud.vpp.bids import OFFERED
 from protos import vpp_pb2 as pb
 from protos import vpp_pb2_grpc
 from protos.clock import MINUTE_NS
+from tests.vpp.fleet import battery
 
 HOUR_NS = 60 * MINUTE_NS
 PJM = OFFERED[1]
@@ -294,6 +295,7 @@ async def test_a_day_ahead_offer_is_the_operators_and_keeps_the_venues_gate(clou
     starts_ns = (now_ns // HOUR_NS + 60) * HOUR_NS
     points = [(-150_000, -150_000_000), (0, 20_000_000), (150_000, 90_000_000)]
     curve = [{"power_w": w, "price_micro_per_mwh": price} for w, price in points]
+    wide = [*curve[:2], curve[2] | {"power_w": 253_000}]
     offer = {"iso": "caiso", "starts_ns": starts_ns, "curve": curve}
 
     def posted(change, token=True):
@@ -301,6 +303,11 @@ async def test_a_day_ahead_offer_is_the_operators_and_keeps_the_venues_gate(clou
         return asked(cloud, "/api/bids/ahead", "POST", body, token=token)
 
     assert (await posted({}, token=False))[0] == 401
+    status, answer = await posted({})
+    assert status == 409
+    assert "NO_BATTERY: no battery was heard" in answer["detail"]
+    for number in range(20):
+        await cloud.app.writer.submit(battery(number))
     status, bid = await posted({})
     assert (status, bid["market"]) == (200, "DAM")
     assert 14 * HOUR_NS <= starts_ns - bid["gate_ns"] <= 38 * HOUR_NS
@@ -310,6 +317,7 @@ async def test_a_day_ahead_offer_is_the_operators_and_keeps_the_venues_gate(clou
         ({"starts_ns": starts_ns + 1}, 422, "whole UTC hour"),
         ({"iso": "mars"}, 404, "caiso, pjm"),
         ({"starts_ns": starts_ns + HOUR_NS, "curve": curve[::-1]}, 409, "MALFORMED"),
+        ({"starts_ns": starts_ns + 2 * HOUR_NS, "curve": wide}, 409, "NOT_STORED"),
         ({"curve": curve[:1]}, 422, ""),
     ):
         status, answer = await posted(change)

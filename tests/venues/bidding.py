@@ -14,6 +14,17 @@ HOUR_NS = 60 * MINUTE_NS
 FLOOR = CurveSegment(-100_000, -150 * USD)
 CURVE = (FLOOR, CurveSegment(0, 30_250_000), CurveSegment(104_000, 55 * USD))
 
+STORED = {
+    "stored_wh": 200_000,
+    "soc_min_wh": 20_000,
+    "soc_max_wh": 380_000,
+    "ramp_w_per_min": 50_000,
+}
+"""What a bid of CURVE says of its batteries: either way there is more than it asks for."""
+
+SILENT = dict.fromkeys(STORED, 0)
+"""What a bid of an older journal says: nothing."""
+
 
 def utc_ns(*moment: int) -> int:
     return int(datetime(*moment, tzinfo=UTC).timestamp()) * SECOND_NS
@@ -37,6 +48,7 @@ def bid(venue="caiso", **changes) -> BidPrepared:
         HOUR_NS,
         starts_ns - lead * MINUTE_NS,
         CURVE,
+        **STORED,
     )
     return msgspec.structs.replace(made, **changes)
 

@@ -8,7 +8,14 @@ import pytest
 
 from cloud.commands import CurveSegment
 from cloud.facts import BidPrepared
-from cloud.venues.ercot import NAMESPACE, encode_bid_sets, purchases, request, sales
+from cloud.venues.ercot import (
+    NAMESPACE,
+    encode_bid_sets,
+    encode_plan,
+    purchases,
+    request,
+    sales,
+)
 from cloud.venues.venue import BadBid
 
 USD = 1_000_000
@@ -27,11 +34,16 @@ CURVE = (
 )
 
 
-def bid(curve=CURVE, starts_ns=STARTS):
+def bid(curve=CURVE, starts_ns=STARTS, **said):
     gate = starts_ns - 14 * HOUR_NS
     return BidPrepared(
-        "0123456789abcdef", "ercot", "HB_NORTH", "DAM", starts_ns, HOUR_NS, gate, curve
+        *("0123456789abcdef", "ercot", "HB_NORTH", "DAM", starts_ns, HOUR_NS, gate, curve), **said
     )
+
+
+def storing(stored_wh=700_000, soc_min_wh=140_001, soc_max_wh=1_399_999, curve=CURVE):
+    said = {"stored_wh": stored_wh, "soc_min_wh": soc_min_wh, "soc_max_wh": soc_max_wh}
+    return bid(curve, ramp_w_per_min=1_600_000, **said)
 
 
 def tags(body):
@@ -78,14 +90,46 @@ def test_the_same_bid_is_the_same_message_and_its_id_guards_against_replay():
     assert found["Created"].endswith("-05:00")
 
 
-@pytest.mark.parametrize("curve", [CURVE, CURVE[2:], CURVE[:3]])
-def test_the_sets_follow_the_public_schema(curve):
+def test_a_storages_plan_says_its_charge_inward_in_tenths_of_a_mwh():
+    found = tags(encode_plan(storing(), "HOMES_ESR"))
+    assert (found["resource"], found["operatingMode"]) == ("HOMES_ESR", "ON")
+    assert (found["hsl"], found["lsl"]) == ("0.5", "-0.4")
+    charge = (found["minSOC"], found["targetBeginSOC"], found["maxSOC"])
+    assert charge == ("0.2", "0.7", "1.3")
+
+
+@pytest.mark.parametrize(
+    ("stored_wh", "planned"), [(140_001, "0.2"), (299_999, "0.2"), (1_399_999, "1.3")]
+)
+def test_the_planned_charge_lies_within_its_bounds_however_they_are_rounded(stored_wh, planned):
+    assert tags(encode_plan(storing(stored_wh), "R"))["targetBeginSOC"] == planned
+
+
+def test_a_plan_without_storage_or_without_a_whole_tenth_of_it_is_refused():
+    with pytest.raises(BadBid, match="needs the bid's storage"):
+        encode_plan(bid(), "R")
+    with pytest.raises(BadBid, match=r"between 0\.140001 and 0\.199999 MWh"):
+        encode_plan(storing(150_000, 140_001, 199_999), "R")
+
+
+def schema():
     folder = os.environ.get(SCHEMA)
     if not folder:
         pytest.skip(f"no ERCOT schema; name its folder in {SCHEMA}")
-    xmlschema = pytest.importorskip("xmlschema")
-    schema = xmlschema.XMLSchema(str(Path(folder) / "ErcotTransactions.xsd"))
+    return pytest.importorskip("xmlschema").XMLSchema(str(Path(folder) / "ErcotTransactions.xsd"))
+
+
+def test_the_plan_follows_the_public_schema():
+    body = encode_plan(storing(), "HOMES_ESR").decode()
+    rules = schema()
+    rules.validate(body)
+    assert rules.is_valid(body.replace("<minSOC>0.2</minSOC>", ""))
+    assert not rules.is_valid(body.replace("minSOC", "leastSOC"))
+
+
+@pytest.mark.parametrize("curve", [CURVE, CURVE[2:], CURVE[:3]])
+def test_the_sets_follow_the_public_schema(curve):
+    rules = schema()
     for body in encode_bid_sets(bid(curve), "HB_NORTH"):
-        schema.validate(body.decode())
-        with pytest.raises(xmlschema.XMLSchemaValidationError):
-            schema.validate(body.decode().replace("<sp>", "<st>").replace("</sp>", "</st>"))
+        rules.validate(body.decode())
+        assert not rules.is_valid(body.decode().replace("<sp>", "<st>").replace("</sp>", "</st>"))

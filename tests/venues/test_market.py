@@ -7,6 +7,7 @@ from cloud.commands import (
     ObserveFleet,
     OpenDesk,
     RecordLease,
+    StateStorage,
 )
 from cloud.facts import (
     Awarded,
@@ -103,6 +104,7 @@ async def run_by_hand(minutes):
         due += await house.load(date(2026, 7, day))
     due.sort(key=lambda one: one.at_ns)
     await house.send(OpenDesk(500_000, 10_000 * USD, 100_000))
+    await house.send(StateStorage(is_on=True))
     for _ in range(minutes):
         while due and due[0].at_ns <= house.clock.at:
             await house.send(due.pop(0).command)

@@ -5,6 +5,7 @@ import dataclasses
 import random
 from datetime import date
 
+import msgspec
 import pytest
 
 from cloud.commands import CallReserve, CurveSegment, RecordAward, RecordPerformance
@@ -23,7 +24,7 @@ from cloud.venues.venue import BadAnswer, BadBid, Storage
 from cloud.vpp.settlement import DayAccount, Position, SettlementPrices, shadow
 from protos.clock import MINUTE_NS, SECOND_NS
 from protos.units import energy_wh
-from tests.venues.bidding import HOUR_NS, NOON, USD, HandClock, bid
+from tests.venues.bidding import HOUR_NS, NOON, SILENT, USD, HandClock, bid
 from tests.venues.cutting import online, served
 from tests.vpp.fleet import device
 
@@ -36,15 +37,14 @@ KINDS = [
 ]
 CODECS = {"caiso": CAISO, "pjm": PJM}
 BY_NAME = {rules.codec.venue: rules for rules in RULES}
-STORAGE = Storage(50_000, 20_000, 380_000)
+STORAGE = Storage(50_000, 20_000, 380_000, 200_000)
 
 
 def reserve(venue="pjm", product="REG", capacity_w=200_000, usd=0, **changes):
-    energy = bid(venue, **changes)
-    values = [getattr(energy, name) for name in energy.__struct_fields__]
-    values[0] = f"{product}-of-{venue}"
-    values[-1] = (CurveSegment(0, -150 * USD), CurveSegment(capacity_w, usd * USD))
-    return ReservePrepared(*values, product, 3_600)
+    values = msgspec.structs.asdict(bid(venue, **changes))
+    values["bid_id"] = f"{product}-of-{venue}"
+    values["curve"] = (CurveSegment(0, -150 * USD), CurveSegment(capacity_w, usd * USD))
+    return ReservePrepared(**values, reserve=product, call_s=3_600)
 
 
 def taken(venue, product, **changes):
@@ -55,11 +55,10 @@ def taken(venue, product, **changes):
 
 
 @pytest.mark.parametrize(("venue", "product"), KINDS)
-@pytest.mark.parametrize("storage", [None, STORAGE])
-def test_a_reserve_offer_survives_the_wire(venue, product, storage):
+def test_a_reserve_offer_survives_the_wire(venue, product):
     sent = reserve(venue, product)
-    offer = CODECS[venue].decode_bid(CODECS[venue].encode_bid(sent, PARTICIPANT, storage))
-    assert (offer.product, offer.storage, offer.curve) == (product, storage, sent.curve)
+    offer = CODECS[venue].decode_bid(CODECS[venue].encode_bid(sent, PARTICIPANT))
+    assert (offer.product, offer.storage, offer.curve) == (product, STORAGE, sent.curve)
     assert (offer.bid_id, offer.starts_ns) == (sent.bid_id, sent.starts_ns)
 
 
@@ -98,24 +97,26 @@ def test_a_reserve_offer_against_the_rules_is_rejected(venue, product, changes, 
 
 @pytest.mark.parametrize("venue", ["caiso", "pjm"])
 @pytest.mark.parametrize(
-    ("storage", "registered", "code"),
+    ("changes", "registered", "code"),
     [
-        (None, STORAGE, "STORAGE"),
-        (Storage(0, 0, 1), None, "RAMP"),
-        (Storage(1_000, 0, 1), None, "RAMP"),
-        (Storage(50_001, 20_000, 380_000), STORAGE, "RAMP"),
-        (Storage(50_000, 19_999, 380_000), STORAGE, "SOC_BOUNDS"),
-        (Storage(50_000, 20_000, 380_001), STORAGE, "SOC_BOUNDS"),
-        (Storage(50_000, 30_000, 20_000), STORAGE, "SOC_BOUNDS"),
-        (Storage(50_000, -1, 20_000), None, "SOC_BOUNDS"),
-        (STORAGE, STORAGE, ""),
-        (None, None, ""),
+        (SILENT, None, "STORAGE"),
+        (SILENT, STORAGE, "STORAGE"),
+        ({"ramp_w_per_min": -1}, None, "RAMP"),
+        ({"ramp_w_per_min": 1_000}, None, "RAMP"),
+        ({"ramp_w_per_min": 50_001}, STORAGE, "RAMP"),
+        ({"soc_min_wh": 19_999}, STORAGE, "SOC_BOUNDS"),
+        ({"soc_max_wh": 380_001}, STORAGE, "SOC_BOUNDS"),
+        ({"soc_min_wh": 200_001}, None, "SOC_BOUNDS"),
+        ({"soc_max_wh": 199_999}, None, "SOC_BOUNDS"),
+        ({"soc_min_wh": -1}, None, "SOC_BOUNDS"),
+        ({}, STORAGE, ""),
+        ({}, None, ""),
     ],
 )
-def test_ramp_and_state_of_charge_must_be_possible_and_registered(venue, storage, registered, code):
+def test_ramp_and_state_of_charge_must_be_possible_and_registered(venue, changes, registered, code):
     rules = dataclasses.replace(BY_NAME[venue], registered=registered)
-    sent = bid(venue)
-    offer = CODECS[venue].decode_bid(CODECS[venue].encode_bid(sent, PARTICIPANT, storage))
+    sent = bid(venue, **changes)
+    offer = CODECS[venue].decode_bid(CODECS[venue].encode_bid(sent, PARTICIPANT))
     try:
         check_offer(rules, offer, sent.gate_ns)
         found = ""
