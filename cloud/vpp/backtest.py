@@ -196,7 +196,9 @@ class Learned:
     Asked with the last weeks of the past only, as the desk's pump asks.
     """
 
-    def __init__(self, plant: Plant, spread: SpreadModel, value: ValueModel, blocks: int = 4) -> None:
+    def __init__(
+        self, plant: Plant, spread: SpreadModel, value: ValueModel, blocks: int = 4
+    ) -> None:
         self._plant = plant
         self._spread = spread
         self._value = value

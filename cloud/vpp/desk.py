@@ -22,6 +22,7 @@ from cloud.commands import (
     RecordReply,
     RecordStatement,
     RecordSubmission,
+    ValueEnergy,
 )
 from cloud.facts import (
     Awarded,
@@ -69,6 +70,7 @@ from cloud.vpp.reserves import (
 from cloud.vpp.risk import Limits, exposure_micro, objection
 from cloud.vpp.sharing import Payments
 from cloud.vpp.storage import AnyBid, Promises, ramped, stated
+from cloud.vpp.valued import ToldWorths
 from protos.clock import MINUTE_NS
 from protos.messages import Refusal
 
@@ -93,6 +95,7 @@ class Desk:
         self._limits: Limits | None = None
         self._opened_ns = 0
         self._prices = PriceBook()
+        self._told = ToldWorths()
         self._fleet = Fleet()
         self._bids: dict[str, Bid] = {}
         self._decided: dict[int, None] = {}
@@ -133,6 +136,8 @@ class Desk:
                 return self._bid_ahead(command, at_ns)
             case OfferReserve():
                 return self._offer_reserve(command, at_ns)
+            case ValueEnergy():
+                return self._told.take(command, at_ns)
             case CallReserve():
                 return call_reserve(self._book, command)
             case RecordPerformance():
@@ -324,7 +329,8 @@ class Desk:
         )
         if path is None:
             return Refusal.NO_PRICE
-        curve = hour_offer(self._prices, product, hour_ns, path, able, limits.power_max_w)
+        told = self._told.of(product.venue, product.node, hour_ns)
+        curve = hour_offer(self._prices, product, hour_ns, path, able, limits.power_max_w, told)
         committed = committed_micro(self._bids, self._book, hour_ns, at_ns)
         refusal = objection(limits, curve, HOUR_NS, committed)
         if refusal is not None:
@@ -423,6 +429,7 @@ class Desk:
         """Forgets what no rule looks at any more, so that years of trading need no more memory."""
         self._pruned_ns = at_ns
         self._prices.forget_before(at_ns - MEMORY_NS)
+        self._told.forget_before(at_ns)
         self._fleet.forget_before(at_ns - KEEP_NS)
         old = at_ns - KEEP_NS
         self._decided = {hour: None for hour in self._decided if hour >= old}
@@ -451,4 +458,5 @@ class Desk:
             *self._book.state(),
             *self.rules.state(),
             self._payments.state(),
+            *self._told.state(),
         ]

@@ -65,7 +65,7 @@ class NoLightgbm(RuntimeError):
 
 def _lightgbm() -> Any:
     try:
-        import lightgbm  # noqa: PLC0415 - a hundred megabytes that only the learning needs
+        import lightgbm
     except (ImportError, OSError) as error:
         raise NoLightgbm(
             f"learning the worth of energy needs lightgbm: pip install 'gridtokenx[learned]' ({error})"
@@ -144,7 +144,9 @@ def learn(plant: Plant, history: History, lead_s: int) -> ValueModel:
     hours = np.arange(first * 24, (days - 2) * 24)
     known = known_at_gates(history, hours, lead_s)
     worth = worth_in_hindsight(plant, history.real, history.step_s)
-    model = ValueModel(_grown(lightgbm, history, known, hours, worth), plant, history.step_s, lead_s)
+    model = ValueModel(
+        _grown(lightgbm, history, known, hours, worth), plant, history.step_s, lead_s
+    )
     for _ in range(1, ROUNDS):
         believed = np.zeros((len(history.real), PIECES))
         shown = slice(int(hours[0]) * history.per_hour, (int(hours[-1]) + 1) * history.per_hour)

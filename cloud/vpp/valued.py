@@ -9,12 +9,17 @@ rising curve, is the same. Integers throughout.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 
 import numpy as np
 
+from cloud.commands import ValueEnergy
+from cloud.facts import DeskRefused, EnergyValued, Fact
+from cloud.vpp.capability import HOUR_NS
 from cloud.vpp.optimum import HOUR_S, MICRO_WH_PER_MWH, Plant
 from cloud.vpp.spread import Ints, SpreadModel, block_of
 from cloud.vpp.stochastic import LEVELS, PRICE_MAX_MICRO, Worth, levels
+from protos.messages import Refusal
 
 WORTH_MAX_MICRO = 1_000_000_000
 """With prices up to twice as much, products stay inside 64 bits."""
@@ -89,3 +94,43 @@ def _by_level(pieces: Ints, plant: Plant) -> Ints:
     held = np.clip(levels(plant)[:, None], edges[:-1], edges[1:]) - edges[:-1]
     worth: Ints = pieces @ held.T // MICRO_WH_PER_MWH
     return worth
+
+
+HOURS_AHEAD_MAX = 48
+
+
+class ToldWorths:
+    """What the desk was told, by venue, node and hour."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, str, int], Told] = {}
+
+    def take(self, command: ValueEnergy, at_ns: int) -> list[Fact]:
+        """Keeps it for the hour's bid. Refuses what cannot be reckoned with, and hours that run or
+        are too far away.
+        """
+        where = venue, _, starts_ns = command.venue, command.node, command.starts_ns
+        told = Told(command.prices_micro, command.worth_micro)
+        if not told.is_sound:
+            return [DeskRefused(f"worth/{venue}/{starts_ns}", Refusal.BAD_PRICE)]
+        too_far = starts_ns > at_ns + HOURS_AHEAD_MAX * HOUR_NS
+        if starts_ns % HOUR_NS or starts_ns <= at_ns or too_far:
+            return [DeskRefused(f"worth/{venue}/{starts_ns}", Refusal.BAD_INTERVAL)]
+        if self._told.get(where) == told:
+            return []
+        self._told[where] = told
+        lowest = min(row[-1] for row in told.worth_micro)
+        return [EnergyValued(*where, lowest, max(row[0] for row in told.worth_micro))]
+
+    def of(self, venue: str, node: str, starts_ns: int) -> Told | None:
+        return self._told.get((venue, node, starts_ns))
+
+    def forget_before(self, instant_ns: int) -> None:
+        self._told = {key: told for key, told in self._told.items() if key[2] >= instant_ns}
+
+    def state(self) -> list[object]:
+        """Nothing where nothing was told, as in journals from before there was a `ValueEnergy`."""
+        return [
+            [*where, told.prices_micro, told.worth_micro]
+            for where, told in sorted(self._told.items(), key=itemgetter(0))
+        ]
