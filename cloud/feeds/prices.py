@@ -19,6 +19,9 @@ from protos.clock import SECOND_NS
 
 PARSERS = {"caiso": caiso.parse, "pjm": pjm.parse}
 MARKETS = {"RTPD": "RTM", "RTD": "RTM", "HASP": "RTM"}
+PUBLICATIONS = {"RTM": "RTPD", "RT": "RT"}
+"""What the desk's real-time markets are called where their prices are published."""
+
 REAL_TIME = frozenset({"RTM", "RT"})
 REAL_TIME_LEAD_NS = 1_350 * SECOND_NS
 """A fifteen-minute price is known 22.5 minutes before its interval."""
@@ -69,6 +72,11 @@ def schedule(prices: Iterable[ObservePrice]) -> list[Due]:
 def _known_ns(price: ObservePrice) -> int:
     if price.market in REAL_TIME:
         return price.starts_ns - REAL_TIME_LEAD_NS
-    zone, hour = PUBLISHED[price.venue]
-    eve = trade_date(price.starts_ns, zone) - timedelta(days=1)
+    return published_ns(price.venue, price.starts_ns)
+
+
+def published_ns(venue: str, starts_ns: int) -> int:
+    """When the venue publishes the day-ahead price of the interval that starts then."""
+    zone, hour = PUBLISHED[venue]
+    eve = trade_date(starts_ns, zone) - timedelta(days=1)
     return from_local(datetime.combine(eve, hour), zone)

@@ -47,8 +47,9 @@ from cloud.vpp.commitments import (
     promised_wh,
     reserve_objection,
 )
-from cloud.vpp.offer import hour_offer
+from cloud.vpp.offer import fleet_plant, hour_offer
 from cloud.vpp.operator_rules import OperatorRules, Rule
+from cloud.vpp.optimum import Plant
 from cloud.vpp.prices import (
     DAY_NS,
     MEMORY_NS,
@@ -177,6 +178,22 @@ class Desk:
             )
             for hour in range(hours)
         ]
+
+    def plant(self, at_ns: int) -> Plant | None:
+        """The batteries that are heard, taken as one; None where the desk is not open or they are
+        less than a venue takes.
+        """
+        able = self._fleet.capability(at_ns, HOUR_NS)
+        if self._limits is None or able.usable_wh <= 0:
+            return None
+        plant = fleet_plant(able, self._limits.power_max_w)
+        least_w = max(1, self._limits.power_min_w)
+        return plant if min(plant.charge_w, plant.discharge_w) >= least_w else None
+
+    def lacks_worth(self, product: Product, hour_ns: int) -> bool:
+        """Whether the hour's bid is still to be made, and nobody has told what energy is worth."""
+        told = self._told.of(product.venue, product.node, hour_ns)
+        return told is None and hour_ns not in self._decided
 
     # ---- what is observed ------------------------------------------------------------------
 

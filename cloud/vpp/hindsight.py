@@ -62,6 +62,46 @@ def worth_followed(plant: Plant, real: Floats, step_s: int, believed: Floats) ->
     return _backwards(plant, real, step_s, believed)
 
 
+def worth_of_paths(plant: Plant, paths: Floats, step_s: int, first: int) -> Floats:
+    """The worth of each piece after each of the `first` steps of each path, if the path came true,
+    (paths, first, PIECES). `paths` is (paths, steps); energy left at their end is worth nothing.
+    """
+    wear = plant.wear_micro_per_mwh / 1e6
+    moves = _moves(plant, step_s)
+    worth = np.zeros((len(paths), LEVELS))
+    result = np.zeros((len(paths), first, PIECES))
+    for step in range(paths.shape[1] - 1, -1, -1):
+        if step < first:
+            result[:, step] = _pieces(worth, plant)
+        worth = _step(worth, paths[:, step], moves, wear, None)
+    return result
+
+
+def earned(plant: Plant, real: Floats, step_s: int, believed: Floats) -> float:
+    """What a plant that begins empty earns, less wear, if it follows the worth it believed.
+
+    In each step it gives or takes all it can where that pays, by `believed` (steps, PIECES), else it
+    stands still, as it does where the price is unknown. Energy left at the end is worth nothing.
+    """
+    wear = plant.wear_micro_per_mwh / 1e6
+    efficiency = plant.efficiency_per_mille / 1e3
+    full = plant.energy_wh / 1e6
+    most_out = plant.discharge_w / 1e6 * step_s / HOUR_S / efficiency
+    most_in = plant.charge_w / 1e6 * step_s / HOUR_S * efficiency
+    edges, worth = np.linspace(0.0, full, LEVELS), _levels(believed, plant)
+    stored = money = 0.0
+    for at, price in enumerate(real):
+        if np.isnan(price):
+            continue
+        out, into = min(stored, most_out), min(full - stored, most_in)
+        ends = (stored, stored - out, stored + into)
+        paid = (0.0, (price - wear) * out * efficiency, -price * into / efficiency)
+        said = np.array(paid) + np.interp(ends, edges, worth[at])
+        best = int(said.argmax())
+        stored, money = ends[best], money + paid[best]
+    return money
+
+
 def _backwards(plant: Plant, real: Floats, step_s: int, believed: Floats | None) -> Floats:
     per_day = DAY_S // step_s
     days = -(-len(real) // per_day)

@@ -88,6 +88,11 @@ def known_at_gates(history: History, hours: Ints, lead_s: int) -> Known:
     return Known(numbers, path[:, 0], unit)
 
 
+def paths_at_gates(history: History, hours: Ints, lead_s: int) -> Floats:
+    """Reference prices of PATH_HOURS hours from each of `hours`, as they stood at its gate."""
+    return _paths(history, hours, lead_s)
+
+
 def _calendar(history: History, hours: Ints) -> Floats:
     instants = history.starts_s + hours * HOUR_S
     turn = 2 * np.pi * (instants / 86_400) / 365.25

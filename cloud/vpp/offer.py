@@ -43,12 +43,7 @@ def hour_offer(
     powers = _powers(charge_w, discharge_w)
     if len(powers) == 1 or able.usable_wh <= 0:
         return ()
-    plant = Plant(
-        able.usable_wh,
-        max(charge_w, min(able.plate_charge_w, power_max_w)),
-        max(discharge_w, min(able.plate_discharge_w, power_max_w)),
-        WEAR_MICRO_PER_MWH,
-    )
+    plant = fleet_plant(able, power_max_w)
     step_ns = product.step_ns
     newest_ns, seen = spreads(book, product.series, product.ahead, step_ns)
     model = _model(seen, newest_ns, step_ns)
@@ -64,6 +59,16 @@ def hour_offer(
     for step in range(lead):
         mass = carried(worth, mass, step, ())
     return best_curve(worth, mass, lead, powers)
+
+
+def fleet_plant(able: FleetCapability, power_max_w: int) -> Plant:
+    """The fleet taken as one battery, at the power its plates allow."""
+    return Plant(
+        able.usable_wh,
+        min(max(able.charge_w, able.plate_charge_w), power_max_w),
+        min(max(able.discharge_w, able.plate_discharge_w), power_max_w),
+        WEAR_MICRO_PER_MWH,
+    )
 
 
 def _powers(charge_w: int, discharge_w: int) -> list[int]:
