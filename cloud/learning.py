@@ -109,8 +109,12 @@ def read_head(path: Path) -> Head:
 
 
 def read_model(path: Path, product: Product) -> ValueModel:
-    """Raises FileNotFoundError, UnusableModelError, NoLightgbm."""
-    first, _, body = path.read_bytes().partition(b"\n")
+    """Raises UnusableModelError, NoLightgbm."""
+    try:
+        octets = path.read_bytes()
+    except FileNotFoundError:
+        raise UnusableModelError(f"no model of {product.venue} has been learned") from None
+    first, _, body = octets.partition(b"\n")
     head = _head(first)
     if sha256(body).hexdigest() != head.sha256:
         raise UnusableModelError("its content is damaged")
@@ -260,6 +264,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     with suppress(OSError):  # where the machine forbids it, the learning has no lower priority
         os.nice(NICE)
+    # Threads that wait for each other spin: beside a busy aggregator one is the fastest.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         product = product_named(options.venue, options.node)
         now_ns = options.now_ns or clock_from_environment().now_ns()
