@@ -58,7 +58,7 @@ class NoAnswerError(Exception):
     """The model cannot speak of this hour; the message says why."""
 
 
-class BusyError(Exception):
+class BusyError(OSError):
     """Another process learns for the same node."""
 
 
@@ -152,7 +152,10 @@ def history_of(store: PriceStore, product: Product, now_ns: int, days_max: int) 
         and known.start_ns % step_ns == 0
     ]
     if not held:
-        raise TooShort(f"no {product.market} prices of {product.node} in the store")
+        raise TooShort(
+            f"no {product.market} prices of {product.node} in the store: bring some with gridtokenx"
+            " prices"
+        )
     begins_ns = held[0].start_ns // day_ns * day_ns
     real = np.full((now_ns - begins_ns) // step_ns, np.nan)
     for known in held:
@@ -173,18 +176,19 @@ def learn_to_file(directory: Path, product: Product, plant: Plant, now_ns: int) 
 
     Raises TooShort, NoLightgbm, BusyError, FileNotFoundError where there is no price store.
     """
+    _with_one_thread()
+    history = _stored(directory, product, now_ns, DAYS_MAX)
+    lead_s = lead_ns(product) // SECOND_NS
+    if known_days(history) < TRIED_DAYS_MIN:
+        raise TooShort(
+            f"{known_days(history)} days of {product.venue}'s prices in the store; the worth of"
+            f" energy is learned from {TRIED_DAYS_MIN} on: bring more with gridtokenx prices"
+        )
     with (directory / "learning.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BusyError("another process is learning in this directory") from None
-        history = _stored(directory, product, now_ns, DAYS_MAX)
-        lead_s = lead_ns(product) // SECOND_NS
-        if known_days(history) < TRIED_DAYS_MIN:
-            raise TooShort(
-                f"{known_days(history)} days of {product.venue}'s prices in the store; the worth of"
-                f" energy is learned from {TRIED_DAYS_MIN} on"
-            )
         trial = tried(plant, history, lead_s)
         path = model_path(directory, product)
         if trial.is_passed:
@@ -214,6 +218,7 @@ def table_of(directory: Path, product: Product, starts_ns: int, now_ns: int) -> 
     """The worth of energy in one hour. Raises UnusableModelError, NoAnswerError, TooShort,
     NoLightgbm, FileNotFoundError.
     """
+    _with_one_thread()
     model = read_model(model_path(directory, product), product)
     history = _stored(directory, product, now_ns, RECENT_DAYS)
     hour = starts_ns // HOUR_NS - history.starts_s // HOUR_S
@@ -230,6 +235,13 @@ def table_of(directory: Path, product: Product, starts_ns: int, now_ns: int) -> 
     if not told.is_sound:
         raise NoAnswerError("the prices of this hour are beyond what the desk reckons with")
     return Table(told.prices_micro, told.worth_micro)
+
+
+def _with_one_thread() -> None:
+    """Before the package is loaded: its threads spin while they wait for each other, so that beside a
+    busy aggregator several are slower than one.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _stored(directory: Path, product: Product, now_ns: int, days_max: int) -> History:
@@ -264,8 +276,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     with suppress(OSError):  # where the machine forbids it, the learning has no lower priority
         os.nice(NICE)
-    # Threads that wait for each other spin: beside a busy aggregator one is the fastest.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         product = product_named(options.venue, options.node)
         now_ns = options.now_ns or clock_from_environment().now_ns()

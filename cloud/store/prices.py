@@ -92,7 +92,7 @@ class PriceStore:
         """Raises FileNotFoundError where there is no store to read only."""
         if read_only:
             if not Path(path).is_file():
-                raise FileNotFoundError(f"{path}: there is no price store")
+                raise FileNotFoundError(f"{path}: there is no price store in this directory")
             where = f"{Path(path).absolute().as_uri()}?mode=ro"
             self._base = sqlite3.connect(where, isolation_level=None, uri=True)
             return
