@@ -298,7 +298,7 @@ _STATUS: dict[type[Exception], int] = {
     TooShort: TOO_SHORT,
     NoLightgbm: NO_LIGHTGBM,
     UnusableModelError: NO_MODEL,
-    FileNotFoundError: NO_MODEL,
+    FileNotFoundError: NO_ANSWER,
     NoAnswerError: NO_ANSWER,
     BusyError: BUSY,
 }
