@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -32,6 +33,7 @@ from cloud.learning import (
     read_head,
     said,
 )
+from cloud.pumps import ALARM_PRIORITY, Alarm
 from cloud.vpp.bids import OFFERED, Product, product_for
 from cloud.vpp.capability import HOUR_NS
 from cloud.vpp.desk import LAST_CALL_NS
@@ -52,11 +54,8 @@ TELL_AGAIN_NS = 3 * MINUTE_NS
 TELLS_MAX = 3
 """So often an hour's worth is asked for, so far apart, before the hour goes without."""
 
-ALARM_PRIORITY = 3
 KILLED = -9
-
-Alarm = Callable[[str, int, int, str, str], None]
-"""Key, priority, time, source and message, as the views take them."""
+Said = TypeVar("Said", Learned, Table)
 
 log = logging.getLogger(__name__)
 
@@ -142,13 +141,8 @@ class ValuePump:
             *("--charge-w", plant.charge_w, "--discharge-w", plant.discharge_w),
             *("--wear-micro-per-mwh", plant.wear_micro_per_mwh),
         )
-        if outcome.status:
-            self._complain(product, now_ns, outcome)
-            return
-        try:
-            learned = msgspec.json.decode(outcome.answer, type=Learned)
-        except msgspec.DecodeError as error:
-            self._say(product, now_ns, "answer", f"the learning gave no answer: {error}")
+        learned = self._answer(Learned, product, now_ns, outcome)
+        if learned is None:
             return
         if not learned.kept:
             self._say(product, now_ns, "trial", said(learned))
@@ -194,19 +188,12 @@ class ValuePump:
         outcome = await self._aside(
             "tell", product, now_ns, self.tell_limit_s, "--starts-ns", hour_ns
         )
-        if outcome.status:
-            if outcome.status == NO_MODEL:
-                model_path(self._directory, product).unlink(missing_ok=True)
-                soon_ns = min(self._next_ns.get(product.venue, 0), now_ns + RETRY_NS)
-                self._next_ns[product.venue] = soon_ns
-            self._complain(product, now_ns, outcome)
-            return
-        try:
-            table = msgspec.json.decode(outcome.answer, type=Table)
-        except msgspec.DecodeError as error:
-            self._say(product, now_ns, "answer", f"no worth was told: {error}")
-            return
-        if self._writer.core.desk.rules.guard.is_halted:
+        if outcome.status == NO_MODEL:
+            model_path(self._directory, product).unlink(missing_ok=True)
+            soon_ns = min(self._next_ns.get(product.venue, 0), now_ns + RETRY_NS)
+            self._next_ns[product.venue] = soon_ns
+        table = self._answer(Table, product, now_ns, outcome)
+        if table is None or self._writer.core.desk.rules.guard.is_halted:
             return
         command = ValueEnergy(
             product.venue, product.node, hour_ns, table.prices_micro, table.worth_micro
@@ -243,13 +230,22 @@ class ValuePump:
         assert process.returncode is not None
         return Outcome(process.returncode, _last_line(out), _last_line(complaints))
 
-    def _complain(self, product: Product, now_ns: int, outcome: Outcome) -> None:
+    def _answer(
+        self, kind: type[Said], product: Product, now_ns: int, outcome: Outcome
+    ) -> Said | None:
+        """What the process answered, or None once it is said why it did not."""
         if outcome.status == BUSY:
             log.info("%s: %s", product.venue, outcome.complaint)
-            return
-        cause = str(outcome.status)
-        text = outcome.complaint or f"the learning ended with status {outcome.status}"
-        self._say(product, now_ns, cause, text)
+            return None
+        if outcome.status:
+            text = outcome.complaint or f"the learning ended with status {outcome.status}"
+            self._say(product, now_ns, str(outcome.status), text)
+            return None
+        try:
+            return msgspec.json.decode(outcome.answer, type=kind)
+        except msgspec.DecodeError as error:
+            self._say(product, now_ns, "answer", f"the learning gave no answer: {error}")
+            return None
 
     def _say(self, product: Product, now_ns: int, cause: str, text: str) -> None:
         """Once a cause: the desk goes on without, and the next day does not say so again."""

@@ -1,10 +1,13 @@
 """From a store of prices to a bid: learning and asking in real processes, a real writer and desk."""
 
 import asyncio
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -311,6 +314,41 @@ async def test_a_learning_that_takes_too_long_is_killed_and_said(trading):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert answer.returncode == learning.TOO_SHORT
+
+
+def children():
+    """The processes that this one has started, with their command lines."""
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the process in /proc")
+async def test_a_learning_that_somebody_kills_is_said_and_harms_nothing(trading):
+    model_of(trading.path.parent).unlink()
+    alarms = Alarms()
+    pump = pump_of(trading, alarms)
+    learning_ = asyncio.create_task(pump.learn())
+    while not (pids := [pid for pid, words in children().items() if b"caiso" in words]):
+        await asyncio.sleep(0.01)
+    os.kill(pids[0], signal.SIGKILL)
+    await learning_
+    assert "the learning ended with status -9" in dict(alarms)["worth/caiso"]
+    await pump.tell()
+    await bid_for_hour(trading)
+
+
+async def test_the_pump_ends_with_its_processes(trading):
+    model_of(trading.path.parent).unlink()
+    running = asyncio.create_task(pump_of(trading).run())
+    while not [pid for pid, words in children().items() if b"cloud.learning" in words]:
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert not [pid for pid, words in children().items() if b"cloud.learning" in words]
 
 
 async def test_a_worth_that_would_have_earned_less_is_not_kept(tmp_path):
