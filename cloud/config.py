@@ -120,6 +120,8 @@ class DeskConfig:
     then statements are kept and compared, and the homes wait for their part."""
     homes_first: bool = False
     """Whether the batteries serve their homes before a market: their forecast use is then kept."""
+    plan_reserves: bool = False
+    """Whether tomorrow's reserves are planned and offered before each venue's day-ahead close."""
 
 
 @dataclass(frozen=True, slots=True)
