@@ -178,6 +178,7 @@ class App:
             *((("homes", self.homes.run),) if config.desk.homes_first else ()),
             *((("values", self.values.run),) if config.desk.learn_worth else ()),
             *((("snapshots", self.snapshots.run),) if config.snapshot_commands else ()),
+            *self._reserves(),
             *self._naming(),
         ):
             self._pumps.append(asyncio.create_task(self._supervised(name, pump), name=name))
@@ -303,6 +304,16 @@ class App:
             return []
         keys = FileKeys(self.config.state_dir / SUBJECTS)
         return [("names", Naming(self.writer, keys, self.clock, days).run)]
+
+    def _reserves(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        """Tomorrow's reserves, where the configuration asks for them."""
+        if not self.config.desk.plan_reserves:
+            return []
+        # The solver is loaded only where it is used.
+        from cloud.reserve_pump import ReservePump
+
+        pump = ReservePump(self.core.desk, self.clock, self.writer.submit, self._market_alarm)
+        return [("reserves", pump.run)]
 
     async def _supervised(self, name: str, pump: Callable[[], Awaitable[None]]) -> None:
         try:

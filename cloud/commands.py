@@ -740,7 +740,9 @@ class DeclareCurrencies(DeskCommand, frozen=True, array_like=True, tag=190):
 
 class OfferReserve(DeskCommand, frozen=True, array_like=True, tag=191):
     """An offer of reserve capacity for one hour, planned outside and rounded: SPIN, REG_UP, REG_DOWN
-    or REG (up and down alike). The price is for a MW held for an hour.
+    or REG (up and down alike). The price is for a MW held for an hour. With `alone` nothing else
+    may be offered for that hour yet, and no energy is bid beside it: a battery that follows a signal
+    holds no other power.
     """
 
     venue: str
@@ -748,6 +750,7 @@ class OfferReserve(DeskCommand, frozen=True, array_like=True, tag=191):
     starts_ns: int
     capacity_w: int
     price_micro_per_mw_h: int
+    alone: bool = False
 
 
 class CallReserve(DeskCommand, frozen=True, array_like=True, tag=192):

@@ -123,6 +123,8 @@ class DeskConfig:
     learn_worth: bool = True
     """Whether what stored energy is worth is learned from the past of prices, where that is possible
     and where it earned more than the plain programme over the last weeks."""
+    plan_reserves: bool = False
+    """Whether tomorrow's reserves are planned and offered before each venue's day-ahead close."""
 
 
 @dataclass(frozen=True, slots=True)

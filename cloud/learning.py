@@ -176,7 +176,6 @@ def learn_to_file(directory: Path, product: Product, plant: Plant, now_ns: int) 
 
     Raises TooShort, NoLightgbm, BusyError, FileNotFoundError where there is no price store.
     """
-    _with_one_thread()
     history = _stored(directory, product, now_ns, DAYS_MAX)
     lead_s = lead_ns(product) // SECOND_NS
     if known_days(history) < TRIED_DAYS_MIN:
@@ -218,7 +217,6 @@ def table_of(directory: Path, product: Product, starts_ns: int, now_ns: int) -> 
     """The worth of energy in one hour. Raises UnusableModelError, NoAnswerError, TooShort,
     NoLightgbm, FileNotFoundError.
     """
-    _with_one_thread()
     model = read_model(model_path(directory, product), product)
     history = _stored(directory, product, now_ns, RECENT_DAYS)
     hour = starts_ns // HOUR_NS - history.starts_s // HOUR_S
@@ -235,13 +233,6 @@ def table_of(directory: Path, product: Product, starts_ns: int, now_ns: int) -> 
     if not told.is_sound:
         raise NoAnswerError("the prices of this hour are beyond what the desk reckons with")
     return Table(told.prices_micro, told.worth_micro)
-
-
-def _with_one_thread() -> None:
-    """Before the package is loaded: its threads spin while they wait for each other, so that beside a
-    busy aggregator several are slower than one.
-    """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _stored(directory: Path, product: Product, now_ns: int, days_max: int) -> History:

@@ -15,6 +15,7 @@ from cloud.commands import ObservePrice
 from cloud.facts import BidPrepared, DeskHalted, Fact
 from cloud.feeds.intervals import EASTERN, HOUR_NS, PACIFIC, Interval, trade_date, trade_day
 from cloud.feeds.prices import PARSERS, PUBLICATIONS, Due, observations, schedule
+from cloud.feeds.reserves import is_reserve, price_rows
 from cloud.regulation_pump import RegulationPump
 from cloud.store.prices import PriceStore, Series, alerts
 from cloud.store.settlements import SettlementStore
@@ -34,7 +35,8 @@ AWARD_POLL_S = 60.0
 OLD_NS = 60 * MINUTE_NS
 """Prices of intervals that ended longer ago are of no use to a desk that just started."""
 
-SUBMISSIONS_MAX = 64
+SUBMISSIONS_MAX = 256
+"""Bids that wait for their venue: 25 hours of energy and of three reserves each, at both."""
 
 
 Alarm = Callable[[str, int, int, str, str], None]
@@ -117,7 +119,7 @@ class Wholesale:
 
     async def bids(self) -> None:
         """Submits what the desk prepared. Each bid has a task, so a silent venue stops no other;
-        the desk has at most one bid an hour and a day of hours, which bounds them.
+        the desk has at most one bid an hour and product and a day of hours, which bounds them.
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._withdrawals())
@@ -156,21 +158,26 @@ class Wholesale:
             venue = rules.codec.venue
             today = trade_date(now_ns, ZONES[venue])
             for day in (today + timedelta(days=ahead) for ahead in DAYS):
-                for market in (rules.ahead, rules.market):
+                for market in (rules.ahead, rules.market, rules.reserves):
                     if (venue, market, day) in self._loaded:
                         continue
                     self._loaded.add((venue, market, day))
                     body = await self._venues[venue].prices(day, market)
                     found = observations(venue, body)
                     self._keep(venue, day, found[0], body)
-                    self._exchange.publish(found)
+                    if market != rules.reserves:
+                        self._exchange.publish(found)
                     self._due += schedule(found)
         self._due.sort(key=attrgetter("at_ns"))
 
     def _keep(self, venue: str, day: date, first: ObservePrice, body: bytes) -> None:
         """One publication into the price store, which counts what is missing of it."""
         rows = PARSERS[venue](body).rows
-        series = Series(venue, rows[0].market, first.node)
+        if is_reserve(first.market):
+            rows = price_rows(rows)
+            series = Series(venue, rows[0].market, rows[0].place, rows[0].item)
+        else:
+            series = Series(venue, rows[0].market, first.node)
         span = trade_day(day, ZONES[venue])
         self._stores.prices.take(series, rows, span, first.duration_ns, body, self._clock.now_ns())
 

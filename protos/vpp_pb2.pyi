@@ -180,6 +180,26 @@ class Stated(_message.Message):
     amount_micro: int
     def __init__(self, version: _Optional[int] = ..., amount_micro: _Optional[int] = ...) -> None: ...
 
+class OfferReserveRequest(_message.Message):
+    __slots__ = ("iso", "product", "starts_ns", "capacity_w", "price_micro_per_mw_h")
+    ISO_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    STARTS_NS_FIELD_NUMBER: _ClassVar[int]
+    CAPACITY_W_FIELD_NUMBER: _ClassVar[int]
+    PRICE_MICRO_PER_MW_H_FIELD_NUMBER: _ClassVar[int]
+    iso: str
+    product: str
+    starts_ns: int
+    capacity_w: int
+    price_micro_per_mw_h: int
+    def __init__(self, iso: _Optional[str] = ..., product: _Optional[str] = ..., starts_ns: _Optional[int] = ..., capacity_w: _Optional[int] = ..., price_micro_per_mw_h: _Optional[int] = ...) -> None: ...
+
+class OfferReserveResponse(_message.Message):
+    __slots__ = ("bid",)
+    BID_FIELD_NUMBER: _ClassVar[int]
+    bid: Bid
+    def __init__(self, bid: _Optional[_Union[Bid, _Mapping]] = ...) -> None: ...
+
 class WithdrawBidRequest(_message.Message):
     __slots__ = ("bid_id", "rebid")
     BID_ID_FIELD_NUMBER: _ClassVar[int]

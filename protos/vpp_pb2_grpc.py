@@ -60,6 +60,11 @@ class VppServiceStub:
                 request_serializer=protos_dot_vpp__pb2.GetBidRequest.SerializeToString,
                 response_deserializer=protos_dot_vpp__pb2.GetBidResponse.FromString,
                 _registered_method=True)
+        self.OfferReserve = channel.unary_unary(
+                '/gridtokenx.vpp.v1.VppService/OfferReserve',
+                request_serializer=protos_dot_vpp__pb2.OfferReserveRequest.SerializeToString,
+                response_deserializer=protos_dot_vpp__pb2.OfferReserveResponse.FromString,
+                _registered_method=True)
         self.WithdrawBid = channel.unary_unary(
                 '/gridtokenx.vpp.v1.VppService/WithdrawBid',
                 request_serializer=protos_dot_vpp__pb2.WithdrawBidRequest.SerializeToString,
@@ -131,6 +136,13 @@ class VppServiceServicer:
 
     def GetBid(self, request, context):
         """One bid.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OfferReserve(self, request, context):
+        """Offers reserve capacity for an hour. The operator's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -212,6 +224,11 @@ def add_VppServiceServicer_to_server(servicer, server):
                     servicer.GetBid,
                     request_deserializer=protos_dot_vpp__pb2.GetBidRequest.FromString,
                     response_serializer=protos_dot_vpp__pb2.GetBidResponse.SerializeToString,
+            ),
+            'OfferReserve': grpc.unary_unary_rpc_method_handler(
+                    servicer.OfferReserve,
+                    request_deserializer=protos_dot_vpp__pb2.OfferReserveRequest.FromString,
+                    response_serializer=protos_dot_vpp__pb2.OfferReserveResponse.SerializeToString,
             ),
             'WithdrawBid': grpc.unary_unary_rpc_method_handler(
                     servicer.WithdrawBid,
@@ -385,6 +402,33 @@ class VppService:
             '/gridtokenx.vpp.v1.VppService/GetBid',
             protos_dot_vpp__pb2.GetBidRequest.SerializeToString,
             protos_dot_vpp__pb2.GetBidResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OfferReserve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gridtokenx.vpp.v1.VppService/OfferReserve',
+            protos_dot_vpp__pb2.OfferReserveRequest.SerializeToString,
+            protos_dot_vpp__pb2.OfferReserveResponse.FromString,
             options,
             channel_credentials,
             insecure,

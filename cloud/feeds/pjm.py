@@ -29,7 +29,7 @@ from cloud.feeds.rows import (
     Throttled,
     micro,
 )
-from protos.clock import MINUTE_NS
+from protos.clock import MINUTE_NS, SECOND_NS
 
 SOURCE = "pjm"
 STEPS = {
@@ -40,9 +40,12 @@ STEPS = {
     "frcstd_7_day": HOUR_NS,
     "load_frcstd_hist": HOUR_NS,
     "reg_prices": HOUR_NS,
-    "reserve_market_results": HOUR_NS,
+    "da_reserve_market_results": HOUR_NS,
     "ancillary_services": HOUR_NS,
 }
+FINER = {"reserve_market_results": (1_662_004_800 * SECOND_NS, HOUR_NS, 5 * MINUTE_NS)}
+"""A feed that was hourly until a moment (2022-09-01 in Eastern time) and is finer since."""
+
 LMP_ITEMS = {
     "total_lmp": "LMP",
     "system_energy_price": "MCE",
@@ -299,6 +302,9 @@ def _step(feed: str, stamps: Sequence[Stamps]) -> int | None:
     if known is not None:
         return known
     starts = sorted({one.start_ns for one in stamps})
+    if feed in FINER:
+        since_ns, before, after = FINER[feed]
+        return after if starts and starts[0] >= since_ns else before
     distances = Counter(after - before for before, after in pairwise(starts))
     return min(distances, key=lambda one: (-distances[one], one)) if distances else None
 

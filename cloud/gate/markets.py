@@ -6,7 +6,7 @@ what to do. Decides nothing: the desk, the venues and the shadow settlement do.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date
 from enum import Enum
 from typing import Protocol
 
@@ -25,11 +25,10 @@ from cloud.feeds.intervals import (
     EASTERN,
     PACIFIC,
     Interval,
-    from_local,
     trade_date,
     trade_day,
 )
-from cloud.feeds.prices import REAL_TIME_LEAD_NS
+from cloud.feeds.prices import REAL_TIME_LEAD_NS, ahead_gate_ns
 from cloud.gate.market_views import (
     BidView,
     Forecast,
@@ -57,9 +56,12 @@ from protos.messages import ADVICE, Refusal
 HOUR_NS = 60 * MINUTE_NS
 ROWS_MAX = 5_000
 SPAN_NS_MAX = 31 * 24 * HOUR_NS
+STARTS_NS_END = 1 << 62
+CAPACITY_W_END = PRICE_MICRO_END = 1 << 40
+"""Whole numbers that a reserve offer may hold lie below these; the desk's own limits are far lower."""
+
 STATEMENT_BYTES_MAX = 8 * 1024 * 1024
 ZONES = {"caiso": PACIFIC, "pjm": EASTERN}
-AHEAD_GATES = {"caiso": time(10), "pjm": time(11)}
 PUBLISHED = {"RTM": "RTPD", "DAM": "DAM", "RT": "RT", "DA": "DA"}
 """The publications' names of the desk's markets."""
 
@@ -209,7 +211,7 @@ class Markets:
     async def offer_ahead(self, iso: str, starts_ns: int, curve: Sequence[Segment]) -> BidView:
         """A day-ahead offer for one hour, made by the operator; the desk makes none by itself."""
         product = product_of(iso)
-        if not 0 < starts_ns < 1 << 62 or starts_ns % HOUR_NS:
+        if not 0 < starts_ns < STARTS_NS_END or starts_ns % HOUR_NS:
             raise MarketProblem(
                 Trouble.BAD_REQUEST,
                 "starts_ns: the start of a whole UTC hour",
@@ -224,6 +226,17 @@ class Markets:
         self, iso: str, product: str, starts_ns: int, capacity_w: int, price_micro: int
     ) -> BidView:
         """An offer of reserve capacity for one hour; its power is then no longer bid as energy."""
+        outside = [
+            f"{name}: {least} or more, below {most}"
+            for name, value, least, most in (
+                ("starts_ns", starts_ns, 1, STARTS_NS_END),
+                ("capacity_w", capacity_w, 1, CAPACITY_W_END),
+                ("price_micro_per_mw_h", price_micro, 0, PRICE_MICRO_END),
+            )
+            if not least <= value < most
+        ]
+        if outside:
+            raise MarketProblem(Trouble.BAD_REQUEST, "; ".join(outside))
         gate_ns = starts_ns - product_of(iso).gate_lead_ns
         command = OfferReserve(iso, product, starts_ns, capacity_w, price_micro)
         sold = ", ".join(sorted(SOLD[iso]))
@@ -386,18 +399,13 @@ class Markets:
                 one.product,
                 one.market == product.ahead,
                 one.price_micro,
+                one.moved_wh,
             )
             for one in kept
             if one.starts_ns in prices
         ]
         unpriced = sorted({one.starts_ns for one in kept} - prices.keys())
         return shadow(iso, positions, SettlementPrices(prices, prices)), unpriced
-
-
-def ahead_gate_ns(iso: str, starts_ns: int) -> int:
-    """When the day-ahead market of an hour closes: by the venue's clock on the day before."""
-    eve = trade_date(starts_ns, ZONES[iso]) - timedelta(days=1)
-    return from_local(datetime.combine(eve, AHEAD_GATES[iso]), ZONES[iso])
 
 
 def product_of(iso: str) -> Product:

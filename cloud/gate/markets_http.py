@@ -60,9 +60,9 @@ class ReserveOffer(BaseModel):
     model_config = ConfigDict(extra="forbid")
     iso: str
     product: str
-    starts_ns: int = Field(gt=0, lt=1 << 62)
-    capacity_w: int = Field(gt=0, lt=1 << 40)
-    price_micro_per_mw_h: int = Field(ge=0, lt=1 << 40)
+    starts_ns: int
+    capacity_w: int
+    price_micro_per_mw_h: int
 
 
 class AheadOffer(BaseModel):

@@ -87,6 +87,19 @@ class VppGate(vpp_pb2_grpc.VppServiceServicer):
         found = await _asked(context, lambda: self._markets.bid(request.bid_id))
         return pb.GetBidResponse(bid=_bid(found))
 
+    async def OfferReserve(  # noqa: N802
+        self, request: pb.OfferReserveRequest, context: Any
+    ) -> pb.OfferReserveResponse:
+        await self._operator(context)
+        terms = (request.product, request.starts_ns, request.capacity_w)
+        price_micro = request.price_micro_per_mw_h
+        try:
+            found = await self._markets.offer_reserve(request.iso, *terms, price_micro)
+        except MarketProblem as problem:
+            await _refuse(context, problem)
+            raise
+        return pb.OfferReserveResponse(bid=_bid(found))
+
     async def WithdrawBid(  # noqa: N802
         self, request: pb.WithdrawBidRequest, context: Any
     ) -> pb.WithdrawBidResponse:

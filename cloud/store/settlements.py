@@ -21,6 +21,10 @@ CREATE INDEX IF NOT EXISTS position_by_time ON position (venue, starts_ns);
 CREATE TABLE IF NOT EXISTS sold (
   bid_id TEXT PRIMARY KEY, market TEXT NOT NULL, product TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS moved (
+  bid_id TEXT NOT NULL, starts_ns INTEGER NOT NULL, energy_wh INTEGER NOT NULL,
+  PRIMARY KEY (bid_id, starts_ns)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS statement (
   venue TEXT NOT NULL, day TEXT NOT NULL, version INTEGER NOT NULL, body BLOB NOT NULL,
   received_ns INTEGER NOT NULL, PRIMARY KEY (venue, day, version)
@@ -42,6 +46,8 @@ class KeptPosition:
     market: str
     """Empty where the bid was made before markets were kept: real time, then."""
     product: str
+    moved_wh: int
+    """What the calls of a reserve brought out; 0 where it was metered before this was kept."""
 
 
 class SettlementStore:
@@ -86,13 +92,18 @@ class SettlementStore:
                     "UPDATE position SET delivered_wh=? WHERE bid_id=? AND starts_ns=?",
                     (paid_wh, fact.bid_id, fact.starts_ns),
                 )
+                self._base.execute(
+                    "INSERT OR IGNORE INTO moved VALUES (?, ?, ?)",
+                    (fact.bid_id, fact.starts_ns, fact.delivered_wh),
+                )
 
     def positions(self, venue: str, from_ns: int, to_ns: int) -> list[KeptPosition]:
         """The awards of a venue whose intervals start in [from_ns, to_ns), by bid and start."""
         found = self._base.execute(
             "SELECT bid_id, starts_ns, venue, awarded_wh, price_micro, delivered_wh,"
-            " COALESCE(market, ''), COALESCE(product, 'EN')"
+            " COALESCE(market, ''), COALESCE(product, 'EN'), COALESCE(energy_wh, 0)"
             " FROM position LEFT JOIN sold USING (bid_id)"
+            " LEFT JOIN moved USING (bid_id, starts_ns)"
             " WHERE venue=? AND starts_ns>=? AND starts_ns<? ORDER BY bid_id, starts_ns",
             (venue, from_ns, to_ns),
         )

@@ -1,8 +1,9 @@
 """The day of prices that the project makes itself: a synthetic twin of a sunny spring day.
 
-Same shape as a real publication, byte for byte parseable by the same parser: CAISO's LMP report as
-CSV in a zip, PJM's hourly LMP feed as JSON. Components sum to the price exactly. Deterministic in
-venue, node, market and date, with no randomness but a hash. The figures are invented.
+Same shape as a real publication, byte for byte parseable by the same parser: CAISO's LMP and reserve
+reports as CSV in a zip, PJM's hourly LMP and five-minute reserve feeds as JSON. Components sum to the
+price exactly. Deterministic in venue, node, market and date, with no randomness but a hash. The
+figures are invented.
 """
 
 import csv
@@ -74,6 +75,40 @@ RTPD_COLUMNS = [
     "OPR_INTERVAL",
     "GROUP",
 ]
+AS_COLUMNS = [
+    "INTERVALSTARTTIME_GMT",
+    "INTERVALENDTIME_GMT",
+    "OPR_DT",
+    "OPR_HR",
+    "OPR_INTERVAL",
+    "OPR_TYPE",
+    "ANC_TYPE",
+    "ANC_REGION",
+    "MARKET_RUN_ID",
+    "XML_DATA_ITEM",
+    "MW",
+    "GROUP",
+]
+AS_REGIONS = {
+    "AS_CAISO_EXP": 60,
+    "AS_CAISO": 25,
+    "AS_SP26_EXP": 10,
+    "AS_SP26": 5,
+    "AS_NP26_EXP": 3,
+    "AS_NP26": 0,
+}
+"""Which part, in hundredths, of the price south of Path 26 each region adds; the north has its own."""
+
+AS_ITEMS = {
+    "SPIN": ("SR", "SP_CLR_PRC"),
+    "NON_SPIN": ("NR", "NS_CLR_PRC"),
+    "REG_UP": ("RU", "RU_CLR_PRC"),
+    "REG_DOWN": ("RD", "RD_CLR_PRC"),
+}
+PJM_LOCALE = "PJM_RTO"
+PJM_SERVICES = {"SPIN": "SR", "PRIMARY": "PR", "REG": "REG"}
+RESERVE_SPREAD_CENTS = (800, 2_000)
+QUARTER_NS, FIVE_MINUTES_NS = 15 * MINUTE_NS, 5 * MINUTE_NS
 
 
 def draw(*parts: object, below: int) -> int:
@@ -115,7 +150,7 @@ def gmt(instant_ns: int) -> str:
 
 def caiso_rows(day: date, market: str, node: str = CAISO_NODE) -> list[dict[str, object]]:
     """The rows of one trade date; market DAM (hourly, price in MW) or RTPD (15 minutes, PRC)."""
-    step_ns = HOUR_NS if market == "DAM" else 15 * MINUTE_NS
+    step_ns = HOUR_NS if market == "DAM" else QUARTER_NS
     rows: list[dict[str, object]] = []
     for start_ns in trade_day(day, PACIFIC).steps(step_ns):
         parts = components("caiso", node, market, start_ns, PACIFIC)
@@ -208,6 +243,87 @@ def pjm_json(day: date, market: str, pnode: int = PJM_PNODE, name: str = PJM_NAM
     return json.dumps({"links": links, "items": items, "totalRows": len(items)}).encode()
 
 
+def reserve_price_micro(venue: str, product: str, starts_ns: int) -> int:
+    """The made clearing price of a reserve in an interval, per MW and hour; the figures are invented:
+    spinning 1 to 9, regulation 4 to 24.
+    """
+    cents = draw(
+        venue, "reserve", product, starts_ns, below=RESERVE_SPREAD_CENTS[product != "SPIN"]
+    )
+    return (100 + 300 * (product != "SPIN") + cents) * 10_000
+
+
+def caiso_reserves(day: date) -> bytes:
+    """PRC_AS of one trade date, day ahead, as OASIS serves it, without the mileage that nobody here
+    is paid. An hour's price south of Path 26 is the mean of what real time will clear at, but for the
+    fifth decimal.
+    """
+    rows: list[dict[str, object]] = []
+    for start_ns in trade_day(day, PACIFIC).steps(HOUR_NS):
+        for product, (kind, item) in AS_ITEMS.items():
+            quarters = range(start_ns, start_ns + HOUR_NS, QUARTER_NS)
+            mean = sum(reserve_price_micro("caiso", product, at) for at in quarters) // 4
+            rows += [
+                _as_row(start_ns, kind, item, region, mean * part // 1_000)
+                for region, part in AS_REGIONS.items()
+            ]
+    name = f"{day:%Y%m%d}_{day:%Y%m%d}_PRC_AS_DAM_v12.csv"
+    return zipped(name, csv_bytes(AS_COLUMNS, rows))
+
+
+def _as_row(
+    start_ns: int, kind: str, item: str, region: str, hundred_thousandths: int
+) -> dict[str, object]:
+    opr_date, opr_hr = operating_hour_of(start_ns)
+    return {
+        "INTERVALSTARTTIME_GMT": gmt(start_ns),
+        "INTERVALENDTIME_GMT": gmt(start_ns + HOUR_NS),
+        "OPR_DT": opr_date.isoformat(),
+        "OPR_HR": opr_hr,
+        "OPR_INTERVAL": 0,
+        "OPR_TYPE": "AS",
+        "ANC_TYPE": kind,
+        "ANC_REGION": region,
+        "MARKET_RUN_ID": "DAM",
+        "XML_DATA_ITEM": item,
+        "MW": decimal(hundred_thousandths),
+        "GROUP": 1,
+    }
+
+
+def pjm_reserves(day: date) -> bytes:
+    """reserve_market_results of one day, every five minutes, as Data Miner serves it."""
+    items = [
+        {
+            "datetime_beginning_utc": _naive(start_ns, ZoneInfo("UTC")),
+            "datetime_beginning_ept": _naive(start_ns, EASTERN),
+            "locale": PJM_LOCALE,
+            "service": service,
+            **_cleared(product, start_ns // HOUR_NS * HOUR_NS),
+        }
+        for start_ns in trade_day(day, EASTERN).steps(FIVE_MINUTES_NS)
+        for product, service in PJM_SERVICES.items()
+    ]
+    href = "https://api.pjm.com/api/v1/reserve_market_results?startRow=1"
+    links = [{"rel": "self", "href": href}]
+    return json.dumps({"links": links, "items": items, "totalRows": len(items)}).encode()
+
+
+def _cleared(product: str, hour_ns: int) -> dict[str, float | None]:
+    """Price and amounts of one service; regulation's price is that of capability and performance."""
+    price = reserve_price_micro("pjm", product, hour_ns) // 10
+    needed = draw("pjm", "required", product, hour_ns, below=900) + 800
+    capability = price * 4 // 5
+    return {
+        "mcp": _number(price),
+        "mcp_capped": _number(price),
+        "reg_ccp": _number(capability) if product == "REG" else None,
+        "reg_pcp": _number(price - capability) if product == "REG" else None,
+        "as_req_mw": needed,
+        "total_mw": needed,
+    }
+
+
 def _number(hundred_thousandths: int) -> float:
     """Five decimals of less than ten digits survive a double and its shortest text exactly."""
     return hundred_thousandths / PER_UNIT
@@ -219,9 +335,13 @@ def _naive(instant_ns: int, zone: ZoneInfo) -> str:
 
 
 def publication(venue: str, day: date, market: str) -> bytes:
-    """One venue's price file: caiso DAM or RTM, pjm DA or RT."""
+    """One venue's price file: caiso DAM, RTM or DAM_AS, pjm DA, RT or RT_AS."""
     if venue == "caiso":
+        if market == "DAM_AS":
+            return caiso_reserves(day)
         return caiso_zip(day, "DAM" if market == "DAM" else "RTPD")
     if venue == "pjm":
+        if market == "RT_AS":
+            return pjm_reserves(day)
         return pjm_json(day, market)
     raise KeyError(venue)

@@ -15,7 +15,7 @@ from cloud.commands import RecordAward, RecordReply
 from cloud.facts import BidPrepared
 from cloud.feeds.intervals import EASTERN, PACIFIC, to_local, trade_day
 from cloud.venues.caiso import CAISO
-from cloud.venues.days import CAISO_NODE, PJM_PNODE
+from cloud.venues.days import CAISO_NODE, PJM_LOCALE, PJM_PNODE
 from cloud.venues.paper import PARTICIPANT
 from cloud.venues.pjm import PJM
 from cloud.venues.regulation import Report, encode_report
@@ -34,8 +34,15 @@ TELEMETRY_PATH = "/telemetry"
 
 JSON = {"Content-Type": "application/json"}
 XML = {"Content-Type": "text/xml; charset=utf-8"}
-OASIS_REPORTS = {"DAM": ("PRC_LMP", "12", "DAM"), "RTM": ("PRC_RTPD_LMP", "3", "RTPD")}
-PJM_FEEDS = {"DA": "da_hrl_lmps", "RT": "rt_hrl_lmps"}
+OASIS_REPORTS = {
+    "DAM": ("PRC_LMP", "12", "DAM"),
+    "RTM": ("PRC_RTPD_LMP", "3", "RTPD"),
+    "DAM_AS": ("PRC_AS", "12", "DAM"),
+}
+PJM_FEEDS = {"DA": "da_hrl_lmps", "RT": "rt_hrl_lmps", "RT_AS": "reserve_market_results"}
+RESERVES = frozenset({"DAM_AS", "RT_AS"})
+"""Publications that are asked for by area, not by node."""
+
 PJM_ROWS = 50_000
 QUERY_RESULTS = b"<QueryRequest><QueryMarketResults/></QueryRequest>"
 
@@ -188,13 +195,14 @@ def _found(codec: Codec, bid: BidPrepared, answer: Answer) -> RecordReply | None
 
 
 def oasis_query(day: date, market: str, node: str) -> str:
-    """The SingleZip request for one trade day of DAM or RTM prices."""
+    """The SingleZip request for one trade day of DAM or RTM prices, or of reserves (DAM_AS)."""
     report, version, run = OASIS_REPORTS[market]
     span = trade_day(day, PACIFIC)
     start, end = (
         to_local(instant, PACIFIC).astimezone(UTC).strftime("%Y%m%dT%H:%M-0000")
         for instant in (span.start_ns, span.end_ns)
     )
+    everywhere = {"anc_type": "ALL", "anc_region": "ALL"}
     return f"{OASIS_PATH}?" + urlencode(
         {
             "queryname": report,
@@ -203,13 +211,15 @@ def oasis_query(day: date, market: str, node: str) -> str:
             "enddatetime": end,
             "version": version,
             "resultformat": 6,
-            "node": node,
+            **(everywhere if market in RESERVES else {"node": node}),
         }
     )
 
 
 def miner_query(day: date, market: str, pnode: int, first_row: int = 1) -> str:
-    """The Data Miner request for one day of DA or RT hourly prices; its end is inclusive."""
+    """The Data Miner request for one day of DA or RT hourly prices, or of the reserves of the whole
+    area (RT_AS); its end is inclusive.
+    """
     assert trade_day(day, EASTERN).duration_ns > 0
     text = f"{day.month}-{day.day}-{day.year}"
     return f"/api/v1/{PJM_FEEDS[market]}?" + urlencode(
@@ -217,6 +227,6 @@ def miner_query(day: date, market: str, pnode: int, first_row: int = 1) -> str:
             "startRow": first_row,
             "rowCount": PJM_ROWS,
             "datetime_beginning_ept": f"{text} 00:00 to {text} 23:59",
-            "pnode_id": pnode,
+            **({"locale": PJM_LOCALE} if market in RESERVES else {"pnode_id": pnode}),
         }
     )

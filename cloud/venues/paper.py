@@ -20,7 +20,7 @@ from cloud.commands import CurveSegment, ObservePrice, RecordAward
 from cloud.facts import BidPrepared
 from cloud.feeds.intervals import EASTERN, HOUR_NS, PACIFIC, to_local, to_ns
 from cloud.venues.caiso import CAISO
-from cloud.venues.days import draw
+from cloud.venues.days import reserve_price_micro
 from cloud.venues.pjm import PJM
 from cloud.venues.regulation import RegulationDesk, decode_report
 from cloud.venues.venue import ENERGY, BadBid, Codec, Offer, Storage
@@ -29,7 +29,6 @@ from protos.clock import MINUTE_NS, SECOND_NS
 from protos.ids import effect_id
 from protos.units import energy_wh
 
-RESERVE_SPREAD_CENTS = (800, 2_000)
 PARTICIPANT = "GRIDTOKENX"
 CANCELLED = "CANCELLED"
 KEEP_NS = 48 * HOUR_NS
@@ -46,6 +45,8 @@ class VenueRules:
     """Real time: bids until `gate_lead_ns` before the delivery hour."""
     ahead: str
     """Day ahead: bids until `ahead_gate_hour` prevailing time of the day before."""
+    reserves: str
+    """What the publication of reserve prices is called."""
     gate_lead_ns: int
     ahead_gate_hour: int
     award_step_ns: int
@@ -72,12 +73,22 @@ RESERVE_CAP_MICRO = 250_000_000
 REGULATION_CAP_MICRO = 100_000_000
 RULES = (
     VenueRules(
-        *(CAISO, PACIFIC, "RTM", "DAM", 75 * MINUTE_NS, 10, 15 * MINUTE_NS, 1350 * SECOND_NS),
+        *(
+            CAISO,
+            PACIFIC,
+            "RTM",
+            "DAM",
+            "DAM_AS",
+            75 * MINUTE_NS,
+            10,
+            15 * MINUTE_NS,
+            1350 * SECOND_NS,
+        ),
         reserve_caps=dict.fromkeys(("SPIN", "REG_UP", "REG_DOWN"), RESERVE_CAP_MICRO),
         minds_storage=True,
     ),
     VenueRules(
-        *(PJM, EASTERN, "RT", "DA", 65 * MINUTE_NS, 11, HOUR_NS, 30 * MINUTE_NS),
+        *(PJM, EASTERN, "RT", "DA", "RT_AS", 65 * MINUTE_NS, 11, HOUR_NS, 30 * MINUTE_NS),
         reserve_caps={"SPIN": RESERVE_CAP_MICRO, "REG": REGULATION_CAP_MICRO},
     ),
 )
@@ -256,11 +267,22 @@ class PaperExchange:
             return reserve_price_micro(rules.codec.venue, offer.product, starts_ns)
         markets = (rules.ahead,) if offer.market == rules.ahead else (rules.market, rules.ahead)
         for market in markets:
-            series = self._prices.get((rules.codec.venue, offer.node, market), {})
-            for start_ns in (starts_ns, starts_ns // HOUR_NS * HOUR_NS):
-                price = series.get(start_ns)
-                if price is not None and starts_ns < price.starts_ns + price.duration_ns:
-                    return price.price_micro_per_mwh
+            price = self._published((rules.codec.venue, offer.node, market), starts_ns)
+            if price is not None:
+                return price
+        return None
+
+    def real_time_micro(self, venue: str, offer: Offer, starts_ns: int) -> int | None:
+        """The real-time price that covers an interval's start at an offer's node, if it is known."""
+        return self._published((venue, offer.node, self._books[venue].rules.market), starts_ns)
+
+    def _published(self, series: tuple[str, str, str], starts_ns: int) -> int | None:
+        """The published price that covers a moment."""
+        prices = self._prices.get(series, {})
+        for start_ns in (starts_ns, starts_ns // HOUR_NS * HOUR_NS):
+            price = prices.get(start_ns)
+            if price is not None and starts_ns < price.starts_ns + price.duration_ns:
+                return price.price_micro_per_mwh
         return None
 
     def _forget(self, book: Book, before_ns: int) -> None:
@@ -385,16 +407,6 @@ def _check_storage(rules: VenueRules, offer: Offer, beside: Sequence[Offer]) -> 
         raise Rejected("RAMP", "the ramp rate exceeds the registered one")
     if said.soc_min_wh < registered.soc_min_wh or said.soc_max_wh > registered.soc_max_wh:
         raise Rejected("SOC_BOUNDS", "state of charge bounds outside the registered ones")
-
-
-def reserve_price_micro(venue: str, product: str, starts_ns: int) -> int:
-    """The made clearing price of a reserve in an interval, per MW and hour; the figures are invented:
-    spinning 1 to 9, regulation 4 to 24.
-    """
-    cents = draw(
-        venue, "reserve", product, starts_ns, below=RESERVE_SPREAD_CENTS[product != "SPIN"]
-    )
-    return (100 + 300 * (product != "SPIN") + cents) * 10_000
 
 
 def cleared_w(curve: Iterable[CurveSegment], price_micro_per_mwh: int) -> int:

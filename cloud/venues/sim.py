@@ -16,11 +16,11 @@ from xml.etree import ElementTree as ET
 from cloud.commands import ObservePrice, RecordAward
 from cloud.feeds.intervals import PACIFIC, to_ns, trade_date, trade_day
 from cloud.feeds.prices import observations
-from cloud.venues.days import PJM_PNODE, publication, zipped
+from cloud.venues.days import CAISO_NODE, PJM_LOCALE, PJM_PNODE, publication, zipped
 from cloud.venues.paper import RULES, PaperExchange
 from cloud.venues.statements import SettlementDesk
 from cloud.venues.transport import Answer
-from cloud.venues.venue import ENERGY, BadBid
+from cloud.venues.venue import ENERGY, BadBid, Offer
 from cloud.venues.wire import add, to_bytes
 from protos.clock import MINUTE_NS, SECOND_NS
 
@@ -31,8 +31,15 @@ THROTTLE_PAGE = (
     b"Please retry your request after 5 seconds.</body></html>"
 )
 LOGIN_PAGE = b"<!DOCTYPE html><html><head><title>Sign In</title></head><body></body></html>"
-REPORTS = {("PRC_LMP", "DAM"): "12", ("PRC_RTPD_LMP", "RTPD"): "3"}
+REPORTS = {
+    ("PRC_LMP", "DAM"): ("12", "DAM"),
+    ("PRC_RTPD_LMP", "RTPD"): ("3", "RTM"),
+    ("PRC_AS", "DAM"): ("12", "DAM_AS"),
+}
+"""Version and publication of each report and market run."""
+
 FEEDS = {"da_hrl_lmps": "DA", "rt_hrl_lmps": "RT"}
+RESERVE_FEED = "reserve_market_results"
 AHEAD_MARKETS = frozenset(rules.ahead for rules in RULES)
 DAYS_MAX = 31
 ROWS_MAX = 50_000
@@ -99,13 +106,17 @@ class VenueSim:
         if refusal is not None:
             return refusal
         report, run = query.get("queryname", ""), query.get("market_run_id", "")
-        version = REPORTS.get((report, run))
-        if version is None:
+        if (report, run) not in REPORTS:
             return oasis_error("1005", "Invalid report name specified")
+        version, market = REPORTS[report, run]
         if query.get("version") != version:
             return oasis_error("1020", "Invalid version specified")
         nodes = [node for node in query.get("node", "").split(",") if node]
-        if not 1 <= len(nodes) <= 10:
+        if market == "DAM_AS":
+            nodes = [CAISO_NODE]
+            if (query.get("anc_type"), query.get("anc_region")) != ("ALL", "ALL"):
+                return oasis_error("1002", "Invalid anc_type or anc_region")
+        elif not 1 <= len(nodes) <= 10:
             return oasis_error("1017", "More than 10 nodes or none selected")
         try:
             start, end = (
@@ -114,10 +125,10 @@ class VenueSim:
             )
         except ValueError:
             return oasis_error("1002", "Invalid date format")
-        return self._oasis_days(start, end, run, nodes[0], at_ns)
+        return self._oasis_days(start, end, market, nodes[0], at_ns)
 
     def _oasis_days(
-        self, start: datetime, end: datetime, run: str, node: str, at_ns: int
+        self, start: datetime, end: datetime, market: str, node: str, at_ns: int
     ) -> Answer:
         if end <= start:
             return oasis_error("1001", "Start is not before end")
@@ -125,10 +136,9 @@ class VenueSim:
             return oasis_error("1004", "More than 31 days selected")
         first = trade_date(to_ns(start), PACIFIC)
         today = trade_date(at_ns, PACIFIC)
-        market = "DAM" if run == "DAM" else "RTM"
         if first > today + timedelta(days=1) or (today - first).days > RETENTION_DAYS:
             return oasis_error("1000", "No data returned for the specified selection")
-        if trade_day(first, PACIFIC).end_ns != to_ns(end) or node != "TH_SP15_GEN-APND":
+        if trade_day(first, PACIFIC).end_ns != to_ns(end) or node != CAISO_NODE:
             return oasis_error("1000", "No data returned for the specified selection")
         return Answer(
             200,
@@ -158,7 +168,7 @@ class VenueSim:
 
     def miner(self, feed: str, key: str, query: Mapping[str, str]) -> Answer:
         """GET /api/v1/{feed}. Old versions of corrected rows stay, not current."""
-        if feed not in FEEDS:
+        if feed not in {*FEEDS, RESERVE_FEED}:
             return _json(404, {"errors": [{"field": "feed", "message": "Unknown feed"}]})
         if key != self.subscription_key:
             return _json(401, {"errors": [{"field": "key", "message": "Access denied"}]})
@@ -169,17 +179,26 @@ class VenueSim:
             return _json(400, {"errors": [{"field": "request", "message": str(error)}]})
         if first < 1 or not 1 <= count <= ROWS_MAX:
             return _json(400, {"errors": [{"field": "rowCount", "message": "1 to 50000"}]})
-        document = json.loads(publication("pjm", day, FEEDS[feed]))
-        items = self._versions(feed, document["items"])
-        if query.get("pnode_id", str(PJM_PNODE)) != str(PJM_PNODE):
-            items = []
-        if query.get("row_is_current") == "true":
-            items = [item for item in items if item["row_is_current"]]
+        document = json.loads(publication("pjm", day, FEEDS.get(feed, "RT_AS")))
+        items = self._selected(feed, document["items"], query)
         document["items"], document["totalRows"] = items[first - 1 : first - 1 + count], len(items)
         if first - 1 + count < len(items):
             following = f"/api/v1/{feed}?startRow={first + count}&rowCount={count}"
             document["links"].append({"rel": "next", "href": following})
         return _json(200, document)
+
+    def _selected(
+        self, feed: str, items: list[dict[str, object]], query: Mapping[str, str]
+    ) -> list[dict[str, object]]:
+        """The items that were asked for; reserves have neither nodes nor versions."""
+        if feed == RESERVE_FEED:
+            return items if query.get("locale", PJM_LOCALE) == PJM_LOCALE else []
+        if query.get("pnode_id", str(PJM_PNODE)) != str(PJM_PNODE):
+            return []
+        items = self._versions(feed, items)
+        if query.get("row_is_current") == "true":
+            return [item for item in items if item["row_is_current"]]
+        return items
 
     def correct(self, feed: str, starts_ns: int, change_cents: int) -> None:
         """A later version of one PJM price: energy and total move by so many cents per MWh."""
@@ -256,20 +275,29 @@ class VenueSim:
         for award in codec.decode_awards(self.exchange.results(venue, at_ns)):
             if trade_date(award.starts_ns, zone) != day:
                 continue
-            key = (award.bid_id, award.starts_ns)
-            made.awards[key] = award
-            self._describe(made, award)
-            made.meters_wh[key] = self._meters_wh.get(key, 0)
-            made.award_prices[award.starts_ns] = award.price_micro_per_mwh
-            change = self._reruns.get((venue, award.starts_ns), 0)
-            made.imbalance_prices[award.starts_ns] = award.price_micro_per_mwh + change
+            self._take(made, award)
         return Answer(200, {"content-type": "text/xml"}, made.publish())
 
-    def _describe(self, made: SettlementDesk, award: RecordAward) -> None:
-        """What an award was sold as, and of regulation how well it followed."""
+    def _take(self, made: SettlementDesk, award: RecordAward) -> None:
+        """One award into the next version, with its meter and its interval's prices. It waits for a
+        later version while its interval has no real-time price.
+        """
         offer = self.exchange.offer(made.venue, award.bid_id)
         if offer is None:
             return
+        real = self.exchange.real_time_micro(made.venue, offer, award.starts_ns)
+        if real is None:
+            return
+        key = (award.bid_id, award.starts_ns)
+        made.awards[key] = award
+        self._describe(made, award, offer)
+        made.meters_wh[key] = self._meters_wh.get(key, 0)
+        made.award_prices[award.starts_ns] = real
+        change = self._reruns.get((made.venue, award.starts_ns), 0)
+        made.imbalance_prices[award.starts_ns] = real + change
+
+    def _describe(self, made: SettlementDesk, award: RecordAward, offer: Offer) -> None:
+        """What an award was sold as, and of regulation how well it followed."""
         if offer.product != ENERGY:
             made.reserves[award.bid_id] = offer.product
             if offer.product != "SPIN":

@@ -30,6 +30,7 @@ RESERVE_NAMES = {
     "caiso": {"SPIN": "6170", "REG_UP": "6570", "REG_DOWN": "6670"},
     "pjm": {"SPIN": "SYNCHRONIZED_RESERVE", "REG": "REGULATION"},
 }
+CALLED_NAMES = {"caiso": "6470", "pjm": "BALANCING_ENERGY"}
 HOURS = Decimal(60 * MINUTE_NS)
 
 
@@ -41,6 +42,7 @@ class SettlementDesk:
     day: str
     awards: dict[tuple[str, int], RecordAward] = field(default_factory=dict)
     meters_wh: dict[tuple[str, int], int] = field(default_factory=dict)
+    """By award; of a reserve what its calls moved."""
     award_prices: dict[int, int] = field(default_factory=dict)
     imbalance_prices: dict[int, int] = field(default_factory=dict)
     ahead: set[str] = field(default_factory=set)
@@ -75,7 +77,8 @@ class SettlementDesk:
         metered = Decimal(self.meters_wh.get(key, 0)) / 1_000_000
         own = Decimal(award.price_micro_per_mwh) / 1_000_000
         if award.bid_id in self.reserves:
-            return [self._capacity(award, awarded, own)]
+            held = self._capacity(award, awarded, own)
+            return [held, self._called(award, metered)] if metered else [held]
         stray = Decimal(self.imbalance_prices[award.starts_ns]) / 1_000_000
         if award.bid_id in self.ahead:
             names = ("6011", "6475") if self.venue == "caiso" else AHEAD_NAMES
@@ -84,6 +87,11 @@ class SettlementDesk:
             return [("BALANCING_ENERGY", metered, stray)]
         price = Decimal(self.award_prices[award.starts_ns]) / 1_000_000
         return [("6460", awarded, price), ("6475", metered - awarded, stray)]
+
+    def _called(self, award: RecordAward, metered: Decimal) -> tuple[str, Decimal, Decimal]:
+        """The line of what a reserve's calls moved: energy, at the real-time price."""
+        code = CALLED_NAMES[self.venue]
+        return code, metered, Decimal(self.imbalance_prices[award.starts_ns]) / 1_000_000
 
     def _capacity(
         self, award: RecordAward, held: Decimal, price: Decimal

@@ -27,16 +27,32 @@ class Product:
     """The venue takes real-time bids until this long before the delivery hour."""
     step_ns: int = 15 * MINUTE_NS
     """How long one real-time price holds; an award has one price."""
+    reserve_node: str = ""
+    """Where the reserves' prices are published for: a region, not a node."""
+    reserve_run: str = ""
+    """The market run they come from: DAM_AS, RT_AS."""
 
     @property
     def series(self) -> tuple[str, str, str]:
         """The real-time price series that the product is paid by."""
         return self.venue, self.node, self.market
 
+    def reserve_series(self, kind: str) -> tuple[str, str, str]:
+        """The published price series of a reserve: SPIN, REG_UP ..."""
+        return self.venue, self.reserve_node, f"{self.reserve_run}_{kind}"
+
 
 OFFERED = (
-    Product("caiso", "TH_SP15_GEN-APND", "RTM", "DAM", 75 * MINUTE_NS),
-    Product("pjm", "51288", "RT", "DA", 65 * MINUTE_NS, HOUR_NS),
+    Product(
+        *("caiso", "TH_SP15_GEN-APND", "RTM", "DAM", 75 * MINUTE_NS),
+        reserve_node="AS_SP26",
+        reserve_run="DAM_AS",
+    ),
+    Product(
+        *("pjm", "51288", "RT", "DA", 65 * MINUTE_NS, HOUR_NS),
+        reserve_node="PJM_RTO",
+        reserve_run="RT_AS",
+    ),
 )
 
 

@@ -28,6 +28,8 @@ CHARGE, DISCHARGE, UP, DOWN, SPIN, STORED = range(6)
 """The variables of a step; a block of this many columns for each."""
 
 KINDS = 6
+SOLVE_S_MAX = 10.0
+"""A thousand times what a day takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +37,50 @@ class ReserveRules:
     """How long each product must be able to run, and what part of its capacity a signal moves.
 
     CAISO asks a storage for an hour of day-ahead regulation and half an hour of spinning reserve;
-    a tenth is a cautious reading of how much of regulation is energy.
+    a tenth is a cautious reading of how much of regulation is energy. `is_paired` says that
+    regulation is bought as one product, as much up as down.
     """
 
     regulation_s: int = 3_600
     spinning_s: int = 1_800
     moved_per_mille: int = 100
+    is_paired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ReservePrices:
-    """Micro-units per MW and hour of capacity, one entry a step; empty where a product is not sold."""
+    """Micro-units per MW and hour of capacity, one entry a step, None where a step has no price;
+    empty where a product is not sold.
+    """
 
-    up: Sequence[int] = ()
-    down: Sequence[int] = ()
-    spin: Sequence[int] = ()
+    up: Sequence[int | None] = ()
+    down: Sequence[int | None] = ()
+    spin: Sequence[int | None] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the capacities of some steps may take together: each W for so many seconds, `most_wh` in
+    all.
+    """
+
+    steps: range
+    most_wh: int
+    up_s: int = 0
+    down_s: int = 0
+    spin_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is left for reserves by step, in W, beside the battery's own bounds; empty is no limit. In
+    the steps that are `still` no energy is traded.
+    """
+
+    up_w: Sequence[int] = ()
+    down_w: Sequence[int] = ()
+    budgets: Sequence[Budget] = ()
+    still: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +114,23 @@ class _Rows:
     lower: list[Floats] = field(default_factory=list)
     upper: list[Floats] = field(default_factory=list)
 
-    def add(self, terms: Terms, lower: float, upper: float) -> None:
-        """The same constraint for every step."""
+    def add(self, terms: Terms, lower: float, upper: float | Floats) -> None:
+        """The same constraint for every step; `upper` may differ by step."""
         kinds = np.array([kind for kind, _ in terms], np.int32)
         at = np.arange(self.steps, dtype=np.int32)[:, None] * KINDS
         self._put(at + kinds, np.tile([factor for _, factor in terms], (self.steps, 1)))
         self.lower.append(np.full(self.steps, lower))
         self.upper.append(np.full(self.steps, upper))
+
+    def limit(self, budget: Budget) -> None:
+        """One constraint over the capacities of several steps."""
+        spans = ((UP, budget.up_s), (DOWN, budget.down_s), (SPIN, budget.spin_s))
+        kinds = np.array([kind for kind, _ in spans], np.int32)
+        hours = np.array([span / HOUR_S for _, span in spans])
+        at = np.array(budget.steps, np.int32)[:, None] * KINDS
+        self._put((at + kinds).reshape(1, -1), np.tile(hours, (1, len(budget.steps))))
+        self.lower.append(np.full(1, -np.inf))
+        self.upper.append(np.full(1, budget.most_wh / MEGA))
 
     def chain(self, terms: Terms, before: int, first: float) -> None:
         """The terms equal variable `before` of the step before; in the first step, `first`."""
@@ -121,9 +162,10 @@ def joint_plan(
     step_s: int,
     stored_wh: int = 0,
     rules: ReserveRules | None = None,
+    room: Room | None = None,
 ) -> JointPlan:
     """The plan that earns most over `prices` (micro per MWh a step). Energy left at the end is
-    worth nothing. Raises NoPlan.
+    worth nothing. Raises NoPlan, also when it took longer than SOLVE_S_MAX.
     """
     rules = rules or ReserveRules()
     steps = len(prices)
@@ -131,9 +173,14 @@ def joint_plan(
     hours = step_s / HOUR_S
     costs, upper = _columns(plant, prices, reserves, hours, rules)
     rows = _rows(plant, steps, hours, stored_wh, rules, reserves)
+    room = room or Room()
+    _add_room(rows, room)
+    for kind in (CHARGE, DISCHARGE):
+        upper[np.array(room.still, np.int32) * KINDS + kind] = 0
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
     solver.setOptionValue("output_flag", False)
     solver.setOptionValue("threads", 1)
+    solver.setOptionValue("time_limit", SOLVE_S_MAX)
     solver.passModel(_model(costs, upper, rows))
     solver.run()
     if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
@@ -200,7 +247,19 @@ def _rows(
     if reserves.down:
         rows.add([*net, (DOWN, -1.0)], -into, np.inf)
         rows.add([(STORED, 1.0), (DOWN, call * efficiency)], -np.inf, plant.energy_wh / MEGA)
+    if rules.is_paired:
+        rows.add([(UP, 1.0), (DOWN, -1.0)], 0, 0)
     return rows
+
+
+def _add_room(rows: _Rows, room: Room) -> None:
+    """What others have left of each step, and of several together."""
+    if room.up_w:
+        rows.add([(UP, 1.0), (SPIN, 1.0)], -np.inf, np.array(room.up_w, np.float64) / MEGA)
+    if room.down_w:
+        rows.add([(DOWN, 1.0)], -np.inf, np.array(room.down_w, np.float64) / MEGA)
+    for budget in room.budgets:
+        rows.limit(budget)
 
 
 def _model(costs: Floats, upper: Floats, rows: _Rows) -> highspy.HighsLp:

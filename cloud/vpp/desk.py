@@ -35,6 +35,7 @@ from cloud.facts import (
     DeskRefused,
     Fact,
 )
+from cloud.vpp import reserve_outlook
 from cloud.vpp.awards import Award, AwardBook, energies
 from cloud.vpp.bids import OFFERED, Bid, Product, bid_state, product_for
 from cloud.vpp.capability import HOUR_NS, Fleet, FleetCapability, heard, is_plausible
@@ -47,7 +48,7 @@ from cloud.vpp.commitments import (
     promised_wh,
     reserve_objection,
 )
-from cloud.vpp.offer import fleet_plant, hour_offer
+from cloud.vpp.offer import hour_offer, plant_within
 from cloud.vpp.operator_rules import OperatorRules, Rule
 from cloud.vpp.optimum import Plant
 from cloud.vpp.prices import (
@@ -65,10 +66,11 @@ from cloud.vpp.reserves import (
     offer_objection,
     prepared_reserve,
     room_objection,
+    room_w,
     score_reserve,
     standing_awards,
 )
-from cloud.vpp.risk import Limits, exposure_micro, objection
+from cloud.vpp.risk import Limits, exposure_micro, exposure_room_wh, objection
 from cloud.vpp.sharing import Payments
 from cloud.vpp.storage import AnyBid, Promises, ramped, stated
 from cloud.vpp.valued import ToldWorths
@@ -180,20 +182,45 @@ class Desk:
         ]
 
     def plant(self, at_ns: int) -> Plant | None:
-        """The batteries that are heard, taken as one; None where the desk is not open or they are
-        less than a venue takes.
-        """
+        """The batteries that are heard, taken as one; None before the desk is open, and for too few."""
         able = self._fleet.capability(at_ns, HOUR_NS)
-        if self._limits is None or able.usable_wh <= 0:
-            return None
-        plant = fleet_plant(able, self._limits.power_max_w)
-        least_w = max(1, self._limits.power_min_w)
-        return plant if min(plant.charge_w, plant.discharge_w) >= least_w else None
+        return None if self._limits is None else plant_within(self._limits, able)
 
     def lacks_worth(self, product: Product, hour_ns: int) -> bool:
         """Whether the hour's bid is still to be made, and nobody has told what energy is worth."""
         told = self._told.of(product.venue, product.node, hour_ns)
         return told is None and hour_ns not in self._decided
+
+    def outlook(
+        self, venue: str, starts_ns: int, hours: int, at_ns: int
+    ) -> reserve_outlook.Outlook | Refusal:
+        """What a plan of the venue's reserves in these hours stands on, or why none may be made."""
+        product = self._product(venue)
+        if product is None or self._limits is None:
+            return Refusal.UNKNOWN_OFFER if product is None else Refusal.RISK_LIMIT
+        hours_ns = range(starts_ns, starts_ns + hours * HOUR_NS, HOUR_NS)
+        seen: dict[tuple[int, int], FleetCapability] = {}
+        return reserve_outlook.outlook(
+            self._offered,
+            product,
+            self._prices,
+            (self._limits, self.rules.guard),
+            hours_ns,
+            lambda hour_ns: self._able(hour_ns, at_ns, seen),
+            lambda hour_ns: committed_micro(self._bids, self._book, hour_ns, at_ns),
+        )
+
+    def reserve_room_w(self, offer: OfferReserve, at_ns: int) -> int:
+        """How much of a reserve would be taken for its hour now, by power, energy and limits."""
+        if self._limits is None:
+            return 0
+        committed = committed_micro(self._bids, self._book, offer.starts_ns, at_ns)
+        held = room_w(offer, self._able(offer.starts_ns, at_ns), self._bids, at_ns)
+        # A W for an hour is a Wh.
+        return min(held, self._limits.power_max_w, exposure_room_wh(self._limits, committed))
+
+    def _product(self, venue: str) -> Product | None:
+        return next((one for one in self._offered if one.venue == venue), None)
 
     # ---- what is observed ------------------------------------------------------------------
 
@@ -357,18 +384,27 @@ class Desk:
         prepared, unfit = self._said(prepared, at_ns)
         return unfit or prepared
 
-    def _able(self, hour_ns: int, at_ns: int) -> FleetCapability:
-        """What the fleet can do in an hour after all that is promised before and reserved in it."""
+    def _able(
+        self, hour_ns: int, at_ns: int, seen: dict[tuple[int, int], FleetCapability] | None = None
+    ) -> FleetCapability:
+        """What the fleet can do in an hour after all that is promised before and reserved in it.
+
+        `seen` keeps what was reckoned for other hours of the same moment.
+        """
         sold_wh, bought_wh = promised_wh(self._bids, hour_ns, at_ns)
         drawn_wh, charged_wh = self.rules.homes.between(at_ns, hour_ns)
         held = held_in(self._bids, hour_ns, at_ns)
-        sold_wh, bought_wh = sold_wh + drawn_wh + held.up_wh, bought_wh + charged_wh + held.down_wh
-        able = self._fleet.capability(at_ns, HOUR_NS, sold_wh, bought_wh)
+        taken = sold_wh + drawn_wh + held.up_wh, bought_wh + charged_wh + held.down_wh
+        able = None if seen is None else seen.get(taken)
+        if able is None:
+            able = self._fleet.capability(at_ns, HOUR_NS, *taken)
+        if seen is not None:
+            seen[taken] = able
         return held.less(able.firm if self.rules.promises_firm else able)
 
     def _offer_reserve(self, command: OfferReserve, at_ns: int) -> list[Fact]:
         """A reserve offer under the same limits; its power is not offered again as energy."""
-        product = next((one for one in self._offered if one.venue == command.venue), None)
+        product = self._product(command.venue)
         refusal = offer_objection(command, product)
         hour_ns = command.starts_ns
         if refusal is None:
@@ -384,11 +420,13 @@ class Desk:
             return [DeskRefused(f"reserve/{hour_ns}", refusal)]
         exposure = exposure_micro(prepared.curve, HOUR_NS)
         self._bids[prepared.bid_id] = Bid(prepared, exposure)
+        if command.alone:
+            self._decided[hour_ns] = None
         return [prepared]
 
     def _bid_ahead(self, command: BidAhead, at_ns: int) -> list[Fact]:
         """A day-ahead offer under the same limits; its hour is then not bid for again."""
-        product = next((one for one in self._offered if one.venue == command.venue), None)
+        product = self._product(command.venue)
         hour_ns = command.starts_ns
         refusal = ahead_objection(command, product, self._decided, at_ns)
         if refusal is None:

@@ -38,6 +38,9 @@ CHUNK_STEPS = 8_640
 """So many steps are asked at a time: they need some 50 MB."""
 
 SEED = 1
+ONE_THREAD = {"num_threads": 1}
+"""Threads that wait for one another by spinning stand still where cores are shared."""
+
 TREES: dict[str, object] = {
     "objective": "regression",
     "learning_rate": 0.05,
@@ -48,6 +51,7 @@ TREES: dict[str, object] = {
     "feature_fraction": 0.5,
     "lambda_l2": 10.0,
     "seed": SEED,
+    **ONE_THREAD,
     "deterministic": True,
     "force_row_wise": True,
     "verbosity": -1,
@@ -91,7 +95,7 @@ class ValueModel:
         known = known_at_gates(history, np.array([hour]), self.lead_s)
         prices = known.reference[0] + np.asarray(spreads, dtype=np.float64) * known.unit[0]
         rows = _rows(known, np.zeros(len(prices), np.int64), prices, np.full(len(prices), 0.5))
-        worth = _falling(self.trees.predict(rows), len(prices)) * known.unit[0]
+        worth = _falling(self.trees.predict(rows, **ONE_THREAD), len(prices)) * known.unit[0]
         return _micro(prices), np.clip(_micro(worth), -WORTH_MAX_MICRO, WORTH_MAX_MICRO)
 
     def worth(self, history: History, known: Known, hours: Ints) -> Floats:
@@ -107,7 +111,7 @@ class ValueModel:
         for start in range(0, len(at), CHUNK_STEPS):
             chunk = slice(start, start + CHUNK_STEPS)
             rows = _rows(known, places[chunk], history.real[at[chunk]], within[chunk])
-            said.append(_falling(self.trees.predict(rows), len(rows) // PIECES))
+            said.append(_falling(self.trees.predict(rows, **ONE_THREAD), len(rows) // PIECES))
         return np.concatenate(said) * known.unit[places][:, None]
 
     def dumped(self) -> str:
@@ -125,11 +129,12 @@ class ValueModel:
 
 def loaded(text: str) -> ValueModel:
     """The model that `dumped` wrote. Raises ValueError for anything else."""
+    lightgbm = _lightgbm()
     try:
         held = json.loads(text)
-        trees = _lightgbm().Booster(model_str=held["trees"])
+        trees = lightgbm.Booster(model_str=str(held["trees"]))
         return ValueModel(trees, Plant(*held["plant"]), held["step_s"], held["lead_s"])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, json.JSONDecodeError, lightgbm.basic.LightGBMError) as error:
         raise ValueError(f"not a model of the worth of energy: {error}") from None
 
 

@@ -14,6 +14,7 @@ from cloud.vpp.curve import BLOCKS, STEP_W, WEAR_MICRO_PER_MWH
 from cloud.vpp.hourly import best_curve, carried, certain
 from cloud.vpp.optimum import Plant
 from cloud.vpp.prices import PriceBook, spreads
+from cloud.vpp.risk import Limits
 from cloud.vpp.spread import SpreadModel, fit, prior
 from cloud.vpp.stochastic import solve
 from cloud.vpp.valued import Told, told_worth
@@ -69,6 +70,14 @@ def fleet_plant(able: FleetCapability, power_max_w: int) -> Plant:
         min(max(able.discharge_w, able.plate_discharge_w), power_max_w),
         WEAR_MICRO_PER_MWH,
     )
+
+
+def plant_within(limits: Limits, able: FleetCapability) -> Plant | None:
+    """The same within the desk's limits; None where it is less than they ask for."""
+    plant = fleet_plant(able, limits.power_max_w)
+    least_w = max(1, limits.power_min_w)
+    is_enough = plant.energy_wh > 0 and min(plant.charge_w, plant.discharge_w) >= least_w
+    return plant if is_enough else None
 
 
 def _powers(charge_w: int, discharge_w: int) -> list[int]:

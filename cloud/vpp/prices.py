@@ -152,6 +152,14 @@ def reference_price(
     return price
 
 
+def reserve_price(book: PriceBook, series: tuple[str, str, str], starts_ns: int) -> int | None:
+    """What a MW of reserve is expected to be paid in one hour: the published price, else the mean of
+    the last seven days' at this hour.
+    """
+    price = book.hour_price(series, starts_ns)
+    return book.same_hour_mean(series, starts_ns) if price is None else price
+
+
 def reference_path(
     book: PriceBook,
     venue: str,

@@ -50,6 +50,12 @@ def buy_back_micro(sold_wh: int) -> int:
     return -(-max(0, sold_wh) * HARD_CAP_MICRO // MICRO_WH_PER_MWH)
 
 
+def exposure_room_wh(limits: Limits, committed_micro: int) -> int:
+    """How much more energy may be sold into a day whose exposure so far is this, rounded down."""
+    left_micro = max(0, limits.exposure_max_micro - committed_micro)
+    return left_micro * MICRO_WH_PER_MWH // HARD_CAP_MICRO
+
+
 def exposure_micro(curve: Sequence[CurveSegment], duration_ns: int) -> int:
     """The most that one bid can cost.
 

@@ -5,10 +5,11 @@ years. Each version is held against lines made here from the awards, the meters 
 they are published at that time. Energy times price stays exact until the one rounding of a line,
 half a cent away from zero. A day-ahead award is paid its own price whatever is delivered, and what
 strays from it is bought or sold at the real-time price. A reserve is paid its capacity, regulation
-by its performance. Charge codes: CAISO 6011 (day-ahead energy), 6460 (fifteen-minute instructed
-energy), 6475 (uninstructed, at the five-minute price), 6170, 6570 and 6670 (real-time spinning and
-regulation up and down; the numbers of reserves are common knowledge that no public text was found
-for); PJM's lines have no public number.
+by its performance, and the energy that its calls moved is real-time energy. Charge codes: CAISO 6011
+(day-ahead energy), 6460 (fifteen-minute instructed energy), 6470 (instructed energy of the real-time
+dispatch, as of reserves), 6475 (uninstructed, at the five-minute price), 6170, 6570 and 6670
+(real-time spinning and regulation up and down; the numbers of reserves are common knowledge that no
+public text was found for); PJM's lines have no public number.
 Never changes a line that a venue sent.
 """
 
@@ -21,6 +22,7 @@ from protos.ids import DeviceId
 from protos.units import PER_MILLE, largest_remainder
 
 INSTRUCTED = "6460"
+DISPATCHED = "6470"
 UNINSTRUCTED = "6475"
 BALANCING = "BALANCING_ENERGY"
 AHEAD = {"caiso": "6011", "pjm": "DAY_AHEAD_ENERGY"}
@@ -42,7 +44,8 @@ Key = tuple[str, str, int]
 @dataclass(frozen=True, slots=True)
 class Position:
     """One award and what was delivered for it. Negative energy was bought. Of a reserve, `awarded_wh`
-    is capacity over its time and `delivered_wh` the part of it that is paid.
+    is capacity over its time, `delivered_wh` the part of it that is paid, and `moved_wh` the energy
+    that its calls brought out (or, negative, in).
 
     `price_micro` is the award's own, which day-ahead energy and reserves are settled at.
     """
@@ -54,6 +57,7 @@ class Position:
     product: str = ENERGY
     is_ahead: bool = False
     price_micro: int = 0
+    moved_wh: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,11 @@ def shadow(
 def _parts(venue: str, one: Position, prices: SettlementPrices) -> list[tuple[str, int, int]]:
     """Charge code, quantity and price of each line of a position."""
     if one.product != ENERGY:
-        return [(RESERVES[venue, one.product], one.delivered_wh, one.price_micro)]
+        held = (RESERVES[venue, one.product], one.delivered_wh, one.price_micro)
+        if not one.moved_wh:
+            return [held]
+        code = DISPATCHED if venue == "caiso" else BALANCING
+        return [held, (code, one.moved_wh, prices.imbalance[one.starts_ns])]
     stray_wh, stray = one.delivered_wh - one.awarded_wh, prices.imbalance[one.starts_ns]
     if one.is_ahead:
         strays = UNINSTRUCTED if venue == "caiso" else BALANCING

@@ -220,7 +220,7 @@ def promising():
     note = f"{versions} statement versions after random corrections"
     yield row("shadow and statement apart", worst, "cents", 0, None, note)
     worst, versions = proofs.settled_ahead_and_reserves()
-    note = f"day-ahead energy with its deviations, reserves by performance; {versions} versions"
+    note = f"day-ahead energy with its deviations, reserves by performance and by call; {versions} versions"
     yield row("the same, day ahead and reserves", worst, "cents", 0, None, note)
     apart, scores = proofs.followed_scores()
     note = f"4 s telemetry of an hour; following, still and opposite fleets score {scores}"

@@ -374,7 +374,9 @@ def settled(days=60):
 
 
 def settled_ahead_and_reserves(days=30):
-    """The same for days of day-ahead energy and of reserves beside the real-time energy."""
+    """The same for days of day-ahead energy, and of reserves with the energy of their calls, beside
+    the real-time energy.
+    """
     worst = versions = 0
     for seed in range(days):
         draw = random.Random(seed)

@@ -11,8 +11,10 @@ import pytest
 from cloud.commands import CallReserve, CurveSegment, RecordAward, RecordPerformance
 from cloud.facts import Awarded, ReservePrepared, Telemetry
 from cloud.feeds.intervals import EASTERN, PACIFIC, trade_date
+from cloud.feeds.prices import observations
 from cloud.regulation_pump import RegulationPump
 from cloud.venues.caiso import CAISO
+from cloud.venues.days import publication
 from cloud.venues.paper import PARTICIPANT, RULES, PaperExchange, Rejected, check_offer
 from cloud.venues.performance import SAMPLE_NS
 from cloud.venues.pjm import PJM
@@ -227,7 +229,9 @@ def random_day(venue, draw):
         price = draw.randrange(0 if kind > 1 else -150 * 10**5, 900 * 10**5) * 10
         award = RecordAward(name, starts, 15 * MINUTE_NS, draw.randrange(low, 500_001), price)
         desk.awards[name, starts] = award
-        desk.meters_wh[name, starts] = draw.randrange(-125_000, 125_001)
+        # Every fifth award of a reserve was not called.
+        is_called = kind < 2 or number % 5
+        desk.meters_wh[name, starts] = draw.randrange(-125_000, 125_001) if is_called else 0
         desk.award_prices[starts] = draw.randrange(-150 * 10**5, 900 * 10**5) * 10
         desk.imbalance_prices[starts] = draw.randrange(-150 * 10**5, 900 * 10**5) * 10
         desk.performance[name, starts] = draw.randrange(0, 1_001)
@@ -241,13 +245,13 @@ def our_lines(desk):
     for key, award in desk.awards.items():
         product = desk.reserves.get(award.bid_id, "EN")
         awarded_wh = energy_wh(award.power_w, award.duration_ns)
-        given_wh = desk.meters_wh[key]
+        given_wh, moved_wh = desk.meters_wh[key], 0
         if product != "EN":
             share = 1_000 if product == "SPIN" else desk.performance[key]
-            given_wh = awarded_wh * share // 1_000
+            given_wh, moved_wh = awarded_wh * share // 1_000, given_wh
         positions.append(
             Position(*key, awarded_wh, given_wh, product, award.bid_id in desk.ahead,
-                     award.price_micro_per_mwh)
+                     award.price_micro_per_mwh, moved_wh)
         )  # fmt: skip
     return shadow(desk.venue, positions, SettlementPrices(desk.award_prices, desk.imbalance_prices))
 
@@ -268,7 +272,7 @@ def test_day_ahead_and_reserve_lines_agree_to_the_cent_after_any_corrections(ven
             desk.performance[key] = draw.randrange(0, 1_001)
     codes = {line.charge_code for line in our_lines(desk)}
     assert codes >= (
-        {"6011", "6460", "6475", "6170", "6670"}
+        {"6011", "6460", "6470", "6475", "6170", "6670"}
         if venue == "caiso"
         else {"DAY_AHEAD_ENERGY", "BALANCING_ENERGY", "SYNCHRONIZED_RESERVE", "REGULATION"}
     )
@@ -281,6 +285,45 @@ def test_a_day_ahead_award_is_paid_its_own_price_and_its_stray_the_real_time_pri
         ("DAY_AHEAD_ENERGY", 100_000, 500),
         ("BALANCING_ENERGY", -10_000, -80),
     }
+
+
+@pytest.mark.parametrize(("venue", "code"), [("caiso", "6470"), ("pjm", "BALANCING_ENERGY")])
+@pytest.mark.parametrize(("moved_wh", "cents"), [(15_000, 120), (-15_000, -120), (0, None)])
+def test_the_energy_of_a_reserves_calls_is_paid_the_real_time_price(venue, code, moved_wh, cents):
+    position = Position("b", NOON, 100_000, 100_000, "SPIN", False, 5 * USD, moved_wh)
+    lines = shadow(venue, [position], SettlementPrices({}, {NOON: 80 * USD}))
+    energy = {one.quantity_wh: one.amount_cents for one in lines if one.charge_code == code}
+    assert energy == ({} if cents is None else {moved_wh: cents})
+    (capacity,) = [one for one in lines if one.charge_code != code]
+    assert (capacity.quantity_wh, capacity.amount_cents) == (100_000, 50)
+
+
+@pytest.mark.parametrize(("venue", "zone"), [("caiso", PACIFIC), ("pjm", EASTERN)])
+def test_called_energy_follows_meters_and_reruns_while_capacity_keeps_its_price(venue, zone):
+    """The simulator's own words: capacity at the reserve's price, energy at the real-time price."""
+    sim, clock = VenueSim(), NOON - 36 * HOUR_NS
+    sent = reserve(venue, "SPIN")
+    answer = sim.submit(venue, CODECS[venue].encode_bid(sent, PARTICIPANT), clock)
+    assert CODECS[venue].decode_reply(sent.bid_id, answer.body).accepted
+    market = BY_NAME[venue].market
+    real = {
+        one.starts_ns: one.price_micro_per_mwh
+        for one in observations(venue, publication(venue, trade_date(NOON, zone), market))
+    }
+
+    def stated():
+        body = sim.statement(venue, trade_date(NOON, zone), NOON + HOUR_NS).body
+        return [line for line in parse_statement(body).lines if line.starts_ns == NOON]
+
+    (held,) = stated()
+    sim.meter(sent.bid_id, NOON, 12_345)
+    energy, again = sorted(stated(), key=lambda line: line == held)
+    assert again == held, "capacity is paid as before"
+    assert (energy.quantity_wh, energy.price_micro_per_mwh) == (12_345, real[NOON])
+    sim.rerun(venue, NOON, 777)
+    energy, again = sorted(stated(), key=lambda line: line == held)
+    assert again == held, "a rerun of the energy price leaves capacity alone"
+    assert energy.price_micro_per_mwh == real[NOON] + 7_770_000
 
 
 @pytest.mark.parametrize(("venue", "zone"), [("caiso", PACIFIC), ("pjm", EASTERN)])

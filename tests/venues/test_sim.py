@@ -16,6 +16,7 @@ import pytest
 from cloud.commands import CurveSegment
 from cloud.feeds import caiso, pjm
 from cloud.feeds.intervals import EASTERN, PACIFIC, trade_day
+from cloud.feeds.prices import observations
 from cloud.feeds.rows import NoData, RequestRefused
 from cloud.feeds.rows import Throttled as ThrottledFeed
 from cloud.venues.online import OASIS_GAP_S, miner_query, oasis_query
@@ -153,6 +154,24 @@ def test_pages_add_up_to_the_whole_day():
     assert len(lmp(first)) + len(lmp(last)) == 24
 
 
+@pytest.mark.parametrize("changes", [{"anc_type": "SR"}, {"anc_region": "AS_SP26"}])
+def test_reserves_are_asked_for_all_types_and_regions_at_once(changes):
+    asking = dict(parse_qsl(oasis_query(DAY, "DAM_AS", NODE).partition("?")[2]))
+    at_ns = trade_day(DAY, PACIFIC).start_ns
+    page = caiso.parse(VenueSim().oasis("a", asking, at_ns).body)
+    assert {row.report for row in page.rows} == {"AS"}
+    with pytest.raises(RequestRefused):
+        caiso.parse(VenueSim().oasis("a", asking | changes, at_ns).body)
+
+
+def test_data_miner_gives_the_reserves_of_one_locale():
+    asking = dict(parse_qsl(miner_query(DAY, "RT_AS", 51288).partition("?")[2]))
+    whole = VenueSim().miner("reserve_market_results", "simulated-key", asking)
+    assert json.loads(whole.body)["totalRows"] == 288 * 3
+    other = VenueSim().miner("reserve_market_results", "simulated-key", asking | {"locale": "MAD"})
+    assert json.loads(other.body)["totalRows"] == 0
+
+
 # ---- over a socket -------------------------------------------------------------------------
 
 
@@ -168,6 +187,16 @@ async def test_prices_bids_and_awards_go_over_a_real_socket(tmp_path):
         awards = await way.awards()
         assert len(awards) in {0, 2}
         assert len(set(awards)) == len(awards) // 2
+
+
+@pytest.mark.parametrize(
+    ("venue", "market", "count"), [("caiso", "DAM_AS", 72), ("pjm", "RT_AS", 576)]
+)
+async def test_reserve_prices_go_over_a_real_socket(tmp_path, venue, market, count):
+    clock = HandClock(NOON)
+    with served(VenueSim(), clock) as url:
+        body = await online(venue, url, tmp_path, clock).prices(DAY, market)
+    assert len(observations(venue, body)) == count
 
 
 async def test_late_awards_are_late_and_the_same(tmp_path):

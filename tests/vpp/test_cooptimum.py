@@ -4,7 +4,15 @@ import random
 
 import pytest
 
-from cloud.vpp.cooptimum import JointPlan, ReservePrices, ReserveRules, joint_plan
+from cloud.vpp.cooptimum import (
+    Budget,
+    JointPlan,
+    NoPlan,
+    ReservePrices,
+    ReserveRules,
+    Room,
+    joint_plan,
+)
 from cloud.vpp.hourly import certain
 from cloud.vpp.optimum import Plant, best_plan
 from cloud.vpp.reserve import reserve_offer
@@ -99,6 +107,47 @@ def test_more_products_never_earn_less():
     one = joint_plan(BATTERY, prices, ReservePrices(spin=spin), 3_600).money_micro
     everything = joint_plan(BATTERY, prices, ReservePrices(up, down, spin), 3_600).money_micro
     assert none <= one <= everything
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_plan_stays_within_what_others_have_left_of_each_hour_and_of_all(seed):
+    draw = random.Random(seed)
+    prices = ReservePrices(*([draw.randrange(5, 40) * USD for _ in range(24)] for _ in range(3)))
+    up, down = ([draw.randrange(0, 900) * 1_000 for _ in range(24)] for _ in range(2))
+    budgets = (
+        Budget(range(24), draw.randrange(4_000_000), up_s=3_600, spin_s=1_800),
+        Budget(range(6, 18), draw.randrange(2_000_000), up_s=3_600, down_s=3_600, spin_s=3_600),
+    )
+    plan = joint_plan(
+        *(BATTERY, energies(draw, 24), prices, 3_600, 2_000_000, None, Room(up, down, budgets))
+    )
+    capacities = list(zip(plan.up_w, plan.down_w, plan.spin_w, strict=True))
+    assert broken(BATTERY, plan, ReserveRules()) == []
+    assert any(map(any, capacities))
+    for hour, (more, less, spin) in enumerate(capacities):
+        assert more + spin <= up[hour]
+        assert less <= down[hour]
+    for budget in budgets:
+        seconds = (budget.up_s, budget.down_s, budget.spin_s)
+        used = sum(
+            watts * span
+            for hour in budget.steps
+            for watts, span in zip(capacities[hour], seconds, strict=True)
+        )
+        assert used // 3_600 <= budget.most_wh
+
+
+def test_an_hour_without_a_price_is_not_sold_and_a_pair_is_as_much_up_as_down():
+    reserves = ReservePrices([90 * USD, None, 90 * USD], [0, None, 0])
+    rules = ReserveRules(is_paired=True)
+    plan = joint_plan(BATTERY, [30 * USD] * 3, reserves, 3_600, 2_000_000, rules)
+    assert plan.up_w == plan.down_w == (1_000_000, 0, 1_000_000)
+
+
+def test_what_has_no_solution_is_no_plan():
+    impossible = Room(budgets=(Budget(range(1), -1, up_s=3_600),))
+    with pytest.raises(NoPlan, match="nfeasible"):
+        joint_plan(BATTERY, [0], ReservePrices(up=[1]), 3_600, 0, None, impossible)
 
 
 # ---- the offer price of reserve ------------------------------------------------------------

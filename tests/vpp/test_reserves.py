@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import pytest
 
 from cloud.commands import (
@@ -125,6 +126,25 @@ def test_the_same_power_is_never_sold_twice_whichever_comes_first():
     rest_w = (able_w - max(0, alone.curve[-1].power_w)) // 1_000 * 1_000
     wanted_w = max(100_000, rest_w + 1_000)
     assert free.apply(offer("REG_UP", wanted_w), AT)[0].reason == Refusal.NO_RESERVE
+
+
+def test_what_is_offered_alone_has_its_hour_for_itself():
+    alone = offer("REG_UP", alone=True)
+    assert decode_command(encode_command(alone)) == alone
+    as_it_was = [191, "caiso", "REG_UP", STARTS, 100_000, 5 * USD]
+    assert decode_command(msgspec.msgpack.encode(as_it_was)) == offer("REG_UP")
+    desk = desk_at(AT, homes=40)
+    assert [one for one in bids(desk_at(AT, homes=40), AT) if one.starts_ns == STARTS]
+    (taken,) = desk.apply(alone, AT)
+    assert isinstance(taken, ReservePrepared)
+    assert [one for one in bids(desk, AT) if one.starts_ns == STARTS] == [], "no energy beside it"
+    for beside in (offer("SPIN"), None):
+        desk = desk_at(AT, homes=40)
+        (first, *_) = bids(desk, AT) if beside is None else desk.apply(beside, AT)
+        assert first.starts_ns == STARTS
+        assert desk.apply(alone, AT)[0].reason == Refusal.NO_RESERVE
+        desk.apply(RecordReply(first.bid_id, False, "", "no"), AT)
+        assert isinstance(desk.apply(alone, AT)[0], ReservePrepared), "a rejected bid is no bid"
 
 
 def test_random_offers_of_all_kinds_never_exceed_the_fleet():
