@@ -29,6 +29,7 @@ from cloud.value_pump import ValuePump
 from cloud.venues.years import PLACES
 from cloud.vpp.capability import HOUR_NS
 from cloud.vpp.desk import BID_WINDOW_NS
+from cloud.vpp.history import known_at_gates
 from cloud.vpp.learned import TooShort
 from cloud.vpp.prices import DAY_NS
 from protos.clock import MINUTE_NS
@@ -377,6 +378,21 @@ def test_too_few_days_are_counted_without_their_gaps(tmp_path):
     plant = learning.Plant(252_000, 160_000, 160_000)
     with pytest.raises(TooShort, match=r"86 days of caiso's prices.* from 88 on"):
         learning.learn_to_file(tmp_path, CAISO, plant, NOW)
+
+
+def test_the_last_weeks_say_the_same_as_all_the_past(learned):
+    store = PriceStore(learned[0] / "prices.db", read_only=True)
+    starts = HOUR // HOUR_NS * 3_600
+    lead_s = learning.lead_ns(CAISO) // 10**9
+    numbers = []
+    for days in (learning.RECENT_DAYS, DAYS):
+        history = learning.history_of(store, CAISO, NOW, days)
+        hour = np.array([(starts - history.starts_s) // 3_600])
+        found = known_at_gates(history, hour, lead_s)
+        numbers.append(np.concatenate([found.numbers[0], found.reference, found.unit]))
+    store.close()
+    assert np.allclose(*numbers, rtol=1e-9, atol=1e-9, equal_nan=True)
+    assert np.isfinite(numbers[0]).mean() > 0.95
 
 
 def test_a_table_is_what_the_command_takes(learned):
