@@ -125,12 +125,12 @@ def test_the_battery_does_only_what_its_energy_allows(held):
     assert set(stored) == {0}
 
 
-def test_the_desks_strategy_earns_more_than_the_simple_ones(held, model):
+def test_the_desks_strategy_earns_more_than_the_simple_ones(held, model, value):
     days = range(10, 18)
     oracle = foresight(PLANT, held.real, days)
     money = {
         name: run(PLANT, held.ahead, held.real, days, make())[0]
-        for name, make in strategies(model).items()
+        for name, make in strategies(model, value).items()
     }
     assert oracle > money["stochastic"] > max(money["plain"], money["mean"], money["threshold"])
     assert money["stochastic"] > 0.7 * oracle

@@ -47,7 +47,9 @@ def test_the_worth_in_hindsight_is_what_the_exact_plan_earns_with_the_energy(his
         full, empty = (
             sum(best_plan(plant, prices, HOUR_S, wh).money_micro) for wh in (4_000_000, 0)
         )
-        assert worth[day * 24].sum() * 4 / PIECES == pytest.approx((full - empty) / 1e6, rel=0.04)
+        assert worth[day * 24].sum() * 4 / PIECES == pytest.approx(
+            (full - empty) / 1e6, rel=0.04, abs=2
+        )
 
 
 def test_whoever_believes_the_truth_earns_it(history):
@@ -115,7 +117,7 @@ def test_a_live_history_tells_the_same_as_the_whole_one(history):
     )
     whole = known_at_gates(history, np.array([hour]), LEAD_S)
     told = known_at_gates(live, np.array([hour - cut]), LEAD_S)
-    np.testing.assert_allclose(told.numbers, whole.numbers)
+    np.testing.assert_allclose(told.numbers, whole.numbers, atol=1e-5)
     np.testing.assert_allclose(told.unit, whole.unit)
 
 
