@@ -335,7 +335,7 @@ class App:
             await self.writer.submit(SealBlock())
 
     def _market_alarm(self, key: str, priority: int, at_ns: int, source: str, text: str) -> None:
-        """Old or jumping prices: an alarm on the screen, and news for whoever listens."""
+        """Of prices or of their learning: on the screen, and news for whoever listens."""
         self.views.alarm(key, priority, at_ns, source, text)
         self.market_news.tell("Alert", at_ns, {"key": key, "source": source, "message": text})
 
