@@ -22,6 +22,8 @@
     anchor     write the log's roots to an EVM chain, or compare them with it
     plan       a year of power flows of a network: which elements fill up, how often
     network    make a network file out of a pandapower one
+    prices     take recorded price publications into the store
+    learn      learn from past prices what stored energy is worth
     bench      measure
     venue-sim  run the market simulator: OASIS, Data Miner and the bid gateways on made prices
 
@@ -63,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from cloud.price_history import add_history_commands
+
     parser = argparse.ArgumentParser(
         prog="gridtokenx",
         description="Energy trading and virtual power plant aggregator.",
@@ -76,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_bank(commands)
     _add_validator(commands)
     _add_grid(commands)
+    add_history_commands(commands)
     _add_bench(commands)
     _add_venue_sim(commands)
     return parser

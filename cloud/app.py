@@ -60,6 +60,7 @@ from cloud.signatures import fast_checker
 from cloud.start import SnapshotPump, begin, load_networks, log_key
 from cloud.store.journal import JOURNAL_FILE, SqliteJournal
 from cloud.store.keyring import FileKeys
+from cloud.value_pump import ValuePump
 from cloud.venues.replayed import replayed
 from cloud.writer import Writer, WriterStoppedError
 from protos.clock import SECOND_NS, Clock, slot_at
@@ -119,6 +120,7 @@ class App:
             replayed([Path(one) for one in config.desk.oasis_files]),
         )
         self.homes = HomesPump(self.writer, clock)
+        self.values = ValuePump(self.writer, clock, config.state_dir, self._market_alarm)
         self._market_services = MarketServices(
             self.writer,
             clock,
@@ -174,6 +176,7 @@ class App:
             ("regulation", self.wholesale.regulation.run),
             ("screen", self.screen.run),
             *((("homes", self.homes.run),) if config.desk.homes_first else ()),
+            *((("values", self.values.run),) if config.desk.learn_worth else ()),
             *((("snapshots", self.snapshots.run),) if config.snapshot_commands else ()),
             *self._reserves(),
             *self._naming(),
@@ -332,7 +335,7 @@ class App:
             await self.writer.submit(SealBlock())
 
     def _market_alarm(self, key: str, priority: int, at_ns: int, source: str, text: str) -> None:
-        """Old or jumping prices: an alarm on the screen, and news for whoever listens."""
+        """Of prices or of their learning: on the screen, and news for whoever listens."""
         self.views.alarm(key, priority, at_ns, source, text)
         self.market_news.tell("Alert", at_ns, {"key": key, "source": source, "message": text})
 

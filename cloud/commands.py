@@ -709,6 +709,21 @@ class StateStorage(DeskCommand, frozen=True, array_like=True, tag=210):
     is_on: bool
 
 
+class ValueEnergy(DeskCommand, frozen=True, array_like=True, tag=220):
+    """What stored energy is worth after a step of the hour at `starts_ns`, whoever found it out.
+
+    `prices_micro` rise; `worth_micro` has for each of them the worth of equal parts of the battery's
+    energy, the first part lowest in the battery, falling. Micro-units per MWh. Replaces what was
+    told of the hour before.
+    """
+
+    venue: str
+    node: str
+    starts_ns: int
+    prices_micro: tuple[int, ...]
+    worth_micro: tuple[tuple[int, ...], ...]
+
+
 class DeclareCurrencies(DeskCommand, frozen=True, array_like=True, tag=190):
     """Which money the zones and the venues count in, and what the rate between them is.
 
@@ -963,6 +978,7 @@ AnyCommand = (
     | ForecastHomes
     | PromiseFirm
     | StateStorage
+    | ValueEnergy
     | DeclareCurrencies
     | OfferReserve
     | CallReserve

@@ -120,6 +120,9 @@ class DeskConfig:
     then statements are kept and compared, and the homes wait for their part."""
     homes_first: bool = False
     """Whether the batteries serve their homes before a market: their forecast use is then kept."""
+    learn_worth: bool = True
+    """Whether what stored energy is worth is learned from the past of prices, where that is possible
+    and where it earned more than the plain programme over the last weeks."""
     plan_reserves: bool = False
     """Whether tomorrow's reserves are planned and offered before each venue's day-ahead close."""
 

@@ -742,6 +742,16 @@ class StorageStated(Fact, frozen=True, array_like=True, tag=210):
     is_on: bool
 
 
+class EnergyValued(Fact, frozen=True, array_like=True, tag=220):
+    """The hour's bid will follow a worth of energy that was told, between these two."""
+
+    venue: str
+    node: str
+    starts_ns: int
+    lowest_micro: int
+    highest_micro: int
+
+
 class ReserveCalled(Fact, frozen=True, array_like=True, tag=192):
     """An awarded reserve delivers power from now on; the leases follow."""
 
@@ -1022,6 +1032,7 @@ AnyFact = (
     | RevenueStated
     | FirmPromised
     | StorageStated
+    | EnergyValued
     | CurrenciesDeclared
     | ReservePrepared
     | ReserveCalled

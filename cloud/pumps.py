@@ -14,7 +14,7 @@ from pathlib import Path
 from cloud.commands import ObservePrice
 from cloud.facts import BidPrepared, DeskHalted, Fact
 from cloud.feeds.intervals import EASTERN, HOUR_NS, PACIFIC, Interval, trade_date, trade_day
-from cloud.feeds.prices import PARSERS, Due, observations, schedule
+from cloud.feeds.prices import PARSERS, PUBLICATIONS, Due, observations, schedule
 from cloud.feeds.reserves import is_reserve, price_rows
 from cloud.regulation_pump import RegulationPump
 from cloud.store.prices import PriceStore, Series, alerts
@@ -30,9 +30,6 @@ DAYS = (0, 1)
 """Today's and tomorrow's trade day, in each venue's own calendar."""
 
 ZONES = {"caiso": PACIFIC, "pjm": EASTERN}
-PUBLICATIONS = {"RTM": "RTPD", "RT": "RT"}
-"""What the real-time prices are called where they are published."""
-
 PRICE_POLL_S = 60.0
 AWARD_POLL_S = 60.0
 OLD_NS = 60 * MINUTE_NS

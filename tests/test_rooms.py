@@ -20,8 +20,8 @@ PURE = [
     *(ROOT / "cloud" / "forecast").glob("*.py"),
 ]
 NOT_PURE = {
-    "__main__.py", "app.py", "audit.py", "bench.py", "config.py", "congestion_pump.py", "demo.py", "gridwork.py", "homes_pump.py",
-    "naming.py", "pumps.py", "remote.py", "replay.py", "reserve_pump.py", "service.py", "snapshot.py", "start.py", "writer.py", "shipped.py",
+    "__main__.py", "app.py", "audit.py", "bench.py", "config.py", "congestion_pump.py", "demo.py", "gridwork.py", "homes_pump.py", "learning.py",
+    "naming.py", "pumps.py", "remote.py", "replay.py", "reserve_pump.py", "service.py", "snapshot.py", "start.py", "value_pump.py", "writer.py", "shipped.py",
 }  # fmt: skip
 AMBIENT = {"asyncio", "socket", "sqlite3", "grpc", "time", "random", "logging", "os", "secrets"}
 PORTS = {

@@ -22,6 +22,9 @@ from protos.clock import SECOND_NS
 
 PARSERS = {"caiso": caiso.parse, "pjm": pjm.parse}
 MARKETS = {"RTPD": "RTM", "RTD": "RTM", "HASP": "RTM"}
+PUBLICATIONS = {"RTM": "RTPD", "RT": "RT"}
+"""What the desk's real-time markets are called where their prices are published."""
+
 REAL_TIME = frozenset({"RTM", "RT"})
 REAL_TIME_LEAD_NS = 1_350 * SECOND_NS
 """A fifteen-minute price is known 22.5 minutes before its interval."""
@@ -81,7 +84,12 @@ def _known_ns(price: ObservePrice) -> int:
         return price.starts_ns + price.duration_ns
     if run in REAL_TIME:
         return price.starts_ns - REAL_TIME_LEAD_NS
-    return _on_the_eve(price.starts_ns, *PUBLISHED[price.venue])
+    return published_ns(price.venue, price.starts_ns)
+
+
+def published_ns(venue: str, starts_ns: int) -> int:
+    """When the venue publishes the day-ahead price of the interval that starts then."""
+    return _on_the_eve(starts_ns, *PUBLISHED[venue])
 
 
 def ahead_gate_ns(venue: str, starts_ns: int) -> int:

@@ -88,7 +88,14 @@ class Alert:
 class PriceStore:
     """The bitemporal store in one SQLite file. Not safe to share between threads."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, read_only: bool = False) -> None:
+        """Raises FileNotFoundError where there is no store to read only."""
+        if read_only:
+            if not Path(path).is_file():
+                raise FileNotFoundError(f"{path}: there is no price store in this directory")
+            where = f"{Path(path).absolute().as_uri()}?mode=ro"
+            self._base = sqlite3.connect(where, isolation_level=None, uri=True)
+            return
         self._base = sqlite3.connect(path, isolation_level=None)
         self._base.execute("PRAGMA journal_mode=WAL")
         self._base.executescript(SCHEMA)

@@ -15,10 +15,13 @@ import numpy as np
 
 from cloud.commands import CurveSegment
 from cloud.vpp.curve import PRICE_FLOOR_MICRO, offer_curve, power_at, stored_worth
+from cloud.vpp.history import History
 from cloud.vpp.hourly import best_curve, carried, certain
+from cloud.vpp.learned import ValueModel
 from cloud.vpp.optimum import HOUR_S, MICRO_WH_PER_MWH, Plant, best_plan
 from cloud.vpp.spread import Ints, SpreadModel, fit
 from cloud.vpp.stochastic import Worth, solve
+from cloud.vpp.valued import SPREADS, Told, told_worth
 
 STEP_S = 300
 PER_HOUR = HOUR_S // STEP_S
@@ -185,6 +188,58 @@ class Stochastic:
             )
             self._solved = (day, known)
         return self._worth
+
+
+class Learned:
+    """The learned worth of energy, where it is told; the Markov chain says where the charge will be.
+
+    Asked with the last weeks of the past only, as the desk's pump asks.
+    """
+
+    def __init__(
+        self, plant: Plant, spread: SpreadModel, value: ValueModel, blocks: int = 4
+    ) -> None:
+        self._plant = plant
+        self._spread = spread
+        self._value = value
+        self._powers = _offered(plant, blocks)
+
+    def __call__(self, past: Past) -> Curve:
+        hour = (past.step + GATE_STEPS) // PER_HOUR
+        prices, worth = self._value.table(*_recent(past, hour), SPREADS)
+        first = hour * PER_HOUR
+        path = [int(past.ahead[step // PER_HOUR]) for step in range(past.step, first + PER_HOUR)]
+        expected = told_worth(
+            Told(tuple(prices.tolist()), tuple(map(tuple, worth.tolist()))),
+            self._plant,
+            self._spread,
+            path,
+            past.step * STEP_S,
+        )
+        spread = int(past.real[-1] - past.ahead[(past.step - 1) // PER_HOUR])
+        mass = certain(expected, self._spread.bin_of(spread), past.stored_wh)
+        for ahead in range(GATE_STEPS):
+            curve = past.standing[(past.step + ahead) // PER_HOUR - past.step // PER_HOUR]
+            mass = carried(expected, mass, ahead, curve)
+        return best_curve(expected, mass, GATE_STEPS, self._powers)
+
+
+RECENT_DAYS = 21
+
+
+def _recent(past: Past, hour: int) -> tuple[History, int]:
+    """The last weeks of the past as a history of their own, and `hour` counted from its start."""
+    first_day = max(0, past.step // PER_DAY - RECENT_DAYS)
+    real = past.real[first_day * PER_DAY :]
+    history = history_of(past.ahead[first_day * 24 :], real, first_day)
+    return history, hour - first_day * 24
+
+
+def history_of(ahead: Ints, real: Ints, first_day: int = 0) -> History:
+    """Made or recorded prices, flat and in micro-units, the way they became known."""
+    hours = np.arange(len(ahead))
+    public_s = (first_day + hours // 24 - 1) * 86_400 + AHEAD_HOUR * HOUR_S
+    return History(STEP_S, first_day * 86_400, real / 1e6, ahead / 1e6, public_s)
 
 
 def _offered(plant: Plant, blocks: int) -> list[int]:

@@ -22,6 +22,7 @@ from cloud.commands import (
     RecordReply,
     RecordStatement,
     RecordSubmission,
+    ValueEnergy,
 )
 from cloud.facts import (
     Awarded,
@@ -47,8 +48,9 @@ from cloud.vpp.commitments import (
     promised_wh,
     reserve_objection,
 )
-from cloud.vpp.offer import hour_offer
+from cloud.vpp.offer import hour_offer, plant_within
 from cloud.vpp.operator_rules import OperatorRules, Rule
+from cloud.vpp.optimum import Plant
 from cloud.vpp.prices import (
     DAY_NS,
     MEMORY_NS,
@@ -71,6 +73,7 @@ from cloud.vpp.reserves import (
 from cloud.vpp.risk import Limits, exposure_micro, exposure_room_wh, objection
 from cloud.vpp.sharing import Payments
 from cloud.vpp.storage import AnyBid, Promises, ramped, stated
+from cloud.vpp.valued import ToldWorths
 from protos.clock import MINUTE_NS
 from protos.messages import Refusal
 
@@ -95,6 +98,7 @@ class Desk:
         self._limits: Limits | None = None
         self._opened_ns = 0
         self._prices = PriceBook()
+        self._told = ToldWorths()
         self._fleet = Fleet()
         self._bids: dict[str, Bid] = {}
         self._decided: dict[int, None] = {}
@@ -135,6 +139,8 @@ class Desk:
                 return self._bid_ahead(command, at_ns)
             case OfferReserve():
                 return self._offer_reserve(command, at_ns)
+            case ValueEnergy():
+                return self._told.take(command, at_ns)
             case CallReserve():
                 return call_reserve(self._book, command)
             case RecordPerformance():
@@ -174,6 +180,16 @@ class Desk:
             )
             for hour in range(hours)
         ]
+
+    def plant(self, at_ns: int) -> Plant | None:
+        """The batteries that are heard, taken as one; None before the desk is open, and for too few."""
+        able = self._fleet.capability(at_ns, HOUR_NS)
+        return None if self._limits is None else plant_within(self._limits, able)
+
+    def lacks_worth(self, product: Product, hour_ns: int) -> bool:
+        """Whether the hour's bid is still to be made, and nobody has told what energy is worth."""
+        told = self._told.of(product.venue, product.node, hour_ns)
+        return told is None and hour_ns not in self._decided
 
     def outlook(
         self, venue: str, starts_ns: int, hours: int, at_ns: int
@@ -357,7 +373,8 @@ class Desk:
         )
         if path is None:
             return Refusal.NO_PRICE
-        curve = hour_offer(self._prices, product, hour_ns, path, able, limits.power_max_w)
+        told = self._told.of(product.venue, product.node, hour_ns)
+        curve = hour_offer(self._prices, product, hour_ns, path, able, limits.power_max_w, told)
         committed = committed_micro(self._bids, self._book, hour_ns, at_ns)
         refusal = objection(limits, curve, HOUR_NS, committed)
         if refusal is not None:
@@ -467,6 +484,7 @@ class Desk:
         """Forgets what no rule looks at any more, so that years of trading need no more memory."""
         self._pruned_ns = at_ns
         self._prices.forget_before(at_ns - MEMORY_NS)
+        self._told.forget_before(at_ns)
         self._fleet.forget_before(at_ns - KEEP_NS)
         old = at_ns - KEEP_NS
         self._decided = {hour: None for hour in self._decided if hour >= old}
@@ -495,4 +513,5 @@ class Desk:
             *self._book.state(),
             *self.rules.state(),
             self._payments.state(),
+            *self._told.state(),
         ]

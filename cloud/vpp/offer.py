@@ -14,8 +14,10 @@ from cloud.vpp.curve import BLOCKS, STEP_W, WEAR_MICRO_PER_MWH
 from cloud.vpp.hourly import best_curve, carried, certain
 from cloud.vpp.optimum import Plant
 from cloud.vpp.prices import PriceBook, spreads
+from cloud.vpp.risk import Limits
 from cloud.vpp.spread import SpreadModel, fit, prior
 from cloud.vpp.stochastic import solve
+from cloud.vpp.valued import Told, told_worth
 from protos.clock import SECOND_NS
 
 UNSEEN_STEPS = 8
@@ -32,28 +34,50 @@ def hour_offer(
     path: Sequence[int],
     able: FleetCapability,
     power_max_w: int,
+    told: Told | None = None,
 ) -> tuple[CurveSegment, ...]:
-    """The curve for the hour at `starts_ns`, whose reference path is `path`, hourly; () for none."""
+    """The curve for the hour at `starts_ns`, whose reference path is `path`, hourly; () for none.
+
+    What energy is worth in that hour is `told`, or else found by the stochastic programme.
+    """
     charge_w, discharge_w = (min(w, power_max_w) for w in (able.charge_w, able.discharge_w))
     powers = _powers(charge_w, discharge_w)
     if len(powers) == 1 or able.usable_wh <= 0:
         return ()
-    plant = Plant(
-        able.usable_wh,
-        max(charge_w, min(able.plate_charge_w, power_max_w)),
-        max(discharge_w, min(able.plate_discharge_w, power_max_w)),
-        WEAR_MICRO_PER_MWH,
-    )
+    plant = fleet_plant(able, power_max_w)
     step_ns = product.step_ns
     newest_ns, seen = spreads(book, product.series, product.ahead, step_ns)
     model = _model(seen, newest_ns, step_ns)
     lead, spread = _last_spread(seen, newest_ns, starts_ns, step_ns)
-    steps = [path[0]] * lead + [price for price in path for _ in range(HOUR_NS // step_ns)]
-    worth = solve(plant, model, steps, (starts_ns - lead * step_ns) // SECOND_NS)
+    begins_s = (starts_ns - lead * step_ns) // SECOND_NS
+    per_hour = HOUR_NS // step_ns
+    if told is None:
+        steps = [path[0]] * lead + [price for price in path for _ in range(per_hour)]
+        worth = solve(plant, model, steps, begins_s)
+    else:
+        worth = told_worth(told, plant, model, [path[0]] * (lead + per_hour), begins_s)
     mass = certain(worth, model.bin_of(spread), able.stored_wh)
     for step in range(lead):
         mass = carried(worth, mass, step, ())
     return best_curve(worth, mass, lead, powers)
+
+
+def fleet_plant(able: FleetCapability, power_max_w: int) -> Plant:
+    """The fleet taken as one battery, at the power its plates allow."""
+    return Plant(
+        able.usable_wh,
+        min(max(able.charge_w, able.plate_charge_w), power_max_w),
+        min(max(able.discharge_w, able.plate_discharge_w), power_max_w),
+        WEAR_MICRO_PER_MWH,
+    )
+
+
+def plant_within(limits: Limits, able: FleetCapability) -> Plant | None:
+    """The same within the desk's limits; None where it is less than they ask for."""
+    plant = fleet_plant(able, limits.power_max_w)
+    least_w = max(1, limits.power_min_w)
+    is_enough = plant.energy_wh > 0 and min(plant.charge_w, plant.discharge_w) >= least_w
+    return plant if is_enough else None
 
 
 def _powers(charge_w: int, discharge_w: int) -> list[int]:

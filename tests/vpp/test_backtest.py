@@ -6,8 +6,18 @@ import pytest
 from cloud.commands import CurveSegment
 from cloud.venues.years import PLACES, make_prices
 from cloud.vpp import backtest
-from cloud.vpp.backtest import PER_DAY, Stochastic, foresight, mean_schedule, plain, run, threshold
+from cloud.vpp.backtest import (
+    PER_DAY,
+    Learned,
+    Stochastic,
+    foresight,
+    mean_schedule,
+    plain,
+    run,
+    threshold,
+)
 from cloud.vpp.curve import is_well_formed
+from cloud.vpp.learned import learn
 from cloud.vpp.optimum import Plant
 
 USD = 1_000_000
@@ -51,8 +61,15 @@ def other_future(prices):
     return ahead, real
 
 
-def strategies(model):
+@pytest.fixture(scope="module")
+def value():
+    past = make_prices(PLACES[0], 75, seed=12)
+    return learn(PLANT, backtest.history_of(past.ahead.reshape(-1), past.real.reshape(-1)), 4_500)
+
+
+def strategies(model, value):
     return {
+        "learned": lambda: Learned(PLANT, model, value),
         "stochastic": lambda: Stochastic(PLANT, model),
         "plain": lambda: plain(PLANT),
         "mean": lambda: mean_schedule(PLANT),
@@ -60,9 +77,9 @@ def strategies(model):
     }
 
 
-@pytest.mark.parametrize("name", ["stochastic", "plain", "mean", "threshold"])
-def test_no_curve_depends_on_a_price_that_was_not_yet_known(name, held, model):
-    make = strategies(model)[name]
+@pytest.mark.parametrize("name", ["learned", "stochastic", "plain", "mean", "threshold"])
+def test_no_curve_depends_on_a_price_that_was_not_yet_known(name, held, model, value):
+    make = strategies(model, value)[name]
     assert curves(make(), held.ahead, held.real) == curves(make(), *other_future(held))
 
 
@@ -108,12 +125,12 @@ def test_the_battery_does_only_what_its_energy_allows(held):
     assert set(stored) == {0}
 
 
-def test_the_desks_strategy_earns_more_than_the_simple_ones(held, model):
+def test_the_desks_strategy_earns_more_than_the_simple_ones(held, model, value):
     days = range(10, 18)
     oracle = foresight(PLANT, held.real, days)
     money = {
         name: run(PLANT, held.ahead, held.real, days, make())[0]
-        for name, make in strategies(model).items()
+        for name, make in strategies(model, value).items()
     }
     assert oracle > money["stochastic"] > max(money["plain"], money["mean"], money["threshold"])
     assert money["stochastic"] > 0.7 * oracle
