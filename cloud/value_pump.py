@@ -55,6 +55,10 @@ TELLS_MAX = 3
 """So often an hour's worth is asked for, so far apart, before the hour goes without."""
 
 KILLED = -9
+TRIAL = "trial"
+EXPECTED = frozenset({str(TOO_SHORT), str(NO_LIGHTGBM), TRIAL})
+"""Causes that nobody need do anything about: they are logged, and alarm nobody."""
+
 Said = TypeVar("Said", Learned, Table)
 
 log = logging.getLogger(__name__)
@@ -145,7 +149,7 @@ class ValuePump:
         if learned is None:
             return
         if not learned.kept:
-            self._say(product, now_ns, "trial", said(learned))
+            self._say(product, now_ns, TRIAL, said(learned))
             return
         self._next_ns[product.venue] = now_ns + RETRY_NS
         self._complained.pop(product.venue, None)
@@ -253,9 +257,9 @@ class ValuePump:
             return
         self._complained[product.venue] = cause
         words = f"{product.venue}: bids by the stochastic programme: {text}"
-        expected = cause in {str(TOO_SHORT), str(NO_LIGHTGBM)}
-        log.log(logging.INFO if expected else logging.WARNING, "%s", words)
-        if self._alarm is not None:
+        is_expected = cause in EXPECTED
+        log.log(logging.INFO if is_expected else logging.WARNING, "%s", words)
+        if self._alarm is not None and not is_expected:
             self._alarm(f"worth/{product.venue}", ALARM_PRIORITY, now_ns, product.venue, words)
 
 
