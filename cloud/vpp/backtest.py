@@ -21,7 +21,7 @@ from cloud.vpp.learned import ValueModel
 from cloud.vpp.optimum import HOUR_S, MICRO_WH_PER_MWH, Plant, best_plan
 from cloud.vpp.spread import Ints, SpreadModel, fit
 from cloud.vpp.stochastic import Worth, solve
-from cloud.vpp.valued import SPREADS, Told, blended
+from cloud.vpp.valued import SPREADS, Told, told_worth
 
 STEP_S = 300
 PER_HOUR = HOUR_S // STEP_S
@@ -190,8 +190,8 @@ class Stochastic:
         return self._worth
 
 
-class Learned(Stochastic):
-    """The same, where the worth of the hour is half told by a model that learned it.
+class Learned:
+    """The learned worth of energy, where it is told; the Markov chain says where the charge will be.
 
     Asked with the last weeks of the past only, as the desk's pump asks.
     """
@@ -199,15 +199,29 @@ class Learned(Stochastic):
     def __init__(
         self, plant: Plant, spread: SpreadModel, value: ValueModel, blocks: int = 4
     ) -> None:
-        super().__init__(plant, spread, blocks)
+        self._plant = plant
+        self._spread = spread
         self._value = value
+        self._powers = _offered(plant, blocks)
 
-    def _worth_at(self, past: Past) -> Worth:
-        worth = super()._worth_at(past)
+    def __call__(self, past: Past) -> Curve:
         hour = (past.step + GATE_STEPS) // PER_HOUR
-        prices, told = self._value.table(*_recent(past, hour), SPREADS)
-        hourly = Told(tuple(prices.tolist()), tuple(map(tuple, told.tolist())))
-        return blended(worth, hourly, hour * PER_HOUR - worth.starts_s // STEP_S)
+        prices, worth = self._value.table(*_recent(past, hour), SPREADS)
+        first = hour * PER_HOUR
+        path = [int(past.ahead[step // PER_HOUR]) for step in range(past.step, first + PER_HOUR)]
+        expected = told_worth(
+            Told(tuple(prices.tolist()), tuple(map(tuple, worth.tolist()))),
+            self._plant,
+            self._spread,
+            path,
+            past.step * STEP_S,
+        )
+        spread = int(past.real[-1] - past.ahead[(past.step - 1) // PER_HOUR])
+        mass = certain(expected, self._spread.bin_of(spread), past.stored_wh)
+        for ahead in range(GATE_STEPS):
+            curve = past.standing[(past.step + ahead) // PER_HOUR - past.step // PER_HOUR]
+            mass = carried(expected, mass, ahead, curve)
+        return best_curve(expected, mass, GATE_STEPS, self._powers)
 
 
 RECENT_DAYS = 21

@@ -17,7 +17,7 @@ from cloud.vpp.prices import PriceBook, spreads
 from cloud.vpp.risk import Limits
 from cloud.vpp.spread import SpreadModel, fit, prior
 from cloud.vpp.stochastic import solve
-from cloud.vpp.valued import Told, blended
+from cloud.vpp.valued import Told, told_worth
 from protos.clock import SECOND_NS
 
 UNSEEN_STEPS = 8
@@ -38,7 +38,7 @@ def hour_offer(
 ) -> tuple[CurveSegment, ...]:
     """The curve for the hour at `starts_ns`, whose reference path is `path`, hourly; () for none.
 
-    What energy is worth then is found by the stochastic programme, and half of it is `told`.
+    What energy is worth in that hour is `told`, or else found by the stochastic programme.
     """
     charge_w, discharge_w = (min(w, power_max_w) for w in (able.charge_w, able.discharge_w))
     powers = _powers(charge_w, discharge_w)
@@ -49,10 +49,13 @@ def hour_offer(
     newest_ns, seen = spreads(book, product.series, product.ahead, step_ns)
     model = _model(seen, newest_ns, step_ns)
     lead, spread = _last_spread(seen, newest_ns, starts_ns, step_ns)
-    steps = [path[0]] * lead + [price for price in path for _ in range(HOUR_NS // step_ns)]
-    worth = solve(plant, model, steps, (starts_ns - lead * step_ns) // SECOND_NS)
-    if told is not None:
-        worth = blended(worth, told, lead)
+    begins_s = (starts_ns - lead * step_ns) // SECOND_NS
+    per_hour = HOUR_NS // step_ns
+    if told is None:
+        steps = [path[0]] * lead + [price for price in path for _ in range(per_hour)]
+        worth = solve(plant, model, steps, begins_s)
+    else:
+        worth = told_worth(told, plant, model, [path[0]] * (lead + per_hour), begins_s)
     mass = certain(worth, model.bin_of(spread), able.stored_wh)
     for step in range(lead):
         mass = carried(worth, mass, step, ())

@@ -1,12 +1,13 @@
 """A told worth of stored energy in the desk's own arithmetic.
 
 The worth of each piece of the battery comes as a table over prices of the delivery hour, found
-outside the machine (see `learned`), in whole micro-units. Here it is joined with the worth that the
-stochastic programme finds; everything after it, from where the charge will be to the rising curve,
-is the same. Integers throughout.
+outside the machine (see `learned`), in whole micro-units. Here it takes the place of the worth that
+the stochastic programme would find; everything after it, from where the charge will be to the
+rising curve, is the same. Integers throughout.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
 
@@ -16,8 +17,8 @@ from cloud.commands import ValueEnergy
 from cloud.facts import DeskRefused, EnergyValued, Fact
 from cloud.vpp.capability import HOUR_NS
 from cloud.vpp.optimum import HOUR_S, MICRO_WH_PER_MWH, Plant
-from cloud.vpp.spread import Ints
-from cloud.vpp.stochastic import PRICE_MAX_MICRO, Worth, levels
+from cloud.vpp.spread import Ints, SpreadModel, block_of
+from cloud.vpp.stochastic import LEVELS, PRICE_MAX_MICRO, Worth, levels
 from protos.messages import Refusal
 
 WORTH_MAX_MICRO = 1_000_000_000
@@ -57,17 +58,20 @@ class Told:
         )
 
 
-def blended(worth: Worth, told: Told, first: int) -> Worth:
-    """`worth` with the hour that begins at step `first` half as it was found and half as it is told.
-
-    Two that err differently: over windows of made and recorded prices the half earned what the
-    better of both did, or more, and which one that is changes from place to place.
+def told_worth(
+    told: Told, plant: Plant, model: SpreadModel, path: Sequence[int], starts_s: int
+) -> Worth:
+    """Worth over the steps of `path`, reference prices from `starts_s`, of which the last hour is
+    the one told of. Before it stands no worth, only the prices that the charge will meet.
     """
-    expected = worth.expected.copy()
-    for step in range(first, first + HOUR_S // worth.model.step_s):
-        said = _by_level(_at_prices(told, worth.prices[step]), worth.plant)
-        expected[step] = (expected[step] + said) // 2
-    return replace(worth, expected=expected)
+    steps = len(path)
+    blocks = [block_of(starts_s + step * model.step_s) for step in range(steps)]
+    prices = np.asarray(path, dtype=np.int64)[:, None] + model.centres[blocks]
+    prices = np.clip(prices, -PRICE_MAX_MICRO, PRICE_MAX_MICRO)
+    expected = np.zeros((steps, model.bins, LEVELS), dtype=np.int64)
+    for step in range(steps - HOUR_S // model.step_s, steps):
+        expected[step] = _by_level(_at_prices(told, prices[step]), plant)
+    return Worth(plant, model, starts_s, expected, prices)
 
 
 def _at_prices(told: Told, prices: Ints) -> Ints:

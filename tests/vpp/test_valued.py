@@ -1,7 +1,6 @@
 """A told worth: what the desk takes, how it reckons with it, and that its bids stay legal."""
 
 import pickle
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -19,8 +18,8 @@ from cloud.vpp.offer import hour_offer
 from cloud.vpp.optimum import Plant
 from cloud.vpp.prices import PriceBook
 from cloud.vpp.spread import prior
-from cloud.vpp.stochastic import LEVELS, PRICE_MAX_MICRO, solve
-from cloud.vpp.valued import WORTH_MAX_MICRO, Told, blended
+from cloud.vpp.stochastic import LEVELS, PRICE_MAX_MICRO
+from cloud.vpp.valued import WORTH_MAX_MICRO, Told, told_worth
 from protos.messages import Refusal
 
 USD = 1_000_000
@@ -37,21 +36,19 @@ def tell(told, starts_ns=AT + 2 * HOUR_NS):
     return ValueEnergy(CAISO.venue, CAISO.node, starts_ns, told.prices_micro, told.worth_micro)
 
 
-def test_between_two_prices_the_worth_lies_between_them_and_half_of_it_counts():
+def test_between_two_prices_the_worth_lies_between_them():
     told = Told((0, 100 * USD), ((40 * USD, 0), (80 * USD, 20 * USD)))
     model = prior(900)
-    found = solve(PLANT, model, [50 * USD] * 6, 0)
-    worth = blended(found, told, 2)
-    assert np.array_equal(worth.expected[:2], found.expected[:2])
+    worth = told_worth(told, PLANT, model, [50 * USD] * 6, 0)
+    assert worth.expected.shape == (6, model.bins, LEVELS)
+    assert not worth.expected[:2].any()
     middle = model.bin_of(0)
     assert worth.prices[2][middle] == 50 * USD
-    for level, said in ((LEVELS - 1, 2 * 60 * USD + 2 * 10 * USD), (LEVELS // 2, 2 * 60 * USD)):
-        # Half of the battery at 60, the other half at 10, in micro-units for 4 MWh.
-        half = (int(found.expected[2][middle][level]) + said) // 2
-        assert worth.expected[2][middle][level] == pytest.approx(half, rel=1e-6)
+    # Half of the battery at 60, the other half at 10, in micro-units for 4 MWh.
+    assert worth.expected[2][middle][-1] == 2 * 60 * USD + 2 * 10 * USD
+    assert worth.expected[2][middle][LEVELS // 2] == pytest.approx(2 * 60 * USD, rel=1e-6)
     # Far beyond the last price told, its worth stands.
-    most = (int(found.expected[2][-1][-1]) + 2 * 80 * USD + 2 * 20 * USD) // 2
-    assert worth.expected[2][-1][-1] == most
+    assert worth.expected[2][-1][-1] == 2 * 80 * USD + 2 * 20 * USD
 
 
 @pytest.mark.parametrize(("worth_usd", "sign"), [(10, 1), (200, -1), (40, 0)])
@@ -93,11 +90,10 @@ def test_nothing_overflows_at_the_bounds():
     told = Told(
         (-PRICE_MAX_MICRO, PRICE_MAX_MICRO), ((-WORTH_MAX_MICRO,) * 2, (WORTH_MAX_MICRO,) * 2)
     )
-    found = solve(Plant(10**9, 10**8, 10**8), prior(900), [0] * 4, 0)
-    nothing = replace(found, expected=np.zeros_like(found.expected))
-    worth = blended(nothing, told, 0)
+    worth = told_worth(told, Plant(10**9, 10**8, 10**8), prior(900), [0] * 4, 0)
     assert np.abs(worth.expected).max() <= WORTH_MAX_MICRO * 1_000
-    assert abs(int(worth.expected[0][found.model.bin_of(0)][-1])) <= 1_000
+    middle = worth.expected[0][worth.model.bin_of(0)]
+    assert abs(int(middle[-1])) <= 1_000
 
 
 @pytest.mark.parametrize(
