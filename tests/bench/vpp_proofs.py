@@ -45,6 +45,7 @@ from cloud.vpp.bids import OFFERED
 from cloud.vpp.capability import FleetStorage
 from cloud.vpp.cooptimum import ReservePrices, joint_plan
 from cloud.vpp.hourly import _staircase
+from cloud.vpp.learned import learn
 from cloud.vpp.optimum import Plant, best_plan
 from cloud.vpp.risk import Limits, objection, storage_objection
 from cloud.vpp.settlement import DayAccount
@@ -63,33 +64,51 @@ QUARTER_NS = 15 * MINUTE_NS
 ONE_MEGAWATT = Plant(4_000_000, 1_000_000, 1_000_000)
 FIRST_HELD_DAY = 60
 HELD_SEED, TRAINING_SEED = 2, 1
-TRAINING_DAYS = 365
+TRAINING_DAYS = 730
+GATE_LEAD_S = 4_500
 ALL_PLACES = (*PLACES, *HARD_PLACES)
 SERIES = "GRIDTOKENX_PRICE_SERIES"
 """A folder with real series that may not be shipped: NAME.npz with `ahead` (days, 24) and `real`
 (days, 288) in micro-units per MWh. The last year is held out."""
 
-REAL_BLOCKS, REAL_BLOCK_DAYS = 8, 5
+REAL_BLOCKS = 8
+REAL_BLOCK_DAYS = int(os.environ.get("GRIDTOKENX_PRICE_DAYS", "40")) // REAL_BLOCKS
 
 
 # ---- money ---------------------------------------------------------------------------------
 
 
 def captured(place_number, days):
-    """Shares of perfect foresight of one place: stochastic, plain, mean schedule, threshold."""
+    """Shares of perfect foresight of one place, in the order of `strategies`."""
     place = ALL_PLACES[place_number]
     past = make_prices(place, TRAINING_DAYS, TRAINING_SEED)
     held = make_prices(place, FIRST_HELD_DAY + days + 2, HELD_SEED)
     span = range(FIRST_HELD_DAY, FIRST_HELD_DAY + days)
     oracle = backtest.foresight(ONE_MEGAWATT, held.real, span)
-    strategies = (
-        backtest.Stochastic(ONE_MEGAWATT, backtest.trained(past.ahead, past.real)),
+    money = [
+        backtest.run(ONE_MEGAWATT, held.ahead, held.real, span, one)[0]
+        for one in strategies(*models(past.ahead, past.real))
+    ]
+    return place.name, oracle, backtest.shares(money, oracle)
+
+
+def models(ahead, real):
+    """Of the spread, from the last year, and of the worth of energy, from as much as it takes."""
+    learned = learn(
+        ONE_MEGAWATT, backtest.history_of(ahead.reshape(-1), real.reshape(-1)), GATE_LEAD_S
+    )
+    return backtest.trained(ahead[-365:], real[-365:]), learned
+
+
+def strategies(spread, value):
+    """Learned, stochastic, plain, mean schedule, threshold."""
+    return (
+        backtest.Learned(ONE_MEGAWATT, spread, value),
+        backtest.Stochastic(ONE_MEGAWATT, spread),
         backtest.plain(ONE_MEGAWATT),
         backtest.mean_schedule(ONE_MEGAWATT),
         backtest.threshold(ONE_MEGAWATT, 30 * USD, 100 * USD),
     )
-    money = [backtest.run(ONE_MEGAWATT, held.ahead, held.real, span, one)[0] for one in strategies]
-    return place.name, oracle, backtest.shares(money, oracle)
 
 
 def captured_everywhere(days):
@@ -101,20 +120,14 @@ def captured_really(path):
     """Shares of foresight on one real series: blocks of days over its held-out last year."""
     with np.load(path) as held:
         ahead, real = held["ahead"], held["real"]
-    model = backtest.trained(ahead[:-365], real[:-365])
+    spread, value = models(ahead[:-365], real[:-365])
     ahead, real = ahead[-365:], real[-365:]
     gap = (365 - 12) // REAL_BLOCKS
     spans = [range(12 + gap * n, 12 + gap * n + REAL_BLOCK_DAYS) for n in range(REAL_BLOCKS)]
-    oracle, money = 0, [0, 0, 0, 0]
+    oracle, money = 0, [0] * len(strategies(spread, value))
     for span in spans:
         oracle += backtest.foresight(ONE_MEGAWATT, real, span)
-        strategies = (
-            backtest.Stochastic(ONE_MEGAWATT, model),
-            backtest.plain(ONE_MEGAWATT),
-            backtest.mean_schedule(ONE_MEGAWATT),
-            backtest.threshold(ONE_MEGAWATT, 30 * USD, 100 * USD),
-        )
-        for index, strategy in enumerate(strategies):
+        for index, strategy in enumerate(strategies(spread, value)):
             money[index] += backtest.run(ONE_MEGAWATT, ahead, real, span, strategy)[0]
     return path.stem, oracle, backtest.shares(money, oracle)
 
