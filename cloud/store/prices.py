@@ -92,7 +92,10 @@ class PriceStore:
         """Raises FileNotFoundError where there is no store to read only."""
         if read_only:
             if not Path(path).is_file():
-                raise FileNotFoundError(f"{path}: there is no price store in this directory")
+                raise FileNotFoundError(
+                    f"{path}: there is no price store here; name an aggregator's state_dir, or bring"
+                    " prices with gridtokenx prices"
+                )
             where = f"{Path(path).absolute().as_uri()}?mode=ro"
             self._base = sqlite3.connect(where, isolation_level=None, uri=True)
             return
