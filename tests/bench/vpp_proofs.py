@@ -62,7 +62,8 @@ USD = 1_000_000
 HOUR_NS = 60 * MINUTE_NS
 QUARTER_NS = 15 * MINUTE_NS
 ONE_MEGAWATT = Plant(4_000_000, 1_000_000, 1_000_000)
-FIRST_HELD_DAY = 60
+FIRST_HELD_DAY = 12
+HELD_YEAR = 365
 HELD_SEED, TRAINING_SEED = 2, 1
 TRAINING_DAYS = 730
 GATE_LEAD_S = 4_500
@@ -71,25 +72,34 @@ SERIES = "GRIDTOKENX_PRICE_SERIES"
 """A folder with real series that may not be shipped: NAME.npz with `ahead` (days, 24) and `real`
 (days, 288) in micro-units per MWh. The last year is held out."""
 
-REAL_BLOCKS = 8
-REAL_BLOCK_DAYS = int(os.environ.get("GRIDTOKENX_PRICE_DAYS", "40")) // REAL_BLOCKS
+BLOCKS = 8
+REAL_DAYS = 40
 
 
 # ---- money ---------------------------------------------------------------------------------
 
 
 def captured(place_number, days):
-    """Shares of perfect foresight of one place, in the order of `strategies`."""
+    """Shares of perfect foresight over `days` days of one place, in the order of `strategies`."""
     place = ALL_PLACES[place_number]
     past = make_prices(place, TRAINING_DAYS, TRAINING_SEED)
-    held = make_prices(place, FIRST_HELD_DAY + days + 2, HELD_SEED)
-    span = range(FIRST_HELD_DAY, FIRST_HELD_DAY + days)
-    oracle = backtest.foresight(ONE_MEGAWATT, held.real, span)
-    money = [
-        backtest.run(ONE_MEGAWATT, held.ahead, held.real, span, one)[0]
-        for one in strategies(*models(past.ahead, past.real))
-    ]
-    return place.name, oracle, backtest.shares(money, oracle)
+    held = make_prices(place, HELD_YEAR, HELD_SEED)
+    return place.name, *earned(past.ahead, past.real, held.ahead, held.real, days)
+
+
+def earned(past_ahead, past_real, ahead, real, days):
+    """Foresight's money and the shares of it, over blocks of days spread evenly over a held-out
+    year, each of which begins with an empty battery.
+    """
+    trained = models(past_ahead, past_real)
+    gap = (HELD_YEAR - FIRST_HELD_DAY) // BLOCKS
+    oracle, money = 0, [0] * len(strategies(*trained))
+    for first in range(FIRST_HELD_DAY, FIRST_HELD_DAY + gap * BLOCKS, gap):
+        span = range(first, first + days // BLOCKS)
+        oracle += backtest.foresight(ONE_MEGAWATT, real, span)
+        for index, strategy in enumerate(strategies(*trained)):
+            money[index] += backtest.run(ONE_MEGAWATT, ahead, real, span, strategy)[0]
+    return oracle, backtest.shares(money, oracle)
 
 
 def models(ahead, real):
@@ -117,19 +127,11 @@ def captured_everywhere(days):
 
 
 def captured_really(path):
-    """Shares of foresight on one real series: blocks of days over its held-out last year."""
+    """The same on one real series."""
     with np.load(path) as held:
         ahead, real = held["ahead"], held["real"]
-    spread, value = models(ahead[:-365], real[:-365])
-    ahead, real = ahead[-365:], real[-365:]
-    gap = (365 - 12) // REAL_BLOCKS
-    spans = [range(12 + gap * n, 12 + gap * n + REAL_BLOCK_DAYS) for n in range(REAL_BLOCKS)]
-    oracle, money = 0, [0] * len(strategies(spread, value))
-    for span in spans:
-        oracle += backtest.foresight(ONE_MEGAWATT, real, span)
-        for index, strategy in enumerate(strategies(spread, value)):
-            money[index] += backtest.run(ONE_MEGAWATT, ahead, real, span, strategy)[0]
-    return path.stem, oracle, backtest.shares(money, oracle)
+    past, last = slice(-HELD_YEAR), slice(-HELD_YEAR, None)
+    return path.stem, *earned(ahead[past], real[past], ahead[last], real[last], REAL_DAYS)
 
 
 def real_series():
