@@ -3,7 +3,7 @@
 For each step of the past, what a plant gains until the end of the day after next from each level of
 energy: first with the best plan in hindsight, then by following a strategy that knew only its
 gates. The second is no longer wiser than anybody was, which makes the model learned from it the
-better one (policy iteration: Bertsekas, Dynamic Programming and Optimal Control, ch. 2). All days
+better one (policy iteration: Bertsekas, Dynamic Programming and Optimal Control, vol. II, ch. 2). All days
 go side by side through one pass backwards over three days. Floats in currency per MWh and MWh.
 """
 

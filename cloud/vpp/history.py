@@ -101,10 +101,10 @@ def _calendar(history: History, hours: Ints) -> Floats:
     ).astype(np.float64)
 
 
-def _hourly(history: History) -> Floats:
-    whole = history.hours * history.per_hour
-    parts = history.real[:whole].reshape(-1, history.per_hour)
-    means: Floats = parts.mean(axis=1)
+def _hourly(values: Floats, per_hour: int) -> Floats:
+    """Means of the whole hours of a series of steps."""
+    whole = len(values) // per_hour * per_hour
+    means: Floats = values[:whole].reshape(-1, per_hour).mean(axis=1)
     return means
 
 
@@ -128,7 +128,7 @@ def _mean_of(layers: Sequence[Floats]) -> Floats:
 
 def _week_mean(history: History, wanted: Ints, gates: Ints) -> Floats:
     """Mean real-time price of the same hour on seven days that were over at `gates`, in hours."""
-    hourly = _hourly(history)
+    hourly = _hourly(history.real, history.per_hour)
     days = []
     for back in range(1, 9):
         hour = wanted - back * DAY_H
@@ -209,8 +209,7 @@ def _roughness(values: Floats, at: Ints, widths: Sequence[int]) -> Floats:
 
 def _yesterday(history: History, hours: Ints, at: Ints, values: Floats) -> Floats:
     """A day before the hour and those after it, as far as they were over."""
-    whole = len(values) // history.per_hour * history.per_hour
-    hourly = values[:whole].reshape(-1, history.per_hour).mean(axis=1)
+    hourly = _hourly(values, history.per_hour)
     columns = []
     for later in YESTERDAY_H:
         hour = hours - DAY_H + later

@@ -164,7 +164,7 @@ def learn(plant: Plant, history: History, lead_s: int) -> ValueModel:
 
 def _grown(lightgbm: Any, history: History, known: Known, hours: Ints, worth: Floats) -> Any:
     per_hour = history.per_hour
-    shown = max(1, HOUR_S // EACH_S if per_hour > 1 else 1)
+    shown = min(per_hour, HOUR_S // EACH_S)
     draw = np.random.Generator(np.random.Philox(key=SEED))
     places = np.repeat(np.arange(len(hours)), shown)
     within = draw.integers(0, per_hour, len(places))
